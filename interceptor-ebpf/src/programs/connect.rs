@@ -1,0 +1,161 @@
+//! `connect(2)`: a captured task that dials a captured port is sent to the daemon, and who it was is written down.
+//!
+//! Runs for every way to open a TCP connection (blocking or not, MSG_FASTOPEN, TCP_FASTOPEN_CONNECT, io_uring, MPTCP):
+//! all of them pass `pre_connect`, which an LSM's `socket_connect` does not see in all cases.
+
+use core::mem::zeroed;
+
+use aya_ebpf::{
+    bindings::{BPF_F_CURRENT_NETNS, bpf_sock_tuple},
+    helpers::generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_set_retval, bpf_sk_lookup_tcp,
+        bpf_sk_release,
+    },
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use interceptor_ebpf::{Address, COMM_BYTES, Counter, Record, side};
+
+use crate::{
+    address::{LOOPBACK4, LOOPBACK6, SocketAddress, is_mapped, mapped, meant},
+    maps::{config, count, is_captured},
+    storage::{delete_record, is_blessed, put_record},
+    task,
+};
+
+const PROCEED: i32 = 1;
+const REFUSE: i32 = 0;
+const ECONNREFUSED: i32 = 111;
+
+#[cgroup_sock_addr(connect4)]
+fn connect4(context: SockAddrContext) -> i32 {
+    let call = SocketAddress(context.sock_addr);
+    match judge(call, |call| call.ipv4()) {
+        Verdict::Proceed => PROCEED,
+        Verdict::Refuse => refuse(),
+        Verdict::Redirect(listen_port) => {
+            call.set_ipv4(mapped(LOOPBACK4));
+            call.set_port(listen_port);
+            PROCEED
+        }
+    }
+}
+
+#[cgroup_sock_addr(connect6)]
+fn connect6(context: SockAddrContext) -> i32 {
+    let call = SocketAddress(context.sock_addr);
+    match judge(call, |call| call.ipv6()) {
+        Verdict::Proceed => PROCEED,
+        Verdict::Refuse => refuse(),
+        Verdict::Redirect(listen_port) => {
+            // Mapped stays mapped: an IPv6 socket that already carries IPv4 traffic cannot dial ::1.
+            call.set_ipv6(if is_mapped(&call.ipv6()) { mapped(LOOPBACK4) } else { LOOPBACK6 });
+            call.set_port(listen_port);
+            PROCEED
+        }
+    }
+}
+
+enum Verdict {
+    Proceed,
+    Refuse,
+    /// To the loopback address of the same family, on this port.
+    Redirect(u16),
+}
+
+#[inline(always)]
+fn judge(call: SocketAddress, address: impl Fn(SocketAddress) -> Address) -> Verdict {
+    if !call.is_stream() {
+        return Verdict::Proceed;
+    }
+    let Some(config) = config() else {
+        return Verdict::Refuse;
+    };
+    if !is_captured(call.port()) || !task::is_captured(config) {
+        // A socket can be disconnected (AF_UNSPEC) and dialled elsewhere: what was true of its last connection is not of this one.
+        delete_record(call.socket());
+        return Verdict::Proceed;
+    }
+    count(Counter::Seen);
+    let listen_port = config.listen_port as u16;
+    let destination = address(call);
+    // The record comes last, and only where the daemon is: a refused call leaves the socket as it was.
+    if !daemon_listens(call, is_mapped(&destination), listen_port) || !remember(call, destination) {
+        count(Counter::Refused);
+        return Verdict::Refuse;
+    }
+    count(Counter::Redirected);
+    Verdict::Redirect(listen_port)
+}
+
+/// Whether a listener *of the daemon* is up in the caller's network namespace. While the daemon is down, anybody might
+/// sit on its port; the token tells them apart.
+#[inline(always)]
+fn daemon_listens(call: SocketAddress, ipv4: bool, port: u16) -> bool {
+    // SAFETY: the tuple is plain integers; the reference that the look-up takes is given back on every path, which the
+    // verifier insists on.
+    unsafe {
+        let mut tuple: bpf_sock_tuple = zeroed();
+        let size = if ipv4 {
+            tuple.__bindgen_anon_1.ipv4.daddr = LOOPBACK4;
+            tuple.__bindgen_anon_1.ipv4.dport = port.to_be();
+            size_of_val(&tuple.__bindgen_anon_1.ipv4)
+        } else {
+            tuple.__bindgen_anon_1.ipv6.daddr = LOOPBACK6;
+            tuple.__bindgen_anon_1.ipv6.dport = port.to_be();
+            size_of_val(&tuple.__bindgen_anon_1.ipv6)
+        };
+        let listener = bpf_sk_lookup_tcp(call.0.cast(), &mut tuple, size as u32, BPF_F_CURRENT_NETNS as i64 as u64, 0);
+        if listener.is_null() {
+            return false;
+        }
+        let blessed = is_blessed(listener);
+        bpf_sk_release(listener.cast());
+        blessed
+    }
+}
+
+/// Writes down who dials what. `false` if there was no memory: then nobody gets through without a record.
+#[inline(always)]
+fn remember(call: SocketAddress, destination: Address) -> bool {
+    let socket = call.socket();
+    if socket.is_null() {
+        return false;
+    }
+    let mut comm = [0_u8; COMM_BYTES];
+    // SAFETY: helpers that read the current task or the context; `comm` is as long as said, and stays NUL-filled if the
+    // helper fails.
+    let (ids, users) = unsafe {
+        bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_BYTES as u32);
+        (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid())
+    };
+    // SAFETY: as above; `socket` is the context's and not null.
+    let record = unsafe {
+        Record {
+            socket_cookie: bpf_get_socket_cookie(call.0.cast()),
+            netns_cookie: bpf_get_netns_cookie(call.0.cast()),
+            cgroup_id: bpf_get_current_cgroup_id(),
+            dialled_at: bpf_ktime_get_ns(),
+            pid: (ids >> 32) as u32,
+            thread: ids as u32,
+            uid: users as u32,
+            gid: (users >> 32) as u32,
+            address: meant(destination),
+            port: u32::from(call.port()),
+            side: side::DIALLING,
+            device: (*socket).bound_dev_if,
+            reserved: 0,
+            comm,
+        }
+    };
+    put_record(socket, &record)
+}
+
+/// Reads to the caller like a server that is down, which drivers know how to report. Without it the errno would be EPERM.
+#[inline(always)]
+fn refuse() -> i32 {
+    // SAFETY: takes a number.
+    unsafe { bpf_set_retval(-ECONNREFUSED) };
+    REFUSE
+}

@@ -1,0 +1,102 @@
+//! Reading the kernel's own structs, by offsets that the loader has filled in.
+
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use interceptor_ebpf::{Config, Offsets};
+
+use crate::task;
+
+/// Filled in by the loader before the programs are verified; `0xff...` would be a read that fails.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets {
+    task_struct_tgid: u32::MAX,
+    task_struct_signal: u32::MAX,
+    task_struct_cgroups: u32::MAX,
+    signal_struct_live: u32::MAX,
+    css_set_dfl_cgrp: u32::MAX,
+    cgroup_level: u32::MAX,
+    cgroup_ancestors: u32::MAX,
+    cgroup_kn: u32::MAX,
+    cgroup_root: u32::MAX,
+    cgroup_root_hierarchy_id: u32::MAX,
+    kernfs_node_id: u32::MAX,
+};
+
+/// An offset. Volatile, or the compiler would take the initial value for the last word.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a field of a static.
+        unsafe { read_volatile(addr_of!(OFFSETS.$field)) as usize }
+    };
+}
+
+/// `struct task_struct`.
+#[derive(Clone, Copy)]
+pub(crate) struct Task(pub(crate) *const u8);
+
+impl Task {
+    /// The process that the task is a thread of.
+    #[inline(always)]
+    pub(crate) fn process(self) -> Option<u32> {
+        read(self.0, offset!(task_struct_tgid))
+    }
+
+    /// Whether this is the end of the process's last thread. (The main thread may end long before.)
+    #[inline(always)]
+    pub(crate) fn is_last(self) -> bool {
+        read(self.0, offset!(task_struct_signal)).and_then(|signal| read::<i32>(signal, offset!(signal_struct_live)))
+            == Some(0)
+    }
+
+    /// Its cgroup in the v2 hierarchy.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> Option<Cgroup> {
+        let sets = read(self.0, offset!(task_struct_cgroups))?;
+        read(sets, offset!(css_set_dfl_cgrp)).map(Cgroup)
+    }
+}
+
+/// `struct cgroup`.
+#[derive(Clone, Copy)]
+pub(crate) struct Cgroup(pub(crate) *const u8);
+
+impl Cgroup {
+    /// The id that `bpf_get_current_cgroup_id` would give.
+    #[inline(always)]
+    pub(crate) fn id(self) -> Option<u64> {
+        let node = read(self.0, offset!(cgroup_kn))?;
+        read(node, offset!(kernfs_node_id))
+    }
+
+    /// Whether it is of the v2 hierarchy, which has number 0. Ids of v1 hierarchies overlap with v2's.
+    #[inline(always)]
+    pub(crate) fn is_v2(self) -> bool {
+        read(self.0, offset!(cgroup_root)).and_then(|root| read::<i32>(root, offset!(cgroup_root_hierarchy_id)))
+            == Some(0)
+    }
+
+    /// Whether tasks in it are captured.
+    #[inline(always)]
+    pub(crate) fn is_captured(self, config: &Config) -> bool {
+        let Some(depth) = read::<i32>(self.0, offset!(cgroup_level)) else {
+            return false;
+        };
+        let roles = task::collect(|level| {
+            if level > depth {
+                return 0;
+            }
+            read(self.0, offset!(cgroup_ancestors) + level as usize * size_of::<u64>())
+                .and_then(|ancestor| Self(ancestor).id())
+                .unwrap_or(0)
+        });
+        task::captures(config, roles)
+    }
+}
+
+/// Reads a field. The pointers are the kernel's own, but nothing keeps what they lead to alive; a read that fails is `None`.
+#[inline(always)]
+fn read<T: Copy>(start: *const u8, offset: usize) -> Option<T> {
+    // SAFETY: the helper checks the address itself and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel(start.wrapping_add(offset).cast::<T>()) }.ok()
+}

@@ -1,0 +1,157 @@
+//! The control socket: HTTP with JSON over a Unix socket that only the daemon's user may open, so that `curl --unix-socket`
+//! works as well as the commands.
+
+mod client;
+
+pub use client::{ClientError, get};
+
+use crate::audit::Trail;
+use crate::proxy::Proxy;
+use crate::proxy::SessionInfo;
+use crate::redirect::{Counters, Redirect};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get as on_get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+/// Where the control socket is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Its path; the folder is made if it is not there.
+    pub socket: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/run/interceptor/control.sock") }
+    }
+}
+
+/// What the endpoints talk about.
+#[derive(Clone)]
+pub struct Subjects {
+    /// Connections and policies.
+    pub proxy: Arc<Proxy>,
+    /// The kernel half.
+    pub redirect: Arc<Redirect>,
+    /// The record.
+    pub trail: Arc<Trail>,
+    /// Since when the daemon runs, RFC 3339.
+    pub since: String,
+    /// What is captured, for people to read.
+    pub capture: String,
+}
+
+/// The state of the daemon.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// RFC 3339.
+    pub since: String,
+    /// What is captured.
+    pub capture: String,
+    /// How many policies there are.
+    pub policies: usize,
+    /// Which set it is.
+    pub policy_digest: String,
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// Number of the last audit record.
+    pub audit_seq: u64,
+    /// What the kernel half counted, by name.
+    pub kernel: Vec<(String, u64)>,
+}
+
+/// Binds the socket. Left-overs of a daemon that is gone are removed; one that answers is not.
+pub fn bind(settings: &Settings) -> io::Result<UnixListener> {
+    let path = &settings.socket;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon answers on this control socket"));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Answers until the daemon stops.
+pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::Receiver<bool>, path: &Path) {
+    let router =
+        Router::new().route("/status", on_get(status)).route("/sessions", on_get(sessions)).with_state(subjects);
+    let stopped = async move {
+        // The sender being gone means the same.
+        let _stop = stop.changed().await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "the control socket failed");
+    }
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(%error, "the control socket could not be removed");
+    }
+}
+
+async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (StatusCode, String)> {
+    let policies = subjects.proxy.policies.load();
+    let counters: Counters =
+        subjects.redirect.counters().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        since: subjects.since.clone(),
+        capture: subjects.capture.clone(),
+        policies: policies.len(),
+        policy_digest: policies.digest().to_owned(),
+        sessions: subjects.proxy.live.len(),
+        audit_seq: subjects.trail.seq(),
+        kernel: named(&counters),
+    }))
+}
+
+async fn sessions(State(subjects): State<Subjects>) -> Json<Vec<SessionInfo>> {
+    Json(subjects.proxy.live.list())
+}
+
+fn named(counters: &Counters) -> Vec<(String, u64)> {
+    let Counters {
+        seen,
+        redirected,
+        refused,
+        dropped,
+        bind_refused,
+        unrecorded,
+        table_full,
+        socket_refused,
+        untracked,
+    } = *counters;
+    [
+        ("connects seen", seen),
+        ("redirected", redirected),
+        ("refused, no listener", refused),
+        ("packets dropped", dropped),
+        ("binds refused", bind_refused),
+        ("without a record", unrecorded),
+        ("table full", table_full),
+        ("sockets refused", socket_refused),
+        ("processes not tracked", untracked),
+    ]
+    .map(|(name, count)| (name.to_owned(), count))
+    .to_vec()
+}

@@ -1,0 +1,227 @@
+//! Wires everything: first whatever can fail, then the promise that it runs.
+
+mod reload;
+
+use crate::audit::{Event, Record, Subject, Trail};
+use crate::config::Config;
+use crate::identity::Registrar;
+use crate::policy::PolicySet;
+use crate::proxy::{Cancels, Catalogs, Live, Proxy, Upstreams, Waiting};
+use crate::redirect::{Redirect, enter_daemon_cgroup};
+use crate::sql::Readings;
+use crate::{admin, proxy, sql};
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwap;
+use reload::Reload;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+/// Backlog of the listeners.
+const BACKLOG: i32 = 4096;
+
+/// A daemon that has everything it needs and serves from the moment it is run.
+pub struct Bound {
+    proxy: Arc<Proxy>,
+    redirect: Arc<Redirect>,
+    listeners: Vec<Socket>,
+    control: UnixListener,
+    control_path: PathBuf,
+    policies: PathBuf,
+    threads: usize,
+    capture: String,
+    stop: watch::Sender<bool>,
+}
+
+impl Bound {
+    /// Reads, attaches and binds; whatever is wrong is said here and nothing is left half-started.
+    pub fn new(config: &Config) -> Result<Self> {
+        // What can be wrong in files comes before anything on the host changes.
+        let policies = PolicySet::load(&config.policy.dir)?;
+        let upstreams = Upstreams::load(&config.upstream)?;
+        let registrar = Registrar::new(config.identity.clone())?;
+        let trail = Arc::new(Trail::open(&config.audit)?);
+
+        enter_daemon_cgroup(&config.capture)?;
+        let threads = config.threads();
+        let mut sockets = Vec::new();
+        let port = bind_all(config.capture.listen_port, threads, &mut sockets)?;
+        let redirect = Arc::new(Redirect::attach(&config.capture, port)?);
+        for socket in &sockets {
+            redirect.bless(socket.as_fd())?;
+            socket.listen(BACKLOG).context("the listener could not be opened")?;
+        }
+        let control = admin::bind(&config.admin)
+            .with_context(|| format!("control socket `{}` cannot be bound", config.admin.socket.display()))?;
+        let proxy = Arc::new(Proxy {
+            origins: redirect.clone(),
+            registrar,
+            policies: ArcSwap::from_pointee(policies),
+            mode: config.policy.mode,
+            catalogs: Catalogs::default(),
+            readings: Readings::default(),
+            upstreams,
+            cancels: Arc::new(Cancels::default()),
+            trail,
+            limits: config.limits.clone(),
+            live: Live::default(),
+            waiting: Waiting::default(),
+        });
+        Ok(Self {
+            proxy,
+            redirect,
+            listeners: sockets,
+            control,
+            control_path: config.admin.socket.clone(),
+            policies: config.policy.dir.clone(),
+            threads,
+            capture: capture(config),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then lets running statements end.
+    pub async fn run(self) -> Result<()> {
+        let Self { proxy, redirect, listeners, control, control_path, policies, threads, capture, stop } = self;
+        let since =
+            time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        note(&proxy.trail, "the daemon has started")?;
+        let workers = workers(&proxy, listeners, threads, &stop)?;
+        let reload = Reload::start(proxy.clone(), policies, stop.subscribe())?;
+        let subjects = admin::Subjects {
+            proxy: proxy.clone(),
+            redirect,
+            trail: proxy.trail.clone(),
+            since,
+            capture: capture.clone(),
+        };
+        let mut answering = Box::pin(admin::serve(control, subjects, stop.subscribe(), &control_path));
+        tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
+
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            () = &mut answering => {}
+            _ = term.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = int.recv() => tracing::info!("stopping: SIGINT"),
+        }
+        stop.send_replace(true);
+        answering.await;
+        let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
+        reload.join();
+        note(&proxy.trail, "the daemon has stopped; captured connections are refused until it is back")?;
+        if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
+    }
+}
+
+/// One thread each with a runtime of its own: a session lives and dies on one of them.
+fn workers(
+    proxy: &Arc<Proxy>,
+    listeners: Vec<Socket>,
+    threads: usize,
+    stop: &watch::Sender<bool>,
+) -> Result<Vec<JoinHandle<()>>> {
+    let mut parts: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
+    for (index, socket) in listeners.into_iter().enumerate() {
+        if let Some(part) = parts.get_mut(index % threads) {
+            part.push(socket);
+        }
+    }
+    let spawn = |(index, sockets): (usize, Vec<Socket>)| {
+        let (proxy, stop) = (proxy.clone(), stop.subscribe());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = move || {
+            runtime.block_on(LocalSet::new().run_until(async {
+                let mut tasks = tokio::task::JoinSet::new();
+                for socket in sockets {
+                    match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket.into())) {
+                        Ok(listener) => drop(tasks.spawn_local(proxy::serve(proxy.clone(), listener, stop.clone()))),
+                        Err(error) => tracing::error!(%error, "a listener cannot be served"),
+                    }
+                }
+                if index == 0 {
+                    let (proxy, stop) = (proxy.clone(), stop.clone());
+                    tasks.spawn_local(async move { proxy.catalogs.keep_fresh(stop).await });
+                }
+                while tasks.join_next().await.is_some() {}
+            }));
+        };
+        let name = format!("worker-{index}");
+        // Statements are read on this very thread, deep ones too.
+        std::thread::Builder::new()
+            .name(name)
+            .stack_size(sql::STACK)
+            .spawn(work)
+            .context("a worker thread cannot be started")
+    };
+    parts.into_iter().enumerate().map(spawn).collect()
+}
+
+/// For each thread a socket of each family, all of one port; without IPv6 on the host only IPv4 ones, and whoever dials
+/// IPv6 is refused.
+fn bind_all(port: u16, threads: usize, sockets: &mut Vec<Socket>) -> Result<u16> {
+    const TRIES: usize = 20;
+    for _ in 0..TRIES {
+        sockets.clear();
+        let first = bind((Ipv4Addr::LOCALHOST, port).into()).context("the IPv4 listener cannot be bound")?;
+        let chosen = first
+            .local_addr()?
+            .as_socket()
+            .map(|address| address.port())
+            .ok_or_else(|| anyhow!("the listener has no port"))?;
+        sockets.push(first);
+        let v6 = match bind((Ipv6Addr::LOCALHOST, chosen).into()) {
+            Ok(socket) => {
+                sockets.push(socket);
+                true
+            }
+            // Taken by somebody else in this family only: where any port will do, take another.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && port == 0 => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => false,
+            Err(error) => return Err(error).context("the IPv6 listener cannot be bound"),
+        };
+        for _ in 1..threads {
+            sockets.push(bind((Ipv4Addr::LOCALHOST, chosen).into())?);
+            if v6 {
+                sockets.push(bind((Ipv6Addr::LOCALHOST, chosen).into())?);
+            }
+        }
+        // Round-robin over threads has to give each thread one of each family.
+        sockets.sort_by_key(|socket| socket.local_addr().is_ok_and(|address| address.is_ipv6()));
+        return Ok(chosen);
+    }
+    Err(anyhow!("no port is free on both 127.0.0.1 and ::1"))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_port(true)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn note(trail: &Trail, text: &str) -> Result<()> {
+    let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
+    record.statement = Some(text.to_owned());
+    trail.write(record)?;
+    Ok(())
+}
+
+fn capture(config: &Config) -> String {
+    let ports: Vec<_> = config.capture.ports.iter().map(ToString::to_string).collect();
+    let who = match &config.capture.cgroups {
+        None => "the whole host".to_owned(),
+        Some(cgroups) => cgroups.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+    };
+    format!("port {} of {who}", ports.join(", "))
+}

@@ -1,0 +1,47 @@
+//! The record: what was asked, by whom, what was decided and what came of it, before it happens.
+//!
+//! A trail is a folder of append-only JSON lines. Each line carries the hash of the one before, a `head` names the last
+//! one, and checkpoints signed with the host's key say at intervals how far the trail had come. Changing, removing or
+//! swapping anything breaks the chain; cutting the end off contradicts the head and the checkpoints.
+//!
+//! INVARIANT: no record, no statement. Whoever cannot write gets an error and does not go on.
+
+mod chain;
+mod entry;
+mod record;
+mod redact;
+mod trail;
+mod verify;
+
+pub use chain::hash as digest;
+pub use entry::{Ended, Entry};
+pub use record::{Agent, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
+pub use redact::redact;
+pub use trail::{AuditError, Trail};
+pub use verify::{Finding, Report, read, verify};
+
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Where the record is kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The folder; made if it is not there.
+    pub dir: PathBuf,
+    /// When records are forced to the disk.
+    #[serde(default)]
+    pub fsync: Fsync,
+}
+
+/// When records are forced to the disk. In every case they are written before the statement is sent, so that they
+/// survive the daemon; this decides whether they survive the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fsync {
+    /// Before each statement is sent.
+    Each,
+    /// When the operating system sees fit.
+    #[default]
+    Os,
+}

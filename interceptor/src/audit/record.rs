@@ -1,0 +1,188 @@
+//! The fields of a record. Their names are a contract with scripts outside the project.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the contract's own terms")]
+pub enum Event {
+    Connect,
+    Statement,
+    Outcome,
+    Approval,
+    Refusal,
+    Disconnect,
+    Admin,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the contract's own terms")]
+pub enum Decision {
+    Permit,
+    Deny,
+    Hold,
+}
+
+/// How a statement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It ran.
+    Ok,
+    /// The server refused or failed.
+    Error,
+    /// It was never run: an earlier statement of its batch failed.
+    Skipped,
+    /// It was refused and never sent.
+    Denied,
+    /// The session ended before anybody could say; it may have taken effect.
+    Abandoned,
+}
+
+/// Who asks: the verified agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// The token's subject.
+    pub subject: String,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// The human or job behind it.
+    pub on_behalf_of: Option<String>,
+    /// Its groups.
+    pub groups: Vec<String>,
+}
+
+/// The process that dialled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Thread group id in the daemon's pid namespace.
+    pub pid: u32,
+    /// Start time in clock ticks since boot; with the pid it names the process for good.
+    pub start: u64,
+    /// The program's file.
+    pub exe: String,
+    /// cgroup v2 path.
+    pub cgroup: String,
+    /// User id.
+    pub uid: u32,
+    /// The programs above it within its cgroup, innermost first.
+    pub ancestry: Vec<String>,
+}
+
+/// What all records of a session share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The session's id.
+    pub session: String,
+    /// `None` while nobody knows who it is.
+    pub agent: Option<Agent>,
+    /// The dialling process.
+    pub process: Option<Process>,
+    /// Address of the database that was dialled.
+    pub server: String,
+    /// Name of the database.
+    pub database: String,
+    /// The role that the daemon logged in with.
+    pub role: String,
+}
+
+/// A relation and what was done to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationUse {
+    /// `schema.name`, quoted as PostgreSQL quotes.
+    pub relation: String,
+    /// Actions of the policy schema.
+    pub access: Vec<String>,
+}
+
+/// How a statement ended and what it moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How.
+    pub status: Status,
+    /// Why it was refused: what the agent was told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// The error code.
+    pub sqlstate: Option<String>,
+    /// Rows sent to the client.
+    pub rows: u64,
+    /// Bytes of results sent to the client.
+    pub bytes: u64,
+    /// Values that were masked.
+    pub masked: u64,
+    /// Rows that the command tag reports as inserted, updated, deleted, merged or copied.
+    pub affected: Option<u64>,
+    /// From the record of the statement to its end, in microseconds.
+    pub duration_us: u64,
+    /// The server process.
+    pub backend_pid: i32,
+    /// `seq` of the record that opened this entry.
+    pub statement_seq: u64,
+}
+
+/// One line of the trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this layout.
+    pub v: u32,
+    /// Counts from 1 without a gap.
+    pub seq: u64,
+    /// RFC 3339, UTC, microseconds.
+    pub time: String,
+    /// What happened.
+    pub event: Event,
+    /// The shared part, its members standing among the others.
+    #[serde(flatten)]
+    pub subject: Arc<Subject>,
+    /// The text, secrets redacted; for other events what is to be said about them.
+    pub statement: Option<String>,
+    /// Bind values; only where a policy asks for them.
+    pub binds: Option<Vec<Option<String>>>,
+    /// Fingerprint of the text without its constants.
+    pub shape: Option<String>,
+    /// What it does, in the policy schema's terms.
+    pub verbs: Vec<String>,
+    /// The relations it names.
+    pub relations: Vec<RelationUse>,
+    /// The functions it calls off the built-in allowlist.
+    pub functions: Vec<String>,
+    /// What was decided.
+    pub decision: Option<Decision>,
+    /// The policies that decided.
+    pub policies: Vec<String>,
+    /// What has to be met.
+    pub obligations: Vec<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Hash of the record before.
+    pub prev: String,
+}
+
+impl Record {
+    /// An empty record of an event; the trail fills `seq`, `time` and `prev` in.
+    pub fn new(event: Event, subject: Arc<Subject>) -> Self {
+        Self {
+            v: 1,
+            seq: 0,
+            time: String::new(),
+            event,
+            subject,
+            statement: None,
+            binds: None,
+            shape: None,
+            verbs: Vec::new(),
+            relations: Vec::new(),
+            functions: Vec::new(),
+            decision: None,
+            policies: Vec::new(),
+            obligations: Vec::new(),
+            outcome: None,
+            prev: String::new(),
+        }
+    }
+}

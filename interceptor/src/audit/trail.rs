@@ -1,0 +1,278 @@
+//! Writing the trail.
+
+use super::chain::{GENESIS, seal};
+use super::record::Record;
+use super::verify::{self, Checkpoint};
+use super::{Fsync, Settings};
+use ed25519_dalek::{Signer, SigningKey};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Size after which a new segment begins, in bytes.
+const SEGMENT: u64 = 256 << 20;
+/// Records and time between two signed checkpoints.
+const CHECKPOINT_RECORDS: u64 = 1000;
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// Why the record cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The folder cannot be used.
+    #[error("audit folder `{path}` cannot be used; the daemon needs to own it")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// What is there does not add up; going on would hide it.
+    #[error("audit trail in `{path}` is damaged: {damage}; move the folder away to start a new one")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        damage: String,
+    },
+    /// A record could not be written.
+    #[error("audit record cannot be written")]
+    Write(#[from] io::Error),
+    /// A record could not be put into JSON.
+    #[error("audit record cannot be encoded")]
+    Encode(#[from] serde_json::Error),
+    /// An earlier write failed half-way; nothing is written behind it.
+    #[error("audit trail is closed after a failed write")]
+    Closed,
+}
+
+/// The last record, named outside the chain so that its end cannot be cut off unseen.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) seq: u64,
+    pub(super) hash: String,
+}
+
+/// An open trail. One per process; sharing it is what makes one order of all records.
+#[derive(Debug)]
+pub struct Trail {
+    writer: Mutex<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    dir: PathBuf,
+    fsync: Fsync,
+    segment: File,
+    number: u32,
+    size: u64,
+    head_file: File,
+    head: Head,
+    key: SigningKey,
+    checkpoints: File,
+    since: u64,
+    last: Instant,
+    failed: bool,
+}
+
+impl Trail {
+    /// Opens the trail of a folder or starts one.
+    pub fn open(settings: &Settings) -> Result<Self, AuditError> {
+        let dir = &settings.dir;
+        let unusable = |source| AuditError::Folder { path: dir.clone(), source };
+        std::fs::create_dir_all(dir).map_err(unusable)?;
+        let segments = verify::segments(dir).map_err(unusable)?;
+        let number = segments.last().map_or(1, |(number, _)| *number);
+        let damaged = |damage: String| AuditError::Damaged { path: dir.clone(), damage };
+        let head = match verify::tail(dir).map_err(unusable)? {
+            verify::Tail::Empty => Head { seq: 0, hash: GENESIS.to_owned() },
+            verify::Tail::At(head) => head,
+            verify::Tail::Torn { head, file, keep } => {
+                // The daemon or the machine died within a write: what is not a whole line was never acted upon.
+                let torn = OpenOptions::new().write(true).open(&file).map_err(unusable)?;
+                torn.set_len(keep).map_err(unusable)?;
+                tracing::warn!(file = %file.display(), "dropped a half-written audit record");
+                head
+            }
+            verify::Tail::Damaged(damage) => return Err(damaged(damage)),
+        };
+        let segment = append(&segment_path(dir, number)).map_err(unusable)?;
+        let size = segment.metadata().map_err(unusable)?.len();
+        let writer = Writer {
+            dir: dir.clone(),
+            fsync: settings.fsync,
+            segment,
+            number,
+            size,
+            head_file: OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(dir.join("head"))
+                .map_err(unusable)?,
+            head,
+            key: key(dir).map_err(unusable)?,
+            checkpoints: append(&dir.join("checkpoints.jsonl")).map_err(unusable)?,
+            since: 0,
+            last: Instant::now(),
+            failed: false,
+        };
+        writer.write_head()?;
+        Ok(Self { writer: Mutex::new(writer) })
+    }
+
+    /// Writes a record and returns its number. When this returns, the record is written; when it fails, nothing may
+    /// happen that the record speaks of.
+    pub fn write(&self, record: Record) -> Result<u64, AuditError> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).write(record)
+    }
+
+    /// Signs how far the trail has come.
+    pub fn checkpoint(&self) -> Result<(), AuditError> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).checkpoint()
+    }
+
+    /// Lets every further write fail, as on a full disk.
+    #[cfg(test)]
+    pub(crate) fn break_for_test(&self) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(full) = OpenOptions::new().write(true).open("/dev/full") {
+            writer.segment = full;
+        }
+    }
+
+    /// Number of the last record.
+    pub fn seq(&self) -> u64 {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).head.seq
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        if let Err(error) = self.checkpoint() {
+            tracing::error!(%error, "the last audit checkpoint could not be signed");
+        }
+    }
+}
+
+impl Writer {
+    fn write(&mut self, mut record: Record) -> Result<u64, AuditError> {
+        if self.failed {
+            self.reopen()?;
+        }
+        if self.size >= SEGMENT {
+            self.rotate()?;
+        }
+        record.seq = self.head.seq + 1;
+        record.time = now();
+        record.prev.clone_from(&self.head.hash);
+        let (line, hash) = seal(&serde_json::to_string(&record)?);
+        if let Err(error) = self.append(line.as_bytes()) {
+            self.failed = true;
+            return Err(error.into());
+        }
+        self.head = Head { seq: record.seq, hash };
+        self.write_head()?;
+        self.since += 1;
+        if self.since >= CHECKPOINT_RECORDS || self.last.elapsed() >= CHECKPOINT_EVERY {
+            self.checkpoint()?;
+        }
+        Ok(record.seq)
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.segment.write_all(line)?;
+        self.size += line.len() as u64;
+        if self.fsync == Fsync::Each {
+            self.segment.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// After a failed write the file may end in half a line: cut it off and go on, if the disk lets us.
+    fn reopen(&mut self) -> Result<(), AuditError> {
+        self.segment.set_len(self.size).map_err(|_| AuditError::Closed)?;
+        self.segment = append(&segment_path(&self.dir, self.number)).map_err(|_| AuditError::Closed)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<(), AuditError> {
+        self.segment.sync_all()?;
+        self.number += 1;
+        self.segment = append(&segment_path(&self.dir, self.number))?;
+        self.size = 0;
+        Ok(())
+    }
+
+    fn write_head(&self) -> Result<(), AuditError> {
+        // Of one length always, so that one write replaces the whole of it.
+        let head = format!("{{\"seq\":{:>20},\"hash\":\"{}\"}}\n", self.head.seq, self.head.hash);
+        Ok(self.head_file.write_all_at(head.as_bytes(), 0)?)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), AuditError> {
+        if self.since == 0 {
+            return Ok(());
+        }
+        let Head { seq, hash } = self.head.clone();
+        let signature = self.key.sign(verify::statement(seq, &hash).as_bytes());
+        let checkpoint = Checkpoint {
+            seq,
+            hash,
+            time: now(),
+            key: hex(self.key.verifying_key().as_bytes()),
+            signature: hex(&signature.to_bytes()),
+        };
+        let mut line = serde_json::to_string(&checkpoint)?;
+        line.push('\n');
+        self.checkpoints.write_all(line.as_bytes())?;
+        self.since = 0;
+        self.last = Instant::now();
+        Ok(())
+    }
+}
+
+/// The host's signing key, made on first use.
+fn key(dir: &Path) -> io::Result<SigningKey> {
+    let path = dir.join("key");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let seed: [u8; 32] =
+                bytes.try_into().map_err(|_| io::Error::other("the signing key is not 32 bytes long"))?;
+            Ok(SigningKey::from_bytes(&seed))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let seed: [u8; 32] = rand::random();
+            let key = SigningKey::from_bytes(&seed);
+            OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?.write_all(&seed)?;
+            std::fs::write(dir.join("key.pub"), format!("{}\n", hex(key.verifying_key().as_bytes())))?;
+            Ok(key)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("audit-{number:06}.jsonl"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// RFC 3339 with microseconds.
+fn now() -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    OffsetDateTime::now_utc().format(format).unwrap_or_default()
+}

@@ -1,0 +1,362 @@
+//! Reading a trail and finding whatever was done to it.
+
+use super::chain::{GENESIS, hash, unseal};
+use super::record::Record;
+use super::trail::{Head, segment_path};
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A signed statement of how far a trail had come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    pub(super) seq: u64,
+    pub(super) hash: String,
+    pub(super) time: String,
+    pub(super) key: String,
+    pub(super) signature: String,
+}
+
+/// What is signed.
+pub(super) fn statement(seq: u64, hash: &str) -> String {
+    format!("interceptor audit checkpoint\n{seq}\n{hash}\n")
+}
+
+/// Something that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// What is wrong.
+    pub text: String,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    /// Records that hang together.
+    pub records: u64,
+    /// Checkpoints with a good signature.
+    pub checkpoints: u64,
+    /// The last record's number and hash.
+    pub head: Option<(u64, String)>,
+    /// What does not add up; empty for a trail that stands.
+    pub findings: Vec<Finding>,
+}
+
+/// Verifies the whole trail of a folder.
+///
+/// # Errors
+/// Only where files cannot be read; whatever is wrong in them is a [`Finding`].
+pub fn verify(dir: &Path) -> io::Result<Report> {
+    // The head is read first: a daemon that writes meanwhile only adds behind it.
+    let head = std::fs::read_to_string(dir.join("head"));
+    let checkpoints = std::fs::read_to_string(dir.join("checkpoints.jsonl")).unwrap_or_default();
+    let mut hashes = vec![GENESIS.to_owned()];
+    let mut report = Report::default();
+    let segments = segments(dir)?;
+    for (expected, (number, _)) in (1..).zip(&segments) {
+        if *number != expected {
+            report.findings.push(finding(&segment_path(dir, expected), 0, "this segment is missing"));
+            return Ok(report);
+        }
+    }
+    'segments: for (_, file) in &segments {
+        for (index, line) in BufReader::new(File::open(file)?).split(b'\n').enumerate() {
+            match check_line(&line?, &hashes) {
+                Ok(hash) => hashes.push(hash),
+                Err(text) => {
+                    report.findings.push(finding(file, index + 1, &text));
+                    break 'segments;
+                }
+            }
+        }
+        if !ends_with_newline(file)? {
+            report.findings.push(finding(file, 0, "the last line has no end"));
+        }
+    }
+    report.records = hashes.len() as u64 - 1;
+    report.head = hashes.last().filter(|_| report.records > 0).map(|hash| (report.records, hash.clone()));
+    match head.map(|text| serde_json::from_str::<Head>(&text)) {
+        Ok(Ok(head)) => {
+            let there = usize::try_from(head.seq).ok().and_then(|seq| hashes.get(seq));
+            if there != Some(&head.hash) && report.findings.is_empty() {
+                let text = format!("it names record {}, which is not in the trail as it was", head.seq);
+                report.findings.push(finding(&dir.join("head"), 0, &text));
+            }
+        }
+        Ok(Err(_)) => report.findings.push(finding(&dir.join("head"), 0, "it cannot be read")),
+        Err(_) if segments.is_empty() => report.findings.push(finding(dir, 0, "there is no trail here")),
+        Err(_) => report.findings.push(finding(&dir.join("head"), 0, "it is missing")),
+    }
+    check_checkpoints(dir, &checkpoints, &hashes, &mut report);
+    Ok(report)
+}
+
+fn check_line(line: &[u8], hashes: &[String]) -> Result<String, String> {
+    let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+    let (json, sealed) = unseal(line).ok_or("it is no sealed record")?;
+    if hash(&json) != sealed {
+        return Err("its hash does not fit what it says".to_owned());
+    }
+    let record: Record = serde_json::from_str(&json).map_err(|error| format!("it is no record: {error}"))?;
+    if record.seq != hashes.len() as u64 {
+        return Err(format!("record {} stands where record {} belongs", record.seq, hashes.len()));
+    }
+    if Some(&record.prev) != hashes.last() {
+        return Err("it does not hang on the record before".to_owned());
+    }
+    Ok(sealed.to_owned())
+}
+
+fn check_checkpoints(dir: &Path, text: &str, hashes: &[String], report: &mut Report) {
+    let file = dir.join("checkpoints.jsonl");
+    let trusted = std::fs::read_to_string(dir.join("key.pub")).map(|key| key.trim().to_owned()).unwrap_or_default();
+    let broken = !report.findings.is_empty();
+    for (index, line) in text.lines().enumerate() {
+        let mut wrong = |text: &str| report.findings.push(finding(&file, index + 1, text));
+        let Ok(checkpoint) = serde_json::from_str::<Checkpoint>(line) else {
+            wrong("it is no checkpoint");
+            continue;
+        };
+        if checkpoint.key != trusted {
+            wrong("it is signed with another key than `key.pub`");
+        } else if !is_signed(&checkpoint) {
+            wrong("its signature does not fit");
+        } else {
+            let there = usize::try_from(checkpoint.seq).ok().and_then(|seq| hashes.get(seq));
+            match there {
+                Some(hash) if *hash == checkpoint.hash => report.checkpoints += 1,
+                // A trail that breaks earlier has been reported already.
+                None if broken => {}
+                _ => wrong("the trail does not lead to what was signed"),
+            }
+        }
+    }
+}
+
+fn is_signed(checkpoint: &Checkpoint) -> bool {
+    let key = unhex::<32>(&checkpoint.key).and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+    let signature = unhex::<64>(&checkpoint.signature).map(|bytes| Signature::from_bytes(&bytes));
+    let said = statement(checkpoint.seq, &checkpoint.hash);
+    match (key, signature) {
+        (Some(key), Some(signature)) => key.verify_strict(said.as_bytes(), &signature).is_ok(),
+        _ => false,
+    }
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let bytes: Option<Vec<u8>> =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
+fn finding(file: &Path, line: usize, text: &str) -> Finding {
+    Finding { file: file.to_owned(), line, text: text.to_owned() }
+}
+
+/// All records of a trail in order, as they are; for searching and showing, not for trusting.
+pub fn read(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
+    let lines = segments(dir)?.into_iter().map(|(_, file)| File::open(file).map(|file| BufReader::new(file).lines()));
+    let lines = lines.collect::<io::Result<Vec<_>>>()?.into_iter().flatten();
+    Ok(lines.map(|line| line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::from))))
+}
+
+/// The segments of a folder by number.
+pub(super) fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name
+            .strip_prefix("audit-")
+            .and_then(|rest| rest.strip_suffix(".jsonl"))
+            .and_then(|number| number.parse().ok());
+        segments.extend(number.map(|number| (number, path)));
+    }
+    segments.sort();
+    Ok(segments)
+}
+
+/// Where a trail stopped.
+pub(super) enum Tail {
+    Empty,
+    At(Head),
+    /// The last line is half a line; `keep` bytes of its file are whole.
+    Torn {
+        head: Head,
+        file: PathBuf,
+        keep: u64,
+    },
+    Damaged(String),
+}
+
+/// Reads the end of a trail, to go on behind it. Only the last record is looked at: verifying all is for `verify`.
+pub(super) fn tail(dir: &Path) -> io::Result<Tail> {
+    let named: Option<Head> =
+        std::fs::read_to_string(dir.join("head")).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let segments = segments(dir)?;
+    let mut torn = None;
+    for (_, file) in segments.iter().rev() {
+        let bytes = last_part(file)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if whole < bytes.len() {
+            torn = Some((file.clone(), std::fs::metadata(file)?.len() - (bytes.len() - whole) as u64));
+        }
+        let line = bytes
+            .get(..whole.saturating_sub(1))
+            .unwrap_or_default()
+            .rsplit(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        if line.is_empty() {
+            continue;
+        }
+        let parsed = std::str::from_utf8(line).ok().and_then(unseal).filter(|(json, sealed)| hash(json) == *sealed);
+        let Some((json, sealed)) = parsed else { return Ok(Tail::Damaged("its last record is not whole".to_owned())) };
+        let record: Record = serde_json::from_str(&json)?;
+        let head = Head { seq: record.seq, hash: sealed.to_owned() };
+        return Ok(match (named, torn) {
+            // A crash between a record and the head leaves the head one behind, never ahead.
+            (Some(named), _) if named.seq > head.seq => {
+                Tail::Damaged(format!("record {} is missing from its end", named.seq))
+            }
+            (_, Some((file, keep))) => Tail::Torn { head, file, keep },
+            (_, None) => Tail::At(head),
+        });
+    }
+    Ok(match (named, torn) {
+        (Some(named), _) if named.seq > 0 => Tail::Damaged(format!("records up to {} are missing", named.seq)),
+        (_, Some((file, keep))) => Tail::Torn { head: Head { seq: 0, hash: GENESIS.to_owned() }, file, keep },
+        (_, None) => Tail::Empty,
+    })
+}
+
+/// The last bytes of a file: more than any record has.
+fn last_part(file: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 64 << 20;
+    let mut file = File::open(file)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn ends_with_newline(file: &Path) -> io::Result<bool> {
+    let mut file = File::open(file)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Event, Subject};
+    use super::super::trail::Trail;
+    use super::super::{Fsync, Settings};
+    use super::*;
+    use std::sync::Arc;
+
+    fn folder() -> PathBuf {
+        let dir =
+            std::env::temp_dir().join(format!("interceptor-audit-{}-{:x}", std::process::id(), rand::random::<u64>()));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    fn settings(dir: &Path) -> Settings {
+        Settings { dir: dir.to_owned(), fsync: Fsync::Os }
+    }
+
+    fn write(dir: &Path, texts: &[&str]) {
+        let trail = Trail::open(&settings(dir)).unwrap();
+        for text in texts {
+            let mut record = Record::new(Event::Statement, Arc::new(Subject::default()));
+            record.statement = Some((*text).to_owned());
+            trail.write(record).unwrap();
+        }
+    }
+
+    /// Writes three records, spoils the trail, and says what verification finds.
+    #[track_caller]
+    fn check(spoil: impl Fn(&mut Vec<String>), expected: &str) {
+        let dir = folder();
+        write(&dir, &["a", "b", "c"]);
+        let file = segment_path(&dir, 1);
+        let mut lines: Vec<String> = std::fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect();
+        spoil(&mut lines);
+        std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let report = verify(&dir).unwrap();
+        let first =
+            report.findings.first().map_or("fine".to_owned(), |finding| format!("{}: {}", finding.line, finding.text));
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(first, expected);
+    }
+
+    #[test]
+    fn whatever_is_done_to_a_trail_shows() {
+        check(|_| {}, "fine");
+        check(|lines| lines.swap(0, 1), "1: record 2 stands where record 1 belongs");
+        check(|lines| drop(lines.remove(1)), "2: record 3 stands where record 2 belongs");
+        check(|lines| drop(lines.remove(0)), "1: record 2 stands where record 1 belongs");
+        check(|lines| drop(lines.pop()), "0: it names record 3, which is not in the trail as it was");
+        check(|lines| lines.clear(), "0: it names record 3, which is not in the trail as it was");
+        check(|lines| lines[1] = lines[1].replace("\"b\"", "\"x\""), "2: its hash does not fit what it says");
+        check(|lines| lines.push(lines[2].clone()), "4: record 3 stands where record 4 belongs");
+        check(|lines| lines[2].push(' '), "3: it is no sealed record");
+    }
+
+    #[test]
+    fn any_changed_byte_shows() {
+        let dir = folder();
+        write(&dir, &["a", "b"]);
+        let file = segment_path(&dir, 1);
+        let good = std::fs::read(&file).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&file, &bad).unwrap();
+            assert!(!verify(&dir).unwrap().findings.is_empty(), "byte {at}");
+        }
+        std::fs::write(&file, &good).unwrap();
+        assert_eq!(verify(&dir).unwrap().findings, []);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_trail_goes_on_where_it_stopped_also_after_a_crash() {
+        let dir = folder();
+        write(&dir, &["a"]);
+        write(&dir, &["b"]);
+        let file = segment_path(&dir, 1);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes.extend_from_slice(b"{\"v\":1,\"seq\":3,\"ti");
+        std::fs::write(&file, bytes).unwrap();
+        write(&dir, &["c"]);
+        let report = verify(&dir).unwrap();
+        assert_eq!((report.records, report.findings.len()), (3, 0));
+        assert_eq!(report.checkpoints, 3);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_trail_whose_end_was_cut_off_is_not_written_on() {
+        let dir = folder();
+        write(&dir, &["a", "b"]);
+        let file = segment_path(&dir, 1);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.lines().next().map(|line| format!("{line}\n")).unwrap()).unwrap();
+        let error = Trail::open(&settings(&dir)).unwrap_err().to_string();
+        assert!(error.contains("record 2 is missing from its end"), "{error}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

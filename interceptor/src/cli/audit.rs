@@ -1,0 +1,288 @@
+//! `audit`: reading, searching and verifying the record.
+
+use super::table::table;
+use crate::audit::{Decision, Event, Record, Status, read, verify};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Print records as they are written, until interrupted
+    Tail {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the records that fit
+    #[command(
+        after_help = "Examples:\n  interceptor audit search --decision deny\n  interceptor audit search --agent agent:demo --relation public.orders --verb delete --json\n  interceptor audit search --text 'drop table' --since 2026-01-31T08:00"
+    )]
+    Search {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        wanted: Wanted,
+    },
+    /// Show the last records as a table
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// How many
+        #[arg(long, short = 'n', default_value_t = 40)]
+        last: usize,
+        /// Only records of this session
+        #[arg(long)]
+        session: Option<String>,
+    },
+    /// Find whatever was changed, removed or swapped
+    #[command(after_help = "Exit status: 0 for a trail that stands, 1 otherwise.")]
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// Audit folder
+    #[arg(long = "audit", value_name = "DIR", env = "INTERCEPTOR_AUDIT", default_value = "/var/lib/interceptor/audit")]
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
+    /// Agent's subject
+    #[arg(long)]
+    agent: Option<String>,
+    /// Session id
+    #[arg(long)]
+    session: Option<String>,
+    /// `schema.name`
+    #[arg(long)]
+    relation: Option<String>,
+    /// What was done: select, insert, drop...
+    #[arg(long)]
+    verb: Option<String>,
+    /// permit, deny or hold
+    #[arg(long)]
+    decision: Option<String>,
+    /// connect, statement, outcome, refusal, disconnect, admin
+    #[arg(long)]
+    event: Option<String>,
+    /// Part of the statement, upper and lower case alike
+    #[arg(long)]
+    text: Option<String>,
+    /// Not before this time, RFC 3339 or the beginning of it
+    #[arg(long)]
+    since: Option<String>,
+}
+
+impl Wanted {
+    fn fits(&self, record: &Record) -> bool {
+        let is =
+            |wanted: &Option<String>, value: Option<&str>| wanted.as_deref().is_none_or(|wanted| value == Some(wanted));
+        is(&self.agent, record.subject.agent.as_ref().map(|agent| agent.subject.as_str()))
+            && is(&self.session, Some(&record.subject.session))
+            && is(&self.decision, record.decision.map(decision))
+            && is(&self.event, Some(event(record.event)))
+            && self.relation.as_ref().is_none_or(|wanted| record.relations.iter().any(|used| used.relation == *wanted))
+            && self.verb.as_ref().is_none_or(|wanted| record.verbs.contains(wanted))
+            && self.since.as_ref().is_none_or(|since| record.time >= *since)
+            && self.text.as_ref().is_none_or(|text| {
+                record
+                    .statement
+                    .as_ref()
+                    .is_some_and(|statement| statement.to_lowercase().contains(&text.to_lowercase()))
+            })
+    }
+}
+
+pub(super) fn audit(command: Audit) -> Result<ExitCode> {
+    match command {
+        Audit::Tail { place } => tail(&place),
+        Audit::Search { place, wanted } => {
+            let fitting =
+                records(&place.dir)?.filter(|record| record.as_ref().map_or(true, |record| wanted.fits(record)));
+            let fitting = fitting.collect::<Result<Vec<_>>>()?;
+            show(&fitting, place.json)
+        }
+        Audit::Show { place, last, session } => {
+            let of_session =
+                |record: &Record| session.as_ref().is_none_or(|session| record.subject.session == *session);
+            let all = records(&place.dir)?
+                .filter(|record| record.as_ref().map_or(true, of_session))
+                .collect::<Result<Vec<_>>>()?;
+            show(all.get(all.len().saturating_sub(last)..).unwrap_or_default(), place.json)
+        }
+        Audit::Verify { place } => check(&place),
+    }
+}
+
+fn records(dir: &Path) -> Result<impl Iterator<Item = Result<Record>>> {
+    let records = read(dir).with_context(|| format!("audit folder `{}` cannot be read", dir.display()))?;
+    Ok(records.map(|record| {
+        record.context("the trail cannot be read to its end; `interceptor audit verify` says where it breaks")
+    }))
+}
+
+fn check(place: &Place) -> Result<ExitCode> {
+    let report =
+        verify(&place.dir).with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
+    if place.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for finding in &report.findings {
+            println!("{}:{}: {}", finding.file.display(), finding.line, finding.text);
+        }
+        let verdict = if report.findings.is_empty() { "the trail stands" } else { "THE TRAIL DOES NOT STAND" };
+        println!("{verdict}: {} records, {} signed checkpoints", report.records, report.checkpoints);
+    }
+    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(records: &[Record], json: bool) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        for record in records {
+            writeln!(out, "{}", serde_json::to_string(record)?)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<[String; 6]> = records.iter().map(row).collect();
+    let rows: Vec<_> = rows.iter().map(<[String; 6]>::as_slice).collect();
+    write!(out, "{}", table(&["seq", "time", "agent", "event", "decision", "what"], &rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(record: &Record) -> [String; 6] {
+    let time = record.time.get(11..23).unwrap_or(&record.time).to_owned();
+    let agent = record.subject.agent.as_ref().map_or("-".to_owned(), |agent| agent.subject.clone());
+    let decided = record.decision.map_or("-", decision).to_owned();
+    [record.seq.to_string(), time, printable(&agent, 30), event(record.event).to_owned(), decided, what(record)]
+}
+
+fn what(record: &Record) -> String {
+    if let Some(outcome) = &record.outcome {
+        let mut text = format!("of {}: {}", outcome.statement_seq, status(outcome.status));
+        if let Some(code) = &outcome.sqlstate {
+            text += &format!(" {code}");
+        }
+        if outcome.rows > 0 {
+            text += &format!(", {} rows", outcome.rows);
+        }
+        if let Some(affected) = outcome.affected {
+            text += &format!(", {affected} affected");
+        }
+        if let Some(reason) = &outcome.reason {
+            text += &format!(", {reason}");
+        }
+        return printable(&text, 120);
+    }
+    let by = if record.policies.is_empty() { String::new() } else { format!("  [{}]", record.policies.join(", ")) };
+    format!("{}{by}", printable(record.statement.as_deref().unwrap_or_default(), 90))
+}
+
+/// One line that cannot play tricks on a terminal: control characters and those that turn text around as escapes.
+fn printable(text: &str, most: usize) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out: String = text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .flat_map(|c| if c.is_control() || turns(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] })
+        .take(most + 1)
+        .collect();
+    if out.chars().count() > most {
+        out = out.chars().take(most.saturating_sub(3)).collect::<String>() + "...";
+    }
+    out
+}
+
+fn tail(place: &Place) -> Result<ExitCode> {
+    let last = || -> Result<Option<PathBuf>> {
+        let mut files: Vec<_> = std::fs::read_dir(&place.dir)
+            .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| {
+                path.extension().is_some_and(|extension| extension == "jsonl")
+                    && path.to_string_lossy().contains("/audit-")
+            })
+            .collect();
+        files.sort();
+        Ok(files.pop())
+    };
+    let mut current: Option<(PathBuf, BufReader<std::fs::File>)> = None;
+    loop {
+        if let Some(file) = last()?
+            && current.as_ref().is_none_or(|(open, _)| *open != file)
+        {
+            let mut opened = std::fs::File::open(&file)?;
+            // What is there already has been seen; a segment that begins while we look is read from its start.
+            if current.is_none() {
+                opened.seek(SeekFrom::End(0))?;
+            }
+            current = Some((file, BufReader::new(opened)));
+        }
+        let mut line = String::new();
+        let read = match &mut current {
+            Some((_, reader)) => reader.read_line(&mut line)?,
+            None => 0,
+        };
+        if read == 0 {
+            std::thread::sleep(Duration::from_millis(200));
+            continue;
+        }
+        let record: Record = serde_json::from_str(&line)?;
+        show(std::slice::from_ref(&record), place.json)?;
+    }
+}
+
+fn decision(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Permit => "permit",
+        Decision::Deny => "deny",
+        Decision::Hold => "hold",
+    }
+}
+
+fn event(event: Event) -> &'static str {
+    match event {
+        Event::Connect => "connect",
+        Event::Statement => "statement",
+        Event::Outcome => "outcome",
+        Event::Approval => "approval",
+        Event::Refusal => "refusal",
+        Event::Disconnect => "disconnect",
+        Event::Admin => "admin",
+    }
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Ok => "ok",
+        Status::Error => "error",
+        Status::Skipped => "skipped",
+        Status::Denied => "denied",
+        Status::Abandoned => "abandoned",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_agents_write_cannot_play_tricks_on_a_terminal() {
+        assert_eq!(printable("select\n\t1", 20), "select 1");
+        assert_eq!(printable("a\u{1b}[31mb", 20), "a\\u{1b}[31mb");
+        assert_eq!(printable("a\u{202e}b", 20), "a\\u{202e}b");
+        assert_eq!(printable("abcdefghij", 8), "abcde...");
+    }
+}

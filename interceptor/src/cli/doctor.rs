@@ -1,0 +1,76 @@
+//! `doctor`: what is missing and what to do about it.
+
+use crate::config::Config;
+use crate::policy::PolicySet;
+use crate::proxy::Upstreams;
+use crate::redirect;
+use anyhow::Result;
+use serde::Serialize;
+use std::path::Path;
+use std::process::ExitCode;
+
+#[derive(Debug, Serialize)]
+struct Line {
+    what: String,
+    ok: bool,
+    detail: String,
+    remedy: String,
+}
+
+pub(super) fn doctor(config: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let mut lines: Vec<Line> = redirect::probe()
+        .into_iter()
+        .map(|finding| Line {
+            what: finding.what.to_owned(),
+            ok: finding.ok,
+            detail: finding.detail,
+            remedy: finding.remedy.to_owned(),
+        })
+        .collect();
+    if let Some(path) = config {
+        lines.extend(configuration(path));
+    }
+    let well = lines.iter().all(|line| line.ok);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&lines)?);
+    } else {
+        for line in &lines {
+            println!("{} {}: {}", if line.ok { "ok     " } else { "MISSING" }, line.what, line.detail);
+            if !line.ok {
+                println!("        {}", line.remedy);
+            }
+        }
+    }
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn configuration(path: &Path) -> Vec<Line> {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => return vec![line("configuration", Err(format!("{error:#}")), "correct the file")],
+    };
+    vec![
+        line("configuration", Ok(path.display().to_string()), ""),
+        line(
+            "policies",
+            PolicySet::load(&config.policy.dir)
+                .map(|set| format!("{} policies in {}", set.len(), config.policy.dir.display()))
+                .map_err(|error| error.to_string()),
+            "`interceptor policy check` shows the same",
+        ),
+        line(
+            "credentials",
+            Upstreams::load(&config.upstream)
+                .map(|_| format!("{} upstream(s)", config.upstream.len()))
+                .map_err(|error| error.to_string()),
+            "give each [[upstream]] a password file of mode 0600",
+        ),
+    ]
+}
+
+fn line(what: &str, found: Result<String, String>, remedy: &str) -> Line {
+    match found {
+        Ok(detail) => Line { what: what.to_owned(), ok: true, detail, remedy: String::new() },
+        Err(detail) => Line { what: what.to_owned(), ok: false, detail, remedy: remedy.to_owned() },
+    }
+}

@@ -1,0 +1,107 @@
+//! What an operator types.
+
+mod audit;
+mod doctor;
+mod policy;
+mod run;
+mod table;
+mod talk;
+
+use crate::config;
+use crate::telemetry::Format;
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Least privilege for the PostgreSQL connections of AI agents and CI jobs, on the host itself.
+#[derive(Debug, Parser)]
+#[command(name = "interceptor", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    #[command(
+        after_help = "Examples:\n  interceptor run\n  interceptor run --config /etc/interceptor/interceptor.toml --log json"
+    )]
+    Run {
+        /// Configuration file
+        #[arg(long, value_name = "FILE", default_value = config::DEFAULT)]
+        config: PathBuf,
+        /// How log lines on standard error look
+        #[arg(long, value_enum, default_value_t)]
+        log: Format,
+    },
+    /// Look whether this host can be captured and, with a configuration, whether it is sound
+    #[command(
+        after_help = "Exit status: 0 if all is well, 2 if something is missing.\n\nExamples:\n  interceptor doctor\n  interceptor doctor --config /etc/interceptor/interceptor.toml --json"
+    )]
+    Doctor {
+        /// Configuration file to look at as well
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the state of the running daemon
+    Status(talk::Talk),
+    /// Show the open sessions
+    Sessions(talk::Talk),
+    /// Look at the record
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Work on policies
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Take the kernel programs out: from then on nothing is captured
+    #[command(
+        after_help = "The daemon's end leaves them in place, so that connections fail instead of going direct. Only this takes them out.\n\nExamples:\n  interceptor detach\n  interceptor detach --instance ci --audit /var/lib/interceptor/audit"
+    )]
+    Detach {
+        /// Which instance, as `[capture] instance` names it
+        #[arg(long, default_value = "default")]
+        instance: String,
+        /// Audit folder to put it on record in
+        #[arg(long, value_name = "DIR")]
+        audit: Option<PathBuf>,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  interceptor completions bash > /etc/bash_completion.d/interceptor")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line and returns its exit status.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("interceptor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run { config, log } => run::run(&config, log),
+        Command::Doctor { config, json } => doctor::doctor(config.as_deref(), json),
+        Command::Status(talk) => talk::status(&talk),
+        Command::Sessions(talk) => talk::sessions(&talk),
+        Command::Audit(audit) => audit::audit(audit),
+        Command::Policy(policy) => policy::policy(policy),
+        Command::Detach { instance, audit } => run::detach(&instance, audit),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "interceptor", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

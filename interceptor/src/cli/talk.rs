@@ -1,0 +1,75 @@
+//! `status` and `sessions`: questions to the running daemon.
+
+use super::table::table;
+use crate::admin::{self, Status};
+use crate::proxy::SessionInfo;
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the daemon is and how its answer is shown.
+#[derive(Debug, Args)]
+pub(super) struct Talk {
+    /// Control socket of the daemon
+    #[arg(long, value_name = "FILE", env = "INTERCEPTOR_SOCKET", default_value = "/run/interceptor/control.sock")]
+    socket: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
+    let status: Status = ask(talk, "/status")?;
+    if talk.json {
+        return print_json(&status);
+    }
+    let mut rows = vec![
+        ["version".to_owned(), status.version],
+        ["process".to_owned(), status.pid.to_string()],
+        ["since".to_owned(), status.since],
+        ["captures".to_owned(), status.capture],
+        ["policies".to_owned(), format!("{} (set {})", status.policies, status.policy_digest)],
+        ["sessions".to_owned(), status.sessions.to_string()],
+        ["audit records".to_owned(), status.audit_seq.to_string()],
+    ];
+    rows.extend(status.kernel.into_iter().map(|(name, count)| [name, count.to_string()]));
+    print!("{}", table(&[], &rows.iter().map(<[String; 2]>::as_slice).collect::<Vec<_>>()));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn sessions(talk: &Talk) -> Result<ExitCode> {
+    let sessions: Vec<SessionInfo> = ask(talk, "/sessions")?;
+    if talk.json {
+        return print_json(&sessions);
+    }
+    let rows: Vec<[String; 6]> = sessions
+        .into_iter()
+        .map(|info| {
+            [
+                info.session,
+                info.agent,
+                format!("{} ({})", info.exe, info.pid),
+                format!("{}/{}", info.server, info.database),
+                info.backend_pid.to_string(),
+                info.since,
+            ]
+        })
+        .collect();
+    let rows: Vec<_> = rows.iter().map(<[String; 6]>::as_slice).collect();
+    print!("{}", table(&["session", "agent", "process", "database", "backend", "since"], &rows));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask<T: DeserializeOwned>(talk: &Talk, path: &str) -> Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
+    Ok(runtime.block_on(admin::get(&talk.socket, path))?)
+}
+
+fn print_json(value: &impl Serialize) -> Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(ExitCode::SUCCESS)
+}

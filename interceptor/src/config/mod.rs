@@ -1,0 +1,86 @@
+//! The configuration file: every room's own settings, read in one place. Nobody below imports this.
+
+use crate::{admin, audit, identity, policy, proxy, redirect};
+use serde::Deserialize;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the packages put it.
+pub const DEFAULT: &str = "/etc/interceptor/interceptor.toml";
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What of the host is captured.
+    #[serde(default)]
+    pub capture: redirect::Settings,
+    /// Who agents are.
+    pub identity: identity::Settings,
+    /// Credentials for databases.
+    #[serde(default)]
+    pub upstream: Vec<proxy::Upstream>,
+    /// What they may.
+    pub policy: policy::Settings,
+    /// Where it is written down.
+    pub audit: audit::Settings,
+    /// How operators talk to the daemon.
+    #[serde(default)]
+    pub admin: admin::Settings,
+    /// What the daemon puts up with.
+    #[serde(default)]
+    pub limits: proxy::Limits,
+    /// How it runs.
+    #[serde(default)]
+    pub daemon: Daemon,
+}
+
+/// The `[daemon]` section.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Daemon {
+    /// Threads that serve connections; absent for half of the processors, for agents and database need theirs too.
+    pub threads: Option<usize>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration `{path}` cannot be read; name another with --config")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// It is not as it should be.
+    #[error("configuration `{path}` is wrong: {text}")]
+    Wrong {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        text: String,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Wrong { path: path.to_owned(), text: error.to_string() })?;
+        let mistakes = config.capture.mistakes();
+        if !mistakes.is_empty() {
+            return Err(ConfigError::Wrong { path: path.to_owned(), text: mistakes.join("; ") });
+        }
+        Ok(config)
+    }
+
+    /// Threads that serve connections.
+    pub fn threads(&self) -> usize {
+        let half = || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+        self.daemon.threads.unwrap_or_else(half).max(1)
+    }
+}

@@ -1,0 +1,188 @@
+//! What was seen about a process that dialled: evidence, not identity.
+
+use super::process::Process;
+use nix::{
+    errno::Errno,
+    time::{ClockId, clock_gettime},
+};
+
+/// How many ancestors are written down; a job that nests deeper is cut off at its oldest.
+const ANCESTORS: usize = 64;
+
+/// `USER_HZ`, the clock ticks of `/proc/PID/stat`: 100 a second on every architecture that Rust supports Linux on.
+const TICK_NS: u64 = 1_000_000_000 / 100;
+
+/// What was seen about the process that dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Evidence {
+    /// The process (thread group).
+    pub pid: u32,
+    /// When it started, in clock ticks since boot: together with `pid` it names one process for good.
+    pub start: u64,
+    /// Its executable, as the kernel names it in our mount namespace.
+    pub exe: String,
+    /// The path of its cgroup in the v2 hierarchy.
+    pub cgroup: String,
+    /// Real user id when it dialled.
+    pub uid: u32,
+    /// Real group id when it dialled.
+    pub gid: u32,
+    /// Its name, which it can set to anything.
+    pub comm: String,
+    /// Its ancestors up to the top process of the same cgroup, the parent first.
+    pub ancestry: Vec<Ancestor>,
+}
+
+/// One of the processes that a process descends from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ancestor {
+    /// Its number.
+    pub pid: u32,
+    /// Its executable.
+    pub exe: String,
+}
+
+/// Why there is no evidence. Each ends the connection: nobody is anonymous.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceError {
+    /// It dialled and ended, or its parent has already reaped it.
+    #[error("process {0} has ended since it dialled")]
+    Gone(u32),
+    /// Its number belongs to somebody else by now.
+    #[error("process {0} started after the connection was dialled: the number has been used again")]
+    Reused(u32),
+    /// `/proc` says something else than `Gone`.
+    #[error("cannot read `{what}` of process {pid}: {}", .errno.desc())]
+    Unreadable {
+        /// The process.
+        pid: u32,
+        /// The file in `/proc/PID`.
+        what: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The clocks cannot be compared.
+    #[error("cannot read the clocks: {}", .0.desc())]
+    Clock(Errno),
+}
+
+impl Evidence {
+    /// Gathers what can be seen of the process that dialled at `dialled_at_ns` (`CLOCK_MONOTONIC`, as
+    /// `bpf_ktime_get_ns` counts) with the user and group that the kernel noted then.
+    ///
+    /// # Errors
+    /// The process has ended, its number has been used again, or `/proc` cannot be read.
+    pub fn gather(pid: u32, uid: u32, gid: u32, dialled_at_ns: u64) -> Result<Self, EvidenceError> {
+        let look = |what| move |errno| unreadable(pid, what, errno);
+        let process = Process::open(pid).map_err(look("."))?;
+        let before = process.stat().map_err(look("stat"))?;
+        if before.start.saturating_mul(TICK_NS) > since_boot(dialled_at_ns)? {
+            return Err(EvidenceError::Reused(pid));
+        }
+        let cgroup = process.cgroup().map_err(look("cgroup"))?;
+        let exe = process.exe().map_err(look("exe"))?;
+        let ancestry = ancestors(&process, &cgroup);
+        let after = process.stat().map_err(look("stat"))?;
+        if after.start != before.start {
+            return Err(EvidenceError::Reused(pid));
+        }
+        Ok(Self { pid, start: before.start, exe, cgroup, uid, gid, comm: after.comm, ancestry })
+    }
+
+    /// The process again, if it is still the one that this is about.
+    pub(super) fn process(&self) -> Result<Process, EvidenceError> {
+        let process = Process::open(self.pid).map_err(|errno| unreadable(self.pid, ".", errno))?;
+        let start = process.stat().map_err(|errno| unreadable(self.pid, "stat", errno))?.start;
+        if start == self.start { Ok(process) } else { Err(EvidenceError::Reused(self.pid)) }
+    }
+}
+
+/// Ancestors that end while we look are left out: they are shown to people and to policies, and decide nothing here.
+fn ancestors(process: &Process, cgroup: &str) -> Vec<Ancestor> {
+    let mut ancestors = Vec::new();
+    let mut next = process.parent_in_cgroup(cgroup).ok().flatten();
+    while let Some(parent) = next
+        && ancestors.len() < ANCESTORS
+    {
+        let Ok(exe) = parent.exe() else { break };
+        ancestors.push(Ancestor { pid: parent.pid, exe });
+        next = parent.parent_in_cgroup(cgroup).ok().flatten();
+    }
+    ancestors
+}
+
+fn unreadable(pid: u32, what: &'static str, errno: Errno) -> EvidenceError {
+    match errno {
+        Errno::ENOENT | Errno::ESRCH => EvidenceError::Gone(pid),
+        errno => EvidenceError::Unreadable { pid, what, errno },
+    }
+}
+
+/// From the clock of `bpf_ktime_get_ns`, which stands still while the machine sleeps, to the one that start times are
+/// counted in, which does not. A sleep between dialling and now makes the result too late, never too early, so that an
+/// honest process is not refused for it.
+fn since_boot(monotonic_ns: u64) -> Result<u64, EvidenceError> {
+    let now = |clock| {
+        let time = clock_gettime(clock).map_err(EvidenceError::Clock)?;
+        let seconds = u64::try_from(time.tv_sec()).unwrap_or_default();
+        let nanoseconds = u64::try_from(time.tv_nsec()).unwrap_or_default();
+        Ok(seconds * 1_000_000_000 + nanoseconds)
+    };
+    // In this order, so that what passes between the two readings counts for the process, as the sleep does.
+    let monotonic = now(ClockId::CLOCK_MONOTONIC)?;
+    Ok(monotonic_ns.saturating_add(now(ClockId::CLOCK_BOOTTIME)?.saturating_sub(monotonic)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Evidence, EvidenceError};
+    use std::{
+        process::{Command, Stdio, id},
+        thread::sleep,
+        time::Duration,
+    };
+
+    fn now() -> u64 {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    }
+
+    #[test]
+    fn a_process_is_known_by_what_the_kernel_says() {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_millis(50));
+        let evidence = Evidence::gather(child.id(), 7, 8, now()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((evidence.pid, evidence.uid, evidence.gid), (child.id(), 7, 8));
+        assert_eq!(evidence.comm, "sleep");
+        assert!(evidence.exe.starts_with('/'), "{}", evidence.exe);
+        assert!(evidence.cgroup.starts_with('/'), "{}", evidence.cgroup);
+        assert_eq!(evidence.ancestry.first().map(|parent| parent.pid), Some(id()));
+        assert_eq!(evidence.process().map(|_| ()), Err(EvidenceError::Gone(child.id())), "it has ended");
+    }
+
+    #[test]
+    fn a_process_that_is_younger_than_the_connection_is_refused() {
+        let before = now();
+        // Start times are counted in hundredths of a second.
+        sleep(Duration::from_millis(30));
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let evidence = Evidence::gather(child.id(), 0, 0, before);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(evidence, Err(EvidenceError::Reused(child.id())));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_refused() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Evidence::gather(child.id(), 0, 0, now()), Err(EvidenceError::Gone(child.id())));
+        let mut zombie = Command::new("true").spawn().unwrap();
+        sleep(Duration::from_millis(50));
+        let evidence = Evidence::gather(zombie.id(), 0, 0, now());
+        zombie.wait().unwrap();
+        assert_eq!(evidence, Err(EvidenceError::Gone(zombie.id())), "a zombie has no executable");
+    }
+}

@@ -1,0 +1,151 @@
+//! One process, held so that its number cannot come to mean another one.
+//!
+//! A descriptor of `/proc/PID` pins the kernel's `struct pid`, just as a pidfd does: once the process has been reaped every
+//! look-up through it fails with ESRCH, also when the number has been given to somebody else. Unlike a pidfd it is what the
+//! files are read *through*, so there is no moment between checking and reading.
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
+    sys::stat::{Mode, SFlag, fstat},
+};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::OwnedFd,
+    path::Path,
+};
+
+/// A process by a descriptor of its folder in `/proc`.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    folder: OwnedFd,
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) comm: String,
+    pub(super) parent: u32,
+    /// Field 22, in clock ticks since boot.
+    pub(super) start: u64,
+}
+
+impl Process {
+    pub(super) fn open(pid: u32) -> Result<Self, Errno> {
+        let folder = nix::fcntl::open(
+            Path::new(&format!("/proc/{pid}")),
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self { pid, folder })
+    }
+
+    pub(super) fn stat(&self) -> Result<Stat, Errno> {
+        Stat::read(&self.text("stat")?).ok_or(Errno::EBADMSG)
+    }
+
+    /// The path of the cgroup v2 it is in: the line `0::` of `/proc/PID/cgroup`.
+    pub(super) fn cgroup(&self) -> Result<String, Errno> {
+        self.text("cgroup")?.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned).ok_or(Errno::ENODATA)
+    }
+
+    /// The executable. A process that has not got one (it is going away) has no name to put into a record.
+    pub(super) fn exe(&self) -> Result<String, Errno> {
+        Ok(readlinkat(&self.folder, "exe")?.to_string_lossy().into_owned())
+    }
+
+    /// The environment as it was at `execve(2)`.
+    pub(super) fn environment(&self) -> Result<Vec<u8>, Errno> {
+        // What execve(2) takes at most: three quarters of _STK_LIM, arguments included (fs/exec.c).
+        const MOST: u64 = 6 << 20;
+        self.bytes("environ", MOST)
+    }
+
+    /// Its parent, if that is in the same cgroup. `None` is the top of the job.
+    ///
+    /// The parent is opened by number, so it could be a newcomer with the old parent's number: such a one would be younger
+    /// than its child.
+    pub(super) fn parent_in_cgroup(&self, cgroup: &str) -> Result<Option<Self>, Errno> {
+        let stat = self.stat()?;
+        if stat.parent == 0 {
+            return Ok(None);
+        }
+        let parent = match Self::open(stat.parent) {
+            // The parent ended in this moment: the child has been handed on to a reaper, which is no part of the job.
+            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+            other => other?,
+        };
+        let (Ok(theirs), Ok(place)) = (parent.stat(), parent.cgroup()) else { return Ok(None) };
+        Ok((theirs.start <= stat.start && place == cgroup).then_some(parent))
+    }
+
+    /// Opens a regular file as the process itself would see it, through no link of any kind.
+    pub(super) fn open_file(&self, path: &Path) -> Result<File, Errno> {
+        // `root` is the one link that is meant to be followed: it leads into the process's own mount namespace.
+        let root = openat(&self.folder, "root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let how = OpenHow::new()
+            // Non-blocking, or opening a FIFO would wait for a writer.
+            .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
+            .resolve(
+                ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            );
+        let file = openat2(&root, path, how)?;
+        let kind = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFREG { Ok(File::from(file)) } else { Err(Errno::ENOTSUP) }
+    }
+
+    fn text(&self, name: &str) -> Result<String, Errno> {
+        const MOST: u64 = 64 << 10;
+        Ok(String::from_utf8_lossy(&self.bytes(name, MOST)?).into_owned())
+    }
+
+    fn bytes(&self, name: &str, most: u64) -> Result<Vec<u8>, Errno> {
+        let file = File::from(openat(&self.folder, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+        if bytes.len() as u64 > most { Err(Errno::EFBIG) } else { Ok(bytes) }
+    }
+}
+
+impl Stat {
+    /// The name stands in parentheses and may itself hold any character, parentheses, blanks and digits included, so the
+    /// fields are counted from the *last* closing one.
+    fn read(text: &str) -> Option<Self> {
+        let (before, after) = text.rsplit_once(')')?;
+        let (_, comm) = before.split_once('(')?;
+        let mut fields = after.split_ascii_whitespace();
+        let parent = fields.nth(1)?.parse().ok()?;
+        // Field 22, counting from 1; 5 is the next to come.
+        let start = fields.nth(22 - 5)?.parse().ok()?;
+        Some(Self { comm: comm.to_owned(), parent, start })
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stat;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<(&str, u32, u64)>) {
+        let expected = expected.map(|(comm, parent, start)| Stat { comm: comm.to_owned(), parent, start });
+        assert_eq!(Stat::read(text), expected, "{text}");
+    }
+
+    #[test]
+    fn the_fields_are_counted_from_the_last_parenthesis() {
+        let rest = "S 41 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 8 9";
+        check(&format!("42 (psql) {rest}"), Some(("psql", 41, 777)));
+        check(&format!("42 (a b) c) {rest}"), Some(("a b) c", 41, 777)));
+        check(&format!("42 (x) R 1 1 1) {rest}"), Some(("x) R 1 1 1", 41, 777)));
+        check(&format!("42 () {rest}"), Some(("", 41, 777)));
+        check("42 (psql) S 41", None);
+        check("42 psql S 41", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,549 @@
+//! The whole way from a process to an identity, against a small issuer that says what each test has it say.
+
+use super::*;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{EncodingKey, jwk::Jwk};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    process::{Child, Command},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    spawn,
+    task::JoinSet,
+};
+
+/// An ES256 key made of one repeated byte, as PKCS #8.
+fn key(seed: u8) -> EncodingKey {
+    const PREFIX: [u8; 35] = [
+        0x30, 0x41, 2, 1, 0, 0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+        3, 1, 7, 4, 0x27, 0x30, 0x25, 2, 1, 1, 4, 0x20,
+    ];
+    EncodingKey::from_ec_der(&[&PREFIX[..], &[seed; 32]].concat())
+}
+
+fn jwk(kid: &str, seed: u8) -> Value {
+    let mut jwk =
+        serde_json::to_value(Jwk::from_encoding_key(&key(seed), jsonwebtoken::Algorithm::ES256).unwrap()).unwrap();
+    jwk["kid"] = kid.into();
+    jwk
+}
+
+/// A token with any header and claims, as text, so that they can also be wrong JSON.
+fn sign(header: &str, claims: &str, seed: u8) -> String {
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key(seed), jsonwebtoken::Algorithm::ES256).unwrap();
+    format!("{message}.{signature}")
+}
+
+const HEADER: &str = r#"{"typ":"JWT","alg":"ES256","kid":"k"}"#;
+
+struct Issuer {
+    url: String,
+    pages: Arc<Mutex<HashMap<String, (u16, String)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Issuer {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            pages: Arc::default(),
+            asked: Arc::default(),
+        };
+        issuer.set("/.well-known/openid-configuration", 200, json!({"issuer": issuer.url, "jwks_uri": format!("{}/jwks", issuer.url), "token_endpoint": format!("{}/token", issuer.url)}));
+        issuer.set("/jwks", 200, json!({"keys": [jwk("k", 1)]}));
+        issuer.answer(issuer.claims("postgres"));
+        let (pages, asked) = (Arc::clone(&issuer.pages), Arc::clone(&issuer.asked));
+        spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                spawn(serve(socket, Arc::clone(&pages), Arc::clone(&asked)));
+            }
+        });
+        issuer
+    }
+
+    fn set(&self, path: &str, status: u16, body: impl ToString) {
+        self.pages.lock().unwrap().insert(path.to_owned(), (status, body.to_string()));
+    }
+
+    /// Has the token endpoint answer with a token of these claims.
+    fn answer(&self, claims: Value) {
+        let token = sign(HEADER, &claims.to_string(), 1);
+        self.set("/token", 200, json!({"access_token": token, "issued_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_type": "N_A", "expires_in": 300}));
+    }
+
+    fn claims(&self, audience: &str) -> Value {
+        json!({"iss": self.url, "aud": audience, "sub": "agent:build-7", "groups": ["b", "a", "b"], "iat": now(), "exp": now() + 300})
+    }
+
+    fn token(&self) -> String {
+        sign(HEADER, &self.claims("interceptor").to_string(), 1)
+    }
+
+    fn registrar(&self) -> Registrar {
+        let text = format!(
+            "[[issuers]]\nurl = '{url}'\naudience = 'interceptor'\nalgorithms = ['ES256']\nallow_http = true\n[exchange]\nissuer = '{url}'\naudience = 'postgres'\n",
+            url = self.url
+        );
+        Registrar::new(toml::from_str(&text).unwrap()).unwrap()
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Vec<String>> {
+        self.asked.lock().unwrap()
+    }
+
+    fn times(&self, path: &str) -> usize {
+        self.asked().iter().filter(|asked| asked.contains(path)).count()
+    }
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    pages: Arc<Mutex<HashMap<String, (u16, String)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+) {
+    let mut request = Vec::new();
+    while !whole(&request) {
+        if socket.read_buf(&mut request).await.unwrap_or_default() == 0 {
+            return;
+        }
+    }
+    let request = String::from_utf8(request).unwrap();
+    let path = request.split(' ').nth(1).unwrap().to_owned();
+    asked.lock().unwrap().push(request);
+    let (status, body) = pages.lock().unwrap().get(&path).cloned().unwrap_or((404, "{}".to_owned()));
+    if path == "/token" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = format!(
+        "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nLocation: /jwks\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    drop(socket.write_all(answer.as_bytes()).await);
+}
+
+fn whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+    body.len() >= length
+}
+
+#[track_caller]
+fn text<T: std::fmt::Debug>(result: Result<T, Unidentified>) -> String {
+    result.map_or_else(|why| why.to_string(), |found| format!("accepted: {found:?}"))
+}
+
+#[tokio::test]
+async fn a_good_token_becomes_an_identity() {
+    let issuer = Issuer::start().await;
+    let mut claims = issuer.claims("postgres");
+    claims["repository"] = "acme/app".into();
+    claims["scope"] = "read write".into();
+    claims["teams"] = json!(["x", "y"]);
+    claims["run"] = 17.into();
+    claims["nested"] = json!({"x": 1});
+    issuer.answer(claims);
+    let identity = issuer.registrar().identify_token(&issuer.token(), "/ci/job").await.unwrap();
+    assert_eq!(
+        (identity.subject.as_str(), identity.issuer.as_str(), &identity.on_behalf_of),
+        ("agent:build-7", issuer.url.as_str(), &None)
+    );
+    assert_eq!(identity.groups, ["a", "b"]);
+    let claims: Vec<_> = identity
+        .claims
+        .iter()
+        .map(|(claim, values)| format!("{claim}={}", values.iter().cloned().collect::<Vec<_>>().join(",")))
+        .collect();
+    assert_eq!(claims, ["repository=acme/app", "run=17", "scope=read,write", "teams=x,y"]);
+    let request = issuer.asked().iter().find(|asked| asked.contains("/token")).unwrap().clone();
+    for part in [
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange",
+        "audience=postgres",
+        "subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt",
+    ] {
+        assert!(request.contains(part), "{request}");
+    }
+}
+
+#[test]
+fn a_fingerprint_is_about_what_is_said_and_not_until_when() {
+    let identity = Identity {
+        subject: "a".to_owned(),
+        issuer: "i".to_owned(),
+        groups: vec!["g".to_owned()],
+        claims: BTreeMap::new(),
+        on_behalf_of: None,
+        expires: 1,
+    };
+    assert_eq!(identity.fingerprint(), Identity { expires: 2, ..identity.clone() }.fingerprint());
+    for other in [
+        Identity { subject: "b".to_owned(), ..identity.clone() },
+        Identity { groups: vec![], ..identity.clone() },
+        Identity { on_behalf_of: Some(String::new()), ..identity.clone() },
+        Identity { claims: BTreeMap::from([("c".to_owned(), BTreeSet::new())]), ..identity.clone() },
+    ] {
+        assert_ne!(identity.fingerprint(), other.fingerprint(), "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_to_be_believed_is_refused() {
+    let issuer = Issuer::start().await;
+    let registrar = issuer.registrar();
+    let good = issuer.claims("interceptor");
+    let with = |claim: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[claim] = value;
+        sign(HEADER, &claims.to_string(), 1)
+    };
+    let without = |claim: &str| {
+        let mut claims = good.clone();
+        claims.as_object_mut().unwrap().remove(claim);
+        sign(HEADER, &claims.to_string(), 1)
+    };
+    let header = |header: &str| sign(header, &good.to_string(), 1);
+    let token = issuer.token();
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    // 64 bytes leave four bits of the last sign over: A, Q, g or w. The next letter decodes to the same bytes.
+    let last = signature.chars().last().map(|last| char::from(last as u8 + 1)).unwrap();
+    let twice = good.to_string().replacen('{', r#"{"sub":"agent:root","#, 1);
+    for (token, expected) in [
+        (token.clone(), "accepted"),
+        (with("aud", json!(["interceptor"])), "accepted"),
+        (with("exp", json!(now() - 20)), "accepted"),
+        (with("nbf", json!(now() + 20)), "accepted"),
+        (with("email", json!("admin@corp.example")), "accepted"),
+        (header(r#"{"typ":"at+jwt","alg":"ES256","kid":"k"}"#), "accepted"),
+        (String::new(), "not a signed JWT"),
+        ("password".to_owned(), "not a signed JWT"),
+        (format!("{message}."), "not a signed JWT"),
+        (format!("{token}="), "not a signed JWT"),
+        (format!("{token} "), "not a signed JWT"),
+        (format!("x.{token}"), "not a signed JWT"),
+        (format!("{message}.{}{last}", &signature[..signature.len() - 1]), "not a signed JWT"),
+        ("x".repeat(9000), "longer than 8192 bytes"),
+        (header(r#"{"typ":"JWT","alg":"none","kid":"k"}"#), "algorithm `none` is not accepted"),
+        (header(r#"{"typ":"JWT","alg":"HS256","kid":"k"}"#), "algorithm `HS256` is not accepted"),
+        (header(r#"{"typ":"JWT","alg":"RS256","kid":"k"}"#), "algorithm `RS256` is not accepted"),
+        (header(r#"{"typ":"JWT","alg":"es256","kid":"k"}"#), "algorithm `es256` is not accepted"),
+        (header(r#"{"typ":"JWT","kid":"k"}"#), "algorithm `` is not accepted"),
+        (header(r#"{"typ":"logout+jwt","alg":"ES256","kid":"k"}"#), "its `typ` is neither"),
+        (header(r#"{"alg":"ES256","kid":"k"}"#), "its `typ` is neither"),
+        (header(r#"{"typ":"JWT","alg":"ES256"}"#), "does not name its key"),
+        (header(r#"{"typ":"JWT","alg":"ES256","kid":"k","jku":"http://evil/"}"#), "has `jku`"),
+        (header(r#"{"typ":"JWT","alg":"ES256","kid":"k","jwk":{}}"#), "has `jwk`"),
+        (header(r#"{"typ":"JWT","alg":"ES256","kid":"k","b64":false,"crit":["b64"]}"#), "has `crit`"),
+        (header(r#"{"typ":"JWT","alg":"ES256","kid":"k","kid":"l"}"#), "member `kid` stands twice"),
+        (header("[]"), "its header cannot be read"),
+        (sign(HEADER, &twice, 1), "member `sub` stands twice"),
+        (sign(HEADER, "x", 1), "its payload cannot be read"),
+        (sign(HEADER, &good.to_string(), 2), "its signature is wrong"),
+        (without("iss"), "claim `iss`"),
+        (with("iss", json!("http://127.0.0.1:1")), "is not configured"),
+        (with("iss", json!(format!("{}/", issuer.url))), "is not configured"),
+        (without("exp"), "claim `exp`"),
+        (with("exp", json!("9999999999")), "claim `exp`"),
+        (with("exp", json!(1e308)), "claim `exp`"),
+        (with("exp", json!(-1)), "claim `exp`"),
+        (with("exp", json!(u64::MAX)), "claim `exp`"),
+        (with("exp", json!(null)), "claim `exp`"),
+        (with("exp", json!(now() - 31)), "it expired 3"),
+        (without("iat"), "claim `iat`"),
+        (with("iat", json!(now() + 60)), "it is not valid before"),
+        (with("nbf", json!(now() + 60)), "it is not valid before"),
+        (with("nbf", json!("0")), "claim `nbf`"),
+        (without("aud"), "its audience is not exactly `interceptor`"),
+        (with("aud", json!("postgres")), "its audience is not exactly `interceptor`"),
+        (with("aud", json!(["interceptor", "other"])), "its audience is not exactly `interceptor`"),
+        (with("aud", json!("Interceptor")), "its audience is not exactly `interceptor`"),
+        (without("sub"), "claim `sub`"),
+        (with("sub", json!("")), "claim `sub`"),
+        (with("sub", json!("agent:x\n{\"event\":\"allow\"}")), "claim `sub`"),
+        (with("sub", json!("agent:\u{202e}x")), "claim `sub`"),
+        (with("act", json!("x")), "claim `act`"),
+        (with("act", json!({"sub": "x", "iss": "https://other"})), "claim `act`"),
+    ] {
+        let found = text(registrar.identify_token(&token, "/ci/job").await);
+        assert!(found.contains(expected), "expected {expected}: {found}\n{token}");
+    }
+    assert_eq!(issuer.times("/jwks"), 1, "the keys are asked for once");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_what_was_asked_for_is_the_exchanges_fault() {
+    let issuer = Issuer::start().await;
+    let token = |claims: Value| sign(HEADER, &claims.to_string(), 1);
+    let good = || issuer.claims("postgres");
+    let with = |claim: &str, value: Value| {
+        let mut claims = good();
+        claims[claim] = value;
+        token(claims)
+    };
+    const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+    const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+    let answer = |token: String, issued: &str, kind: &str| json!({"access_token": token, "issued_token_type": issued, "token_type": kind});
+    for (status, body, expected, unavailable) in [
+        (200, answer(token(good()), JWT, "Bearer"), "accepted", false),
+        (200, answer(token(good()), ACCESS, "bearer"), "accepted", false),
+        (200, answer(token(good()), ACCESS, "N_A"), "token_type does not go with", true),
+        (
+            200,
+            answer(token(good()), "urn:ietf:params:oauth:token-type:saml2", "Bearer"),
+            "issued_token_type is not what",
+            true,
+        ),
+        (200, json!({"access_token": token(good()), "token_type": "Bearer"}), "issued_token_type is not what", true),
+        (200, json!({"issued_token_type": JWT, "token_type": "Bearer"}), "no access_token", true),
+        (
+            200,
+            json!({"access_token": token(good()), "issued_token_type": JWT, "token_type": "N_A", "expires_in": "x"}),
+            "expires_in",
+            true,
+        ),
+        (
+            200,
+            json!({"access_token": token(good()), "issued_token_type": JWT, "token_type": "N_A", "expires_in": 0}),
+            "expired",
+            true,
+        ),
+        (200, answer(with("aud", json!("interceptor")), JWT, "N_A"), "audience is not exactly `postgres`", true),
+        (200, answer(with("iss", json!("http://127.0.0.1:1")), JWT, "N_A"), "is not configured", true),
+        (200, answer(with("exp", json!(now() - 1)), JWT, "N_A"), "expired", true),
+        (200, answer(with("sub", json!("agent:other")), JWT, "N_A"), "about somebody else", true),
+        (200, answer(with("groups", json!("admins")), JWT, "N_A"), "claim `groups`", true),
+        (200, answer(with("groups", json!(["a", 1])), JWT, "N_A"), "claim `groups`", true),
+        (200, answer(sign(HEADER, &good().to_string(), 2), JWT, "N_A"), "signature is wrong", true),
+        (200, json!([1]), "not a JSON object", true),
+        (
+            400,
+            json!({"error": "invalid_request", "error_description": "subject\u{1b}[2J"}),
+            r"refuses the agent's token: 400 invalid_request subject\u{1b}[2J",
+            false,
+        ),
+        (400, json!({"error": "invalid_target"}), "refuses the agent's token", false),
+        (403, json!({"error": "access_denied"}), "refuses the agent's token", false),
+        (401, json!({"error": "invalid_client"}), "the token exchange fails: 401 invalid_client", true),
+        (500, json!({}), "the token exchange fails: 500", true),
+        (307, json!({}), "the token exchange fails: 307", true),
+    ] {
+        issuer.set("/token", status, &body);
+        let result = issuer.registrar().identify_token(&issuer.token(), "/ci/job").await;
+        let why = result.as_ref().err().is_some_and(Unidentified::unavailable);
+        let found = text(result);
+        assert!(found.contains(expected), "expected {expected}: {found}\n{body}");
+        assert_eq!(why, unavailable, "{found}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_acts_for_a_human_is_the_agent_and_the_human_is_named() {
+    let issuer = Issuer::start().await;
+    let subject = |claims: &[(&str, Value)], audience: &str| {
+        let mut all = issuer.claims(audience);
+        claims.iter().for_each(|(claim, value)| all[*claim] = value.clone());
+        all
+    };
+    let agent = || ("act", json!({"sub": "agent:build-7", "act": {"sub": "agent:before"}}));
+    let maria = || ("sub", json!("user:maria"));
+    let same = "agent:build-7 for user:maria";
+    for (token, exchanged, expected) in [
+        (vec![], vec![maria(), agent()], same),
+        (vec![maria(), agent()], vec![maria(), agent()], same),
+        (vec![], vec![("on_behalf_of", json!("user:maria"))], same),
+        (vec![maria(), agent()], vec![("on_behalf_of", json!("user:maria"))], same),
+        (vec![], vec![maria(), agent(), ("on_behalf_of", json!("user:bob"))], "claim `act`"),
+        (vec![], vec![("on_behalf_of", json!(["user:maria"]))], "claim `on_behalf_of`"),
+        (vec![maria(), agent()], vec![], "about somebody else"),
+        (vec![maria(), agent()], vec![maria()], "about somebody else"),
+        (vec![maria()], vec![], "about somebody else"),
+    ] {
+        issuer.answer(subject(&exchanged, "postgres"));
+        let token = sign(HEADER, &subject(&token, "interceptor").to_string(), 1);
+        let found = issuer.registrar().identify_token(&token, "/ci/job").await;
+        let found = found.map_or_else(
+            |why| why.to_string(),
+            |who| format!("{} for {}", who.subject, who.on_behalf_of.clone().unwrap_or_default()),
+        );
+        assert!(found.contains(expected), "expected {expected}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn connections_at_the_same_time_share_one_exchange() {
+    let issuer = Issuer::start().await;
+    let registrar = Arc::new(issuer.registrar());
+    let token = issuer.token();
+    let mut burst = JoinSet::new();
+    for _ in 0..20 {
+        let (registrar, token) = (Arc::clone(&registrar), token.clone());
+        burst.spawn(async move { registrar.identify_token(&token, "/ci/job").await.unwrap() });
+    }
+    assert_eq!(burst.join_all().await.len(), 20);
+    assert_eq!((issuer.times("/token"), issuer.times("/jwks")), (1, 1));
+    let mut claims = issuer.claims("postgres");
+    claims["exp"] = (now() + 9).into();
+    issuer.answer(claims);
+    let other = sign(
+        HEADER,
+        &{
+            let mut claims = issuer.claims("interceptor");
+            claims["jti"] = 1.into();
+            claims
+        }
+        .to_string(),
+        1,
+    );
+    registrar.identify_token(&other, "/ci/job").await.unwrap();
+    registrar.identify_token(&other, "/ci/job").await.unwrap();
+    assert_eq!(issuer.times("/token"), 3, "what is about to end is not handed out again");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_asked_again_and_nobody_is_let_in_meanwhile() {
+    let issuer = Issuer::start().await;
+    let registrar = issuer.registrar();
+    let token = issuer.token();
+    for (status, body, expected) in [
+        (500, "{}".to_owned(), "the answer is 500"),
+        (302, "{}".to_owned(), "the answer is 302"),
+        (200, "x".to_owned(), "expected value"),
+        (200, format!("{{\"issuer\":\"{}\"}}", "x".repeat(1 << 20)), "longer than 1048576 bytes"),
+        (
+            200,
+            json!({"issuer": "https://idp.example", "jwks_uri": format!("{}/jwks", issuer.url)}).to_string(),
+            "it says that the issuer is `https://idp.example`",
+        ),
+        (
+            200,
+            json!({"issuer": issuer.url, "jwks_uri": "http://192.0.2.1/jwks"}).to_string(),
+            "plain HTTP to another machine",
+        ),
+    ] {
+        issuer.set("/.well-known/openid-configuration", status, body);
+        let why = issuer.registrar().identify_token(&token, "/ci/job").await.unwrap_err();
+        assert!(why.unavailable() && why.to_string().contains(expected), "expected {expected}: {why}");
+    }
+    issuer.set("/.well-known/openid-configuration", 503, "{}");
+    assert!(registrar.identify_token(&token, "/ci/job").await.unwrap_err().unavailable());
+    issuer.set("/.well-known/openid-configuration", 200, json!({"issuer": issuer.url, "jwks_uri": format!("{}/jwks", issuer.url), "token_endpoint": format!("{}/token", issuer.url)}));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    registrar.identify_token(&token, "/ci/job").await.unwrap();
+    let nobody = Issuer { url: "http://127.0.0.1:1".to_owned(), pages: Arc::default(), asked: Arc::default() };
+    let why = nobody.registrar().identify_token(&nobody.token(), "/ci/job").await.unwrap_err();
+    assert!(why.unavailable() && why.to_string().contains("Connection refused"), "{why}");
+}
+
+#[tokio::test]
+async fn made_up_keys_do_not_make_us_flood_the_issuer() {
+    let issuer = Issuer::start().await;
+    let registrar = issuer.registrar();
+    registrar.identify_token(&issuer.token(), "/ci/job").await.unwrap();
+    for number in 0..50 {
+        let header = format!(r#"{{"typ":"JWT","alg":"ES256","kid":"{number}' OR 1=1"}}"#);
+        let why = registrar
+            .identify_token(&sign(&header, &issuer.claims("interceptor").to_string(), 1), "/ci/job")
+            .await
+            .unwrap_err();
+        assert!(!why.unavailable() && why.to_string().contains("its issuer has no key"), "{why}");
+    }
+    assert_eq!(issuer.times("/jwks"), 1);
+    registrar.identify_token(&issuer.token(), "/ci/job").await.unwrap();
+}
+
+/// A process with a token somewhere, which ends with the test.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn evidence(pid: u32) -> Evidence {
+    std::thread::sleep(Duration::from_millis(100));
+    Evidence::gather(pid, 0, 0, u64::MAX / 2).unwrap()
+}
+
+#[tokio::test]
+async fn the_token_is_in_the_environment_or_in_an_ancestors() {
+    let issuer = Issuer::start().await;
+    let registrar = issuer.registrar();
+    let agent = Agent(Command::new("sleep").arg("60").env("AGENT_ID_TOKEN", issuer.token()).spawn().unwrap());
+    registrar.identify(&evidence(agent.0.id())).await.unwrap();
+
+    let parent = Agent(
+        Command::new("sh")
+            .args(["-c", "env -i sleep 60 & wait"])
+            .env("AGENT_ID_TOKEN", issuer.token())
+            .spawn()
+            .unwrap(),
+    );
+    std::thread::sleep(Duration::from_millis(100));
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.0.id())).unwrap();
+    let child: u32 = children.trim().parse().unwrap();
+    let result = registrar.identify(&evidence(child)).await;
+    drop(Command::new("kill").arg(child.to_string()).status());
+    result.unwrap();
+
+    let stranger = Agent(Command::new("sleep").arg("60").spawn().unwrap());
+    assert_eq!(
+        text(registrar.identify(&evidence(stranger.0.id())).await),
+        "no token found in variable `AGENT_ID_TOKEN`"
+    );
+    let wrong = Agent(Command::new("sleep").arg("60").env("AGENT_ID_TOKEN", "x").spawn().unwrap());
+    assert!(text(registrar.identify(&evidence(wrong.0.id())).await).contains("not a signed JWT"));
+    let other = Evidence { cgroup: "/elsewhere".to_owned(), ..evidence(agent.0.id()) };
+    assert!(text(registrar.identify(&other).await).contains("has moved to another cgroup"));
+}
+
+#[track_caller]
+fn check_settings(section: &str, expected: &str) {
+    let found = toml::from_str::<Settings>(section)
+        .map_err(|error| error.to_string())
+        .and_then(|settings| Registrar::new(settings).map_err(|error| error.to_string()));
+    let found = found.map_or_else(|error| error, |_| "accepted".to_owned());
+    assert!(found.contains(expected), "expected {expected}: {found}\n{section}");
+}
+
+#[test]
+fn mistakes_in_the_settings_stop_the_start() {
+    let issuer = "[[issuers]]\nurl = 'https://idp.example'\naudience = 'interceptor'\nalgorithms = ['ES256']\n";
+    let exchange = "[exchange]\nissuer = 'https://idp.example'\naudience = 'postgres'\n";
+    let both = format!("{issuer}{exchange}");
+    check_settings(&both, "accepted");
+    check_settings(&format!("sources = ['environment', 'file']\n{both}"), "accepted");
+    check_settings(&both.replace("ES256", "HS256"), "unknown variant `HS256`");
+    check_settings(&both.replace("ES256", "none"), "unknown variant `none`");
+    check_settings(&both.replace("'ES256'", ""), "algorithms of `https://idp.example` is missing");
+    check_settings(&format!("{both}colour = 1\n"), "unknown field `colour`");
+    check_settings(&format!("issuers = []\n{exchange}"), "identity.issuers is empty");
+    check_settings(&format!("{issuer}{both}"), "named twice");
+    check_settings(&both.replace("https", "http"), "plain HTTP: use https");
+    check_settings(&format!("sources = []\n{both}"), "identity.sources is empty");
+    check_settings(&format!("sources = ['file']\nfiles = ['token']\n{both}"), "not an absolute path");
+    check_settings(&format!("sources = ['file']\nfiles = ['/run/{{pid}}']\n{both}"), "placeholder other than `{uid}`");
+    check_settings(
+        &format!("{both}client_secret_file = '/nonexistent'\n"),
+        "cannot read client_secret_file `/nonexistent`",
+    );
+    check_settings(
+        &both.replace("[exchange]\nissuer = 'https://idp.example'", "[exchange]\nissuer = 'https://sts.example'"),
+        "algorithms of `identity.exchange` is missing",
+    );
+    check_settings(
+        &both.replace("audience = 'postgres'", "audience = 'postgres'\ntoken_endpoint = 'http://192.0.2.1/token'"),
+        "plain HTTP",
+    );
+    let several = format!("sources = []\n{}", both.replace("https", "ftp"));
+    check_settings(&several, "identity.sources is empty");
+    check_settings(&several, "`ftp://idp.example` is not an https URL");
+}

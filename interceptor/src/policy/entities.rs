@@ -1,0 +1,120 @@
+//! Agents, relations, columns and the rest as Cedar's entities.
+
+use crate::identity::Identity;
+use crate::sql::{Catalog, Object, Relation, RelationRef, quoted};
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use std::collections::{HashMap, HashSet};
+
+/// Why something has no entity; denies whatever was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` cannot be made an entity")]
+pub(super) struct NoEntity(String);
+
+/// Collects entities, each once.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    known: HashSet<EntityUid>,
+    pub(super) entities: Vec<Entity>,
+}
+
+type Attributes = Vec<(String, RestrictedExpression)>;
+
+impl Gathered {
+    pub(super) fn agent(&mut self, identity: &Identity) -> Result<EntityUid, NoEntity> {
+        let groups = identity.groups.iter().map(|group| uid("Group", group)).collect::<Result<Vec<_>, _>>()?;
+        for group in &groups {
+            self.add(group.clone(), Vec::new(), Vec::new())?;
+        }
+        let agent = uid("Agent", &identity.subject)?;
+        let mut attributes =
+            vec![("subject".to_owned(), text(&identity.subject)), ("issuer".to_owned(), text(&identity.issuer))];
+        attributes.extend(identity.on_behalf_of.as_deref().map(|who| ("on_behalf_of".to_owned(), text(who))));
+        let tags = identity.claims.iter().map(|(name, values)| (name.clone(), set(values)));
+        let entity = Entity::new_with_tags(agent.clone(), attributes, groups, tags)
+            .map_err(|error| NoEntity(error.to_string()))?;
+        self.known.insert(agent.clone());
+        self.entities.push(entity);
+        Ok(agent)
+    }
+
+    /// What something is done to, with everything above it.
+    pub(super) fn object(&mut self, server: &str, catalog: &Catalog, object: &Object) -> Result<EntityUid, NoEntity> {
+        let database = self.database(server, &catalog.database)?;
+        match object {
+            Object::Database => Ok(database),
+            Object::Schema(schema) => self.schema(database, catalog, schema),
+            Object::Relation(id) => self.relation(database, catalog, id),
+            Object::Column(id, column) => {
+                let relation = self.relation(database, catalog, id)?;
+                let column_type =
+                    catalog.get(id).and_then(|relation| column_type(relation, column)).unwrap_or_default();
+                let attributes =
+                    vec![("labels".to_owned(), set::<String>([])), ("type".to_owned(), text(&column_type))];
+                let name = path(&[&catalog.database, &id.schema, &id.name, column]);
+                self.add(uid("Column", &name)?, attributes, vec![relation])
+            }
+            Object::Function(function) => {
+                let schema = self.schema(database, catalog, &function.schema)?;
+                let attributes = vec![
+                    ("volatility".to_owned(), text(&function.volatility)),
+                    ("security_definer".to_owned(), RestrictedExpression::new_bool(function.security_definer)),
+                    ("language".to_owned(), text(&function.language)),
+                ];
+                let name = path(&[&catalog.database, &function.schema, &function.name]);
+                self.add(uid("Function", &name)?, attributes, vec![schema])
+            }
+            Object::Parameter(name) => {
+                let name = path(&[&catalog.database, name]);
+                self.add(uid("Parameter", &name)?, Vec::new(), vec![database])
+            }
+        }
+    }
+
+    pub(super) fn database(&mut self, server: &str, database: &str) -> Result<EntityUid, NoEntity> {
+        let server = self.add(uid("Server", server)?, Vec::new(), Vec::new())?;
+        self.add(uid("Database", &quoted(database))?, Vec::new(), vec![server])
+    }
+
+    fn schema(&mut self, database: EntityUid, catalog: &Catalog, schema: &str) -> Result<EntityUid, NoEntity> {
+        self.add(uid("Schema", &path(&[&catalog.database, schema]))?, Vec::new(), vec![database])
+    }
+
+    fn relation(&mut self, database: EntityUid, catalog: &Catalog, id: &RelationRef) -> Result<EntityUid, NoEntity> {
+        let schema = self.schema(database, catalog, &id.schema)?;
+        let kind = catalog.get(id).map_or("table", |relation| relation.kind.name());
+        let attributes = vec![("kind".to_owned(), text(kind)), ("labels".to_owned(), set::<String>([]))];
+        self.add(uid("Relation", &path(&[&catalog.database, &id.schema, &id.name]))?, attributes, vec![schema])
+    }
+
+    fn add(&mut self, uid: EntityUid, attributes: Attributes, parents: Vec<EntityUid>) -> Result<EntityUid, NoEntity> {
+        if self.known.insert(uid.clone()) {
+            let attributes: HashMap<_, _> = attributes.into_iter().collect();
+            let entity = Entity::new(uid.clone(), attributes, parents.into_iter().collect())
+                .map_err(|error| NoEntity(error.to_string()))?;
+            self.entities.push(entity);
+        }
+        Ok(uid)
+    }
+}
+
+/// `db.schema.relation`, each part as PostgreSQL quotes it.
+pub(super) fn path(parts: &[&str]) -> String {
+    parts.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".")
+}
+
+fn column_type(relation: &Relation, column: &str) -> Option<String> {
+    relation.columns.iter().find(|candidate| *candidate.name == *column).map(|column| column.type_name.to_string())
+}
+
+pub(super) fn uid(kind: &str, id: &str) -> Result<EntityUid, NoEntity> {
+    let name: EntityTypeName = format!("PG::{kind}").parse().map_err(|_| NoEntity(kind.to_owned()))?;
+    Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
+}
+
+pub(super) fn text(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}
+
+fn set<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> RestrictedExpression {
+    RestrictedExpression::new_set(values.into_iter().map(|value| text(value.as_ref())))
+}

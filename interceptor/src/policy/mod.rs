@@ -1,0 +1,44 @@
+//! May this agent do that? Cedar policies, judged request by request.
+//!
+//! A statement becomes a set of requests (agent, action, resource) and passes only if every one does. Permits and plain
+//! forbids are evaluated first and must allow; forbids that carry an obligation (`@mask`, `@approve`, `@max_rows`...) are
+//! evaluated after them, and those that match must be met or they stand. An evaluation error denies: Cedar itself would
+//! skip the policy, which for a forbid opens the door.
+//!
+//! INVARIANT: [`Permit`] has one constructor, in [`decide`], and no public fields. Whoever holds one was judged.
+
+mod annotation;
+mod decide;
+mod entities;
+mod load;
+mod memo;
+
+pub use annotation::Obligation;
+pub use decide::{Circumstances, Decision, Denial, DenialKind, Permit, Totals};
+pub use load::{LoadError, Mistake, PolicySet};
+
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Where policies are and what they do.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder with `*.cedar` files.
+    pub dir: PathBuf,
+    /// Whether denials are carried out.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// What a denial does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The statement does not run.
+    #[default]
+    Enforce,
+    /// The denial is recorded and the statement runs: for trying a policy set out on a live system. Statements that
+    /// cannot be read are denied all the same.
+    Observe,
+}

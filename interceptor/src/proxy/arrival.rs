@@ -1,0 +1,394 @@
+//! From a greeting to a session: who that is, whether it may, and in.
+
+use super::catalogs::Place;
+use super::greeting::{Greeted, Wishes, negotiate, wishes};
+use super::live::{SessionInfo, Waiter};
+use super::login::LoginError;
+use super::relay::{Surroundings, now, relay};
+use super::serve::{Proxy, say};
+use super::upstream::{Credential, Server, cancel};
+use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
+use crate::identity::{Evidence, EvidenceError, Identity};
+use crate::policy::{Circumstances, Decision, Denial, Totals};
+use crate::redirect::Origin;
+use crate::session::Session;
+use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
+use bytes::BytesMut;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// A connection that has said what it wants.
+pub(super) struct Arrival<'a> {
+    proxy: &'a Proxy,
+    peer: SocketAddr,
+    origin: Origin,
+    evidence: Option<Evidence>,
+    subject: Subject,
+    /// Why there is no evidence.
+    reason: Option<String>,
+}
+
+/// Why somebody is not let in: what the client is told and what the record says.
+struct Refused {
+    report: Report,
+    reason: String,
+}
+
+/// Somebody who is let in.
+struct Admitted {
+    identity: Arc<Identity>,
+    wishes: Wishes,
+    credential: Credential,
+    place: Place,
+    around: Circumstances,
+    server: Server,
+}
+
+impl<'a> Arrival<'a> {
+    pub(super) fn new(
+        proxy: &'a Proxy,
+        peer: SocketAddr,
+        origin: Origin,
+        evidence: Result<Evidence, EvidenceError>,
+    ) -> Self {
+        let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None };
+        arrival.subject.session = format!("{:016x}", rand::random::<u64>());
+        arrival.subject.server = arrival.origin.destination.to_string();
+        match evidence {
+            Ok(evidence) => {
+                arrival.subject.process = Some(process(&evidence));
+                arrival.evidence = Some(evidence);
+            }
+            Err(error) => arrival.reason = Some(error.to_string()),
+        }
+        arrival
+    }
+
+    /// Does what was asked for, to its end.
+    pub(super) async fn answer(
+        self,
+        greeted: Greeted,
+        stream: TcpStream,
+        buffer: BytesMut,
+        stop: watch::Receiver<bool>,
+        waiter: Waiter<'_>,
+    ) {
+        match greeted {
+            Greeted::Cancel { pid, secret } => self.cancel(pid, &secret).await,
+            Greeted::Startup(startup) => self.start(&startup, stream, buffer, stop, waiter).await,
+        }
+    }
+
+    async fn start(
+        mut self,
+        startup: &Startup,
+        mut stream: TcpStream,
+        buffer: BytesMut,
+        stop: watch::Receiver<bool>,
+        waiter: Waiter<'_>,
+    ) {
+        let mut hello = BytesMut::new();
+        let minor = negotiate(startup, &mut hello);
+        let admitted = match wishes(startup) {
+            Ok(wishes) => timeout(self.proxy.limits.login(), self.admit(wishes)).await.unwrap_or_else(|_| {
+                let reason = "log-in took too long".to_owned();
+                Err(Refused { report: unavailable(&reason), reason })
+            }),
+            Err(report) => Err(Refused { reason: report.message.clone(), report }),
+        };
+        match admitted {
+            Ok(admitted) => {
+                drop(waiter);
+                self.session(admitted, stream, buffer, hello, minor, stop).await;
+            }
+            Err(refused) => {
+                let report = self.refuse(refused);
+                if !hello.is_empty() && stream.write_all(&hello).await.is_err() {
+                    return;
+                }
+                say(&mut stream, Some(report)).await;
+            }
+        }
+    }
+
+    async fn identify(&self) -> Result<Arc<Identity>, Refused> {
+        let Some(evidence) = &self.evidence else {
+            return Err(unidentified(self.reason.clone().unwrap_or_default()));
+        };
+        self.proxy.registrar.identify(evidence).await.map_err(|error| {
+            let reason = with_sources(&error);
+            if error.unavailable() {
+                Refused { report: unavailable("the identity provider cannot be reached"), reason }
+            } else {
+                unidentified(reason)
+            }
+        })
+    }
+
+    async fn admit(&mut self, wishes: Wishes) -> Result<Admitted, Refused> {
+        self.subject.database.clone_from(&wishes.database);
+        if self.proxy.live.len() >= self.proxy.limits.connections {
+            let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections through interceptor");
+            return Err(Refused { reason: report.message.clone(), report });
+        }
+        let identity = self.identify().await?;
+        self.subject.agent = Some(agent(&identity));
+        let server = self.origin.destination;
+        let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database).cloned() else {
+            let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
+            let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
+                .hint("whoever operates this host adds an [[upstream]]");
+            return Err(Refused { report, reason: text });
+        };
+        self.subject.role.clone_from(&credential.user);
+        let around = self.circumstances(&credential.user);
+        let policies = self.proxy.policies.load_full();
+        match policies.decide_connect(&identity, &wishes.database, &around, self.proxy.mode) {
+            Decision::Permit(permit) => {
+                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes), permit.policies())?
+            }
+            Decision::Deny(denial) => return Err(self.denied(denial)),
+        }
+        let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
+        let parameters = self.parameters(&identity, &wishes);
+        let source = Some(self.peer);
+        let server =
+            Server::connect(server, source, &credential, &parameters).await.map_err(|error| not_connected(&error))?;
+        self.proxy.catalogs.get(&place, &credential).await.map_err(|error| not_connected(&error))?;
+        Ok(Admitted { identity, wishes, credential, place, around, server })
+    }
+
+    fn denied(&self, denial: Denial) -> Refused {
+        let mut report = Report::fatal(SqlState::INSUFFICIENT_PRIVILEGE, denial.message);
+        report.detail = denial.reason;
+        report.hint = denial.hint;
+        Refused { reason: report.message.clone(), report }
+    }
+
+    /// What the database is told about the session: the daemon's own settings win over the client's.
+    fn parameters(&self, identity: &Identity, wishes: &Wishes) -> Vec<(String, String)> {
+        let mut parameters = vec![
+            ("database".to_owned(), wishes.database.clone()),
+            ("application_name".to_owned(), application_name(&identity.subject)),
+            ("client_encoding".to_owned(), "UTF8".to_owned()),
+            ("standard_conforming_strings".to_owned(), "on".to_owned()),
+            ("interceptor.agent".to_owned(), identity.subject.clone()),
+            ("interceptor.session".to_owned(), self.subject.session.clone()),
+            ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
+        ];
+        parameters.extend(wishes.settings.iter().cloned());
+        parameters
+    }
+
+    fn circumstances(&self, role: &str) -> Circumstances {
+        let process = self.subject.process.clone().unwrap_or_default();
+        Circumstances {
+            server: self.subject.server.clone(),
+            role: role.to_owned(),
+            exe: process.exe,
+            uid: process.uid,
+            cgroup: process.cgroup,
+            ancestry: process.ancestry.join(" < "),
+            tls: false,
+            now: now().0,
+            in_transaction: false,
+            statement_bytes: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    fn record<'p>(
+        &self,
+        event: Event,
+        decision: Recorded,
+        text: &str,
+        policies: impl Iterator<Item = &'p str>,
+    ) -> Result<(), Refused> {
+        let mut record = Record::new(event, Arc::new(self.subject.clone()));
+        record.statement = Some(text.to_owned());
+        record.decision = Some(decision);
+        record.policies = policies.map(str::to_owned).collect();
+        self.proxy.trail.write(record).map(|_| ()).map_err(|error| unrecorded(&error))
+    }
+
+    /// Puts a refusal on record and gives back what the client is told.
+    fn refuse(&self, refused: Refused) -> Report {
+        tracing::info!(reason = %refused.reason, server = %self.subject.server, pid = self.origin.pid, "refused a connection");
+        match self.record(Event::Refusal, Recorded::Deny, &refused.reason, std::iter::empty()) {
+            Ok(()) => refused.report,
+            Err(unrecorded) => unrecorded.report,
+        }
+    }
+
+    async fn session(
+        self,
+        admitted: Admitted,
+        mut stream: TcpStream,
+        buffer: BytesMut,
+        mut hello: BytesMut,
+        minor: u16,
+        stop: watch::Receiver<bool>,
+    ) {
+        let Admitted { identity, wishes, credential, place, around, server } = admitted;
+        let proxy = self.proxy;
+        let key = proxy.cancels.issue(identity.clone(), place.server, server.pid, server.secret.clone(), minor);
+        hello.authentication_ok();
+        for (name, value) in &server.parameters {
+            hello.parameter(name, value);
+        }
+        hello.key(key.pid, &key.secret);
+        hello.ready(TransactionStatus::Idle);
+        let subject = Arc::new(self.subject.clone());
+        let present = proxy.live.enter(SessionInfo {
+            session: subject.session.clone(),
+            agent: identity.subject.clone(),
+            on_behalf_of: identity.on_behalf_of.clone(),
+            pid: self.origin.pid,
+            exe: subject.process.as_ref().map(|process| process.exe.clone()).unwrap_or_default(),
+            server: subject.server.clone(),
+            database: wishes.database,
+            backend_pid: server.pid,
+            since: now().0,
+        });
+        if stream.write_all(&hello).await.is_err() {
+            self.disconnected("the client went away");
+            return;
+        }
+        let session = Session::new(identity, subject, proxy.trail.clone(), around, server.pid);
+        let surroundings = Surroundings { proxy, place, credential, key, stop };
+        let how = match relay(session, stream, buffer, server, surroundings).await {
+            Ok(how) => how.to_owned(),
+            Err(ending) => with_sources(&ending),
+        };
+        drop(present);
+        self.disconnected(&how);
+    }
+
+    fn disconnected(&self, how: &str) {
+        let mut record = Record::new(Event::Disconnect, Arc::new(self.subject.clone()));
+        record.statement = Some(how.to_owned());
+        if let Err(error) = self.proxy.trail.write(record) {
+            tracing::error!(%error, "the end of a session could not be recorded");
+        }
+    }
+
+    /// Nobody answers a cancel request; what it does shows on the session that it names.
+    async fn cancel(self, pid: i32, secret: &[u8]) {
+        let target = match self.identify().await {
+            Ok(identity) => self.proxy.cancels.find(pid, secret, &identity),
+            Err(refused) => {
+                self.refuse(refused);
+                return;
+            }
+        };
+        let Some(target) = target else {
+            tracing::info!(
+                pid,
+                agent_pid = self.origin.pid,
+                "ignored a cancel request that fits no running statement of this agent"
+            );
+            return;
+        };
+        if self
+            .record(
+                Event::Admin,
+                Recorded::Permit,
+                &format!("cancel request for server process {pid}"),
+                std::iter::empty(),
+            )
+            .is_err()
+        {
+            return;
+        }
+        match timeout(self.proxy.limits.login(), cancel(target.server, target.pid, &target.secret)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a cancel request could not be passed on"),
+            Err(_) => tracing::warn!("a cancel request took too long"),
+        }
+    }
+}
+
+fn greeting_text(wishes: &Wishes) -> String {
+    let claimed = wishes.application_name.as_deref().unwrap_or("nothing");
+    format!("connect to {} (the client calls itself user {:?}, application {claimed:?})", wishes.database, wishes.user)
+}
+
+fn unidentified(reason: String) -> Refused {
+    // One text for all reasons: whoever probes learns nothing.
+    let report = Report::fatal(SqlState::INVALID_AUTHORIZATION, "the agent's identity is not accepted")
+        .hint("connections of this process need a valid identity token; the reason is in the audit of this host");
+    Refused { report, reason }
+}
+
+fn unavailable(text: &str) -> Report {
+    Report::fatal(SqlState::CANNOT_CONNECT_NOW, text).hint("try again later")
+}
+
+fn unrecorded(error: &AuditError) -> Refused {
+    let report = Report::fatal(SqlState::IO_ERROR, "the audit record cannot be written")
+        .hint("nothing runs without a record; tell whoever operates this host");
+    Refused { report, reason: with_sources(error) }
+}
+
+fn not_connected(error: &LoginError) -> Refused {
+    let report = match error {
+        LoginError::Unreachable(_) => {
+            Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the database server cannot be reached")
+        }
+        LoginError::Refused { sqlstate, .. } if sqlstate == "3D000" => {
+            Report::fatal(SqlState::INVALID_CATALOG_NAME, "the database does not exist")
+        }
+        LoginError::Refused { sqlstate, .. } if sqlstate == "53300" => {
+            Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "the database server has too many connections")
+        }
+        LoginError::Lost(_)
+        | LoginError::Refused { .. }
+        | LoginError::Protocol(_)
+        | LoginError::Downgrade(_)
+        | LoginError::Unproven => {
+            Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")
+                .hint("the reason is in the audit of this host")
+        }
+    };
+    Refused { report, reason: with_sources(error) }
+}
+
+/// An error with its causes, in one line.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn agent(identity: &Identity) -> Agent {
+    Agent {
+        subject: identity.subject.clone(),
+        issuer: identity.issuer.clone(),
+        on_behalf_of: identity.on_behalf_of.clone(),
+        groups: identity.groups.clone(),
+    }
+}
+
+fn process(evidence: &Evidence) -> Process {
+    Process {
+        pid: evidence.pid,
+        start: evidence.start,
+        exe: evidence.exe.clone(),
+        cgroup: evidence.cgroup.clone(),
+        uid: evidence.uid,
+        ancestry: evidence.ancestry.iter().map(|ancestor| format!("{} ({})", ancestor.exe, ancestor.pid)).collect(),
+    }
+}
+
+/// The subject as the server takes it: printable ASCII, at most 63 bytes (NAMEDATALEN - 1).
+fn application_name(subject: &str) -> String {
+    subject.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect()
+}

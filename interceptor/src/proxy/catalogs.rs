@@ -1,0 +1,243 @@
+//! Snapshots of databases, shared by all sessions: fetched over a connection of the daemon's own, with the credential
+//! that agents' sessions have, so that it sees what they see.
+
+use super::login::LoginError;
+use super::upstream::{Credential, Server};
+use crate::sql::{Catalog, CatalogBuilder, Function, RelationKind};
+use arc_swap::ArcSwapOption;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A snapshot older than this is fetched anew when a session begins.
+const STALE: Duration = Duration::from_secs(10);
+/// Unknown names cause no more fetches than one in this time; within it the snapshot counts as fresh.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// Which database, as whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) server: SocketAddr,
+    pub(super) database: String,
+    pub(super) user: String,
+}
+
+#[derive(Debug)]
+struct Slot {
+    snapshot: ArcSwapOption<Snapshot>,
+    /// One fetch at a time.
+    fetching: tokio::sync::Mutex<u64>,
+    credential: Credential,
+    /// Whether a statement has been judged by it since it was last looked after.
+    used: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    catalog: Arc<Catalog>,
+    fetched: Instant,
+}
+
+/// The snapshots of all databases.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    slots: Mutex<HashMap<Place, Arc<Slot>>>,
+}
+
+impl Catalogs {
+    /// A snapshot for a session that begins.
+    pub(super) async fn get(&self, place: &Place, credential: &Credential) -> Result<Arc<Catalog>, LoginError> {
+        self.newer_than(place, credential, STALE).await
+    }
+
+    /// A snapshot that is fresh enough to say that something does not exist.
+    pub(super) async fn refresh(&self, place: &Place, credential: &Credential) -> Result<Arc<Catalog>, LoginError> {
+        self.newer_than(place, credential, FRESH).await
+    }
+
+    /// The latest snapshot, whatever its age.
+    pub(super) fn latest(&self, place: &Place) -> Option<Arc<Catalog>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(place)?;
+        slot.used.store(true, Ordering::Relaxed);
+        slot.snapshot.load().as_ref().map(|snapshot| snapshot.catalog.clone())
+    }
+
+    /// Fetches anew, from time to time, what sessions judge by: somebody else may change a database under a session that
+    /// lasts. Ends with the daemon.
+    pub async fn keep_fresh(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(STALE) => {}
+                _ = stop.changed() => return,
+            }
+            let slots: Vec<_> = {
+                let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                slots.iter().map(|(place, slot)| (place.clone(), slot.clone())).collect()
+            };
+            for (place, slot) in slots {
+                if !slot.used.swap(false, Ordering::Relaxed) {
+                    continue;
+                }
+                if let Err(error) = self.fetch(&place, &slot.credential).await {
+                    tracing::warn!(%error, database = %place.database, "the catalogue could not be fetched; the old one is judged by");
+                }
+            }
+        }
+    }
+
+    /// Something has changed: the next session or unknown name fetches anew.
+    pub(super) async fn fetch(&self, place: &Place, credential: &Credential) -> Result<Arc<Catalog>, LoginError> {
+        self.newer_than(place, credential, Duration::ZERO).await
+    }
+
+    fn slot(&self, place: &Place, credential: &Credential) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            Arc::new(Slot {
+                snapshot: ArcSwapOption::empty(),
+                fetching: tokio::sync::Mutex::new(0),
+                credential: credential.clone(),
+                used: AtomicBool::new(false),
+            })
+        };
+        slots.entry(place.clone()).or_insert_with(new).clone()
+    }
+
+    async fn newer_than(
+        &self,
+        place: &Place,
+        credential: &Credential,
+        age: Duration,
+    ) -> Result<Arc<Catalog>, LoginError> {
+        let slot = self.slot(place, credential);
+        let asked = Instant::now();
+        let young = || {
+            let snapshot = slot.snapshot.load();
+            snapshot
+                .as_ref()
+                .filter(|snapshot| snapshot.fetched + age >= asked)
+                .map(|snapshot| snapshot.catalog.clone())
+        };
+        if let Some(catalog) = young() {
+            return Ok(catalog);
+        }
+        let mut epoch = slot.fetching.lock().await;
+        if let Some(catalog) = young() {
+            return Ok(catalog);
+        }
+        let fetched = Instant::now();
+        let catalog = Arc::new(fetch(place, credential, *epoch + 1).await?);
+        *epoch += 1;
+        tracing::debug!(database = %place.database, relations = catalog.len(), took = ?fetched.elapsed(), "catalogue fetched");
+        slot.snapshot.store(Some(Arc::new(Snapshot { catalog: catalog.clone(), fetched })));
+        Ok(catalog)
+    }
+}
+
+/// One transaction, so that all answers are of one moment.
+const QUESTIONS: &str = "
+begin isolation level repeatable read read only;
+select pg_catalog.unnest(pg_catalog.current_schemas(false));
+select nspname from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
+select c.oid, n.nspname, c.relname, c.relkind,
+       exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN')
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'
+   and not (c.relkind in ('i', 'I') and n.nspname in ('pg_catalog', 'information_schema'));
+select a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
+  from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname not like 'pg\\_toast%'
+ order by a.attrelid, a.attnum;
+select r.ev_class, d.refobjid,
+       case when pg_catalog.bool_or(r.ev_action::text like '%:varattno 0 %') then '[]'
+            else coalesce(pg_catalog.array_to_json(pg_catalog.array_agg(a.attname) filter (where a.attname is not null))::text, '[]') end
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid
+   and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class
+  left join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid and d.refobjsubid > 0
+ where r.rulename = '_RETURN' group by 1, 2;
+select inhrelid, inhparent from pg_catalog.pg_inherits;
+select n.nspname, p.proname,
+       case pg_catalog.max(case p.provolatile when 'v' then 2 when 's' then 1 else 0 end) when 2 then 'volatile' when 1 then 'stable' else 'immutable' end,
+       pg_catalog.bool_or(p.prosecdef), pg_catalog.max(l.lanname::text)
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+ group by 1, 2;
+select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+ where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
+select distinct o.oprname from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+  join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
+ where n.nspname <> 'pg_catalog' and (l.lanname not in ('internal', 'c') or p.provolatile = 'v' or p.prosecdef);
+commit";
+
+async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Catalog, LoginError> {
+    let parameters = [
+        ("database", place.database.as_str()),
+        ("application_name", "interceptor catalogue"),
+        ("client_encoding", "UTF8"),
+        ("standard_conforming_strings", "on"),
+        ("statement_timeout", "30000"),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut server = Server::connect(place.server, None, credential, &parameters).await?;
+    let answers = server.ask(QUESTIONS).await?;
+    read(&place.database, epoch, &answers)
+        .ok_or_else(|| LoginError::Protocol("the catalogue's answers have an unknown shape".to_owned()))
+}
+
+type Row = Vec<Option<String>>;
+
+fn read(database: &str, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
+    let [path, schemas, relations, columns, views, children, functions, types, operators] = answers else {
+        return None;
+    };
+    let path: Vec<String> = path.iter().map(|row| text(row, 0).map(str::to_owned)).collect::<Option<_>>()?;
+    let mut builder = CatalogBuilder::new(database, epoch, &path);
+    for row in schemas {
+        builder.schema(text(row, 0)?);
+    }
+    for row in relations {
+        // A kind of relation that newer servers have is not known to us, and so is not there.
+        if let Some(kind) = text(row, 3)?.chars().next().and_then(RelationKind::from_relkind) {
+            builder.relation(oid(row, 0)?, text(row, 1)?, text(row, 2)?, kind, text(row, 4)? == "t");
+        }
+    }
+    for row in columns {
+        builder.column(oid(row, 0)?, text(row, 1)?, text(row, 2)?);
+    }
+    for row in views {
+        let columns: Vec<String> = serde_json::from_str(text(row, 2)?).ok()?;
+        builder.view_rests_on(oid(row, 0)?, oid(row, 1)?, &columns);
+    }
+    for row in children {
+        builder.inherits(oid(row, 0)?, oid(row, 1)?);
+    }
+    for row in functions {
+        builder.function(Function {
+            schema: text(row, 0)?.into(),
+            name: text(row, 1)?.into(),
+            volatility: text(row, 2)?.into(),
+            security_definer: text(row, 3)? == "t",
+            language: text(row, 4)?.into(),
+        });
+    }
+    for row in types {
+        builder.type_name(text(row, 0)?, text(row, 1)?);
+    }
+    for row in operators {
+        builder.user_operator(text(row, 0)?);
+    }
+    Some(builder.build())
+}
+
+fn text(row: &Row, at: usize) -> Option<&str> {
+    row.get(at)?.as_deref()
+}
+
+fn oid(row: &Row, at: usize) -> Option<u32> {
+    text(row, at)?.parse().ok()
+}

@@ -1,0 +1,118 @@
+//! Who is in and who waits at the door.
+
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// The sessions that are open, for people to look at.
+#[derive(Debug, Default)]
+pub struct Live {
+    sessions: Mutex<HashMap<String, SessionInfo>>,
+}
+
+/// One open session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Its id, as in the audit.
+    pub session: String,
+    /// The agent.
+    pub agent: String,
+    /// Who it acts for.
+    pub on_behalf_of: Option<String>,
+    /// The dialling process.
+    pub pid: u32,
+    /// Its program.
+    pub exe: String,
+    /// The database server.
+    pub server: String,
+    /// The database.
+    pub database: String,
+    /// The server's process.
+    pub backend_pid: i32,
+    /// RFC 3339.
+    pub since: String,
+}
+
+impl Live {
+    /// All of them, oldest first.
+    pub fn list(&self) -> Vec<SessionInfo> {
+        let mut list: Vec<_> = self.lock().values().cloned().collect();
+        list.sort_by(|a, b| (&a.since, &a.session).cmp(&(&b.since, &b.session)));
+        list
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(super) fn enter(&self, info: SessionInfo) -> Present<'_> {
+        let session = info.session.clone();
+        self.lock().insert(session.clone(), info);
+        Present { live: self, session }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, SessionInfo>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's entry; gone with the session.
+pub(super) struct Present<'a> {
+    live: &'a Live,
+    session: String,
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.live.lock().remove(&self.session);
+    }
+}
+
+/// Connections that have not become sessions yet, by the cgroup that dialled: one that opens many and says nothing takes
+/// its own places, not everybody's.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    places: Mutex<HashMap<u64, usize>>,
+}
+
+/// A place among those who wait; given up when dropped.
+pub(super) struct Waiter<'a> {
+    waiting: &'a Waiting,
+    cgroup: u64,
+}
+
+impl Waiting {
+    /// Connections of one cgroup that may wait at the same time.
+    const MOST: usize = 128;
+
+    pub(super) fn enter(&self, cgroup: u64) -> Option<Waiter<'_>> {
+        let mut places = self.lock();
+        let taken = places.entry(cgroup).or_default();
+        (*taken < Self::MOST).then(|| {
+            *taken += 1;
+            Waiter { waiting: self, cgroup }
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, usize>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut places = self.waiting.lock();
+        if let Some(taken) = places.get_mut(&self.cgroup) {
+            *taken -= 1;
+            if *taken == 0 {
+                places.remove(&self.cgroup);
+            }
+        }
+    }
+}

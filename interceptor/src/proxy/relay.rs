@@ -1,0 +1,243 @@
+//! Carrying bytes between an agent and a database while the session looks at them.
+
+use super::cancel::Key;
+use super::catalogs::Place;
+use super::serve::Proxy;
+use super::upstream::{Credential, Server};
+use crate::session::{Bench, Ending, Output, Session, Step};
+use crate::wire::{Chunk, Frame, Report, Speaker, Splitter, SqlState};
+use bytes::{Buf, BytesMut};
+use std::future::pending;
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+use time::OffsetDateTime;
+use time::macros::format_description;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Bytes that wait for one side before the other is no longer read.
+const HIGH_WATER: usize = 256 << 10;
+/// How much is read at once.
+const READ: usize = 64 << 10;
+/// How long a farewell may take.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What a session needs besides its two sockets.
+pub(super) struct Surroundings<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) place: Place,
+    pub(super) credential: Credential,
+    pub(super) key: Key,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// Runs a session to its end and says how it ended.
+pub(super) async fn relay(
+    mut session: Session,
+    mut client: TcpStream,
+    client_buffer: BytesMut,
+    mut server: Server,
+    mut around: Surroundings<'_>,
+) -> Result<&'static str, Ending> {
+    let (client_read, mut client_write) = client.split();
+    let (server_read, mut server_write) = server.stream.split();
+    let mut ends = Ends {
+        client: client_read,
+        client_buffer,
+        client_splitter: Splitter::default(),
+        server: server_read,
+        server_buffer: std::mem::take(&mut server.buffer),
+        server_splitter: std::mem::take(&mut server.splitter),
+        out: Output::default(),
+        held: None,
+    };
+    let result = ends.carry(&mut session, &mut client_write, &mut server_write, &mut around).await;
+    if let Err(report) = result.as_ref().map_err(Ending::report)
+        && let Some(report) = report
+    {
+        ends.out.downstream.error(&report);
+    }
+    // Best effort: the client may be gone, and nothing depends on its hearing this.
+    let farewell = timeout(FAREWELL, client_write.write_all(&ends.out.downstream)).await;
+    if !matches!(farewell, Ok(Ok(()))) {
+        tracing::debug!("the client did not hear the end of its session");
+    }
+    result
+}
+
+struct Ends<'a> {
+    client: ReadHalf<'a>,
+    client_buffer: BytesMut,
+    client_splitter: Splitter,
+    server: ReadHalf<'a>,
+    server_buffer: BytesMut,
+    server_splitter: Splitter,
+    out: Output,
+    /// A message that waits for what the server has yet to answer.
+    held: Option<Frame>,
+}
+
+impl Ends<'_> {
+    async fn carry(
+        &mut self,
+        session: &mut Session,
+        client_write: &mut WriteHalf<'_>,
+        server_write: &mut WriteHalf<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<&'static str, Ending> {
+        let mut last_call = None;
+        loop {
+            self.hear_client(session, around).await?;
+            self.hear_server(session)?;
+            around.key.set_running(session.is_running());
+            if std::mem::take(&mut self.out.catalog_changed) {
+                // Whoever needs what is new will not find it and ask again; this only makes that rarer.
+                if let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await {
+                    tracing::warn!(%error, "the catalogue could not be fetched after a change");
+                }
+            }
+            if last_call.is_some() && !session.is_running() && !session.in_transaction() {
+                self.out.downstream.error(&shutdown());
+                return Ok("drained");
+            }
+            let read_client = self.may_hear_client(session) && self.held.is_none();
+            let read_server = self.out.downstream.len() < HIGH_WATER;
+            tokio::select! {
+                written = client_write.write_buf(&mut self.out.downstream), if self.out.downstream.has_remaining() => {
+                    if written.is_err() {
+                        return Ok("the client went away");
+                    }
+                }
+                written = server_write.write_buf(&mut self.out.upstream), if self.out.upstream.has_remaining() => {
+                    written.map_err(|error| lost(&error))?;
+                }
+                read = read(&mut self.server, &mut self.server_buffer), if read_server => {
+                    if read.map_err(|error| lost(&error))? == 0 {
+                        self.hear_server(session)?;
+                        return if session.is_running() || !self.server_buffer.is_empty() {
+                            Err(Ending::Server("it closed the connection".to_owned()))
+                        } else {
+                            Ok("the server closed the connection")
+                        };
+                    }
+                }
+                read = read(&mut self.client, &mut self.client_buffer), if read_client => {
+                    match read {
+                        Ok(0) | Err(_) => return Ok("the client went away"),
+                        Ok(_) => {}
+                    }
+                }
+                stopped = around.stop.changed(), if last_call.is_none() => {
+                    // The sender is gone only when the daemon is on its way out.
+                    let _stop = stopped;
+                    last_call = Some(Instant::now() + around.proxy.limits.drain());
+                }
+                () = at(last_call) => {
+                    self.out.downstream.error(&shutdown());
+                    return Ok("drained with a statement running");
+                }
+            }
+        }
+    }
+
+    /// Everything that has come from the client and may be looked at by now.
+    async fn hear_client(&mut self, session: &mut Session, around: &Surroundings<'_>) -> Result<(), Ending> {
+        if let Some(frame) = self.held.take() {
+            self.judge(session, frame, around).await?;
+        }
+        while self.held.is_none() && self.may_hear_client(session) {
+            match self.client_splitter.next(&mut self.client_buffer, Session::most_from_client)? {
+                None => return Ok(()),
+                Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
+                Some(Chunk::Whole(frame)) => self.judge(session, frame, around).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Neither side is read while too much waits for the other, nor for itself: a client that asks and does not listen
+    /// would have us keep the answers.
+    fn may_hear_client(&self, session: &Session) -> bool {
+        !session.is_full() && self.out.upstream.len() < HIGH_WATER && self.out.downstream.len() < HIGH_WATER
+    }
+
+    async fn judge(&mut self, session: &mut Session, frame: Frame, around: &Surroundings<'_>) -> Result<(), Ending> {
+        let mut step = judge(session, &frame, around, false, &mut self.out).await?;
+        if step == Step::Refresh {
+            if let Err(error) = around.proxy.catalogs.refresh(&around.place, &around.credential).await {
+                tracing::warn!(%error, "the catalogue could not be fetched; unknown names stay unknown");
+            }
+            step = judge(session, &frame, around, true, &mut self.out).await?;
+        }
+        if step == Step::Wait {
+            self.held = Some(frame);
+        }
+        Ok(())
+    }
+
+    fn hear_server(&mut self, session: &mut Session) -> Result<(), Ending> {
+        loop {
+            let next = self.server_splitter.next(&mut self.server_buffer, Session::most_from_server);
+            match next.map_err(|error| Ending::Server(error.to_string()))? {
+                None => return Ok(()),
+                Some(Chunk::Passing { tag, started, bytes }) => session.data(tag, started, &bytes, &mut self.out)?,
+                Some(Chunk::Whole(frame)) => session.backend(&frame, &mut self.out)?,
+            }
+        }
+    }
+}
+
+async fn judge(
+    session: &mut Session,
+    frame: &Frame,
+    around: &Surroundings<'_>,
+    fresh: bool,
+    out: &mut Output,
+) -> Result<Step, Ending> {
+    let Some(catalog) = around.proxy.catalogs.latest(&around.place) else {
+        return Err(Ending::Server("its catalogue was never read".to_owned()));
+    };
+    let policies = around.proxy.policies.load();
+    let (now, unix) = now();
+    let bench = Bench {
+        policies: &policies,
+        mode: around.proxy.mode,
+        catalog: &catalog,
+        readings: &around.proxy.readings,
+        fresh,
+        now: &now,
+        unix,
+    };
+    session.frontend(frame, &bench, out)
+}
+
+async fn read(half: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> io::Result<usize> {
+    buffer.reserve(READ);
+    half.read_buf(buffer).await
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+fn lost(error: &io::Error) -> Ending {
+    Ending::Server(format!("the connection was lost: {error}"))
+}
+
+fn shutdown() -> Report {
+    Report::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+        .detail("interceptor is being stopped")
+}
+
+/// Now, as text to the second and in seconds since 1970.
+pub(super) fn now() -> (String, u64) {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    (OffsetDateTime::now_utc().format(format).unwrap_or_default(), unix)
+}

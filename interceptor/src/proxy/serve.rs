@@ -1,0 +1,136 @@
+//! From an accepted socket to a greeting: where it comes from and what it wants.
+
+use super::Limits;
+use super::arrival::Arrival;
+use super::cancel::Cancels;
+use super::catalogs::Catalogs;
+use super::greeting::greet;
+use super::live::{Live, Waiting};
+use super::tasks::TaskCount;
+use super::upstream::Upstreams;
+use crate::audit::Trail;
+use crate::identity::{Evidence, Registrar};
+use crate::policy::{Mode, PolicySet};
+use crate::redirect::{Origin, Redirect, RedirectError};
+use crate::sql::Readings;
+use crate::wire::{Report, Speaker};
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Who is at the other end of an accepted socket. The kernel half knows; tests without one bring their own.
+pub trait Origins: Send + Sync {
+    /// `None` for a connection that nobody redirected here.
+    fn origin(&self, socket: BorrowedFd<'_>) -> Result<Option<Origin>, RedirectError>;
+}
+
+impl Origins for Redirect {
+    fn origin(&self, socket: BorrowedFd<'_>) -> Result<Option<Origin>, RedirectError> {
+        Self::origin(self, socket)
+    }
+}
+
+/// Everything that all connections share.
+pub struct Proxy {
+    /// Where connections come from.
+    pub origins: Arc<dyn Origins>,
+    /// Who agents are.
+    pub registrar: Registrar,
+    /// The policies in force; replaced as a whole.
+    pub policies: ArcSwap<PolicySet>,
+    /// What denials do.
+    pub mode: Mode,
+    /// Snapshots of databases.
+    pub catalogs: Catalogs,
+    /// Statements that have been read before.
+    pub readings: Readings,
+    /// Credentials.
+    pub upstreams: Upstreams,
+    /// Cancel keys.
+    pub cancels: Arc<Cancels>,
+    /// The record.
+    pub trail: Arc<Trail>,
+    /// What is put up with.
+    pub limits: Limits,
+    /// The sessions that are open.
+    pub live: Live,
+    /// Connections that have not become sessions yet.
+    pub waiting: Waiting,
+}
+
+/// Connections of one thread that may be on their way in, besides the sessions.
+const WAITING: usize = 4096;
+
+/// Accepts until the daemon stops, each connection a task on this very thread, then waits for them to end.
+pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let running = TaskCount::default();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if running.count() >= proxy.limits.connections.saturating_add(WAITING) => {
+                    tracing::warn!(%peer, "closed a connection: too many are open or have not said who they are");
+                    drop(stream);
+                }
+                Ok((stream, peer)) => {
+                    let (proxy, stop, task) = (proxy.clone(), stop.clone(), running.enter());
+                    tokio::task::spawn_local(async move {
+                        connection(&proxy, stream, peer, stop).await;
+                        drop(task);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: give sessions a moment to end.
+                    tracing::error!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            },
+            _ = stop.changed() => break,
+        }
+    }
+    drop(listener);
+    running.done().await;
+}
+
+async fn connection(proxy: &Proxy, mut stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
+    let origin = match proxy.origins.origin(stream.as_fd()) {
+        Ok(Some(origin)) => origin,
+        Ok(None) => return tracing::warn!(%peer, "closed a connection that nobody redirected here"),
+        Err(error) => return tracing::error!(%error, %peer, "closed a connection whose origin cannot be read"),
+    };
+    let Some(place) = proxy.waiting.enter(origin.cgroup_id) else {
+        return tracing::warn!(
+            pid = origin.pid,
+            "closed a connection: its cgroup has too many that are not sessions yet"
+        );
+    };
+    // At once, while the process is still there: clients that give up quickly are identified as well.
+    let evidence = Evidence::gather(origin.pid, origin.uid, origin.gid, origin.dialled_at);
+    if let Err(error) = stream.set_nodelay(true) {
+        return tracing::debug!(%error, "the client went away");
+    }
+    let mut buffer = BytesMut::with_capacity(1024);
+    let greeted = match timeout(proxy.limits.login(), greet(&mut stream, &mut buffer)).await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no session came of a connection");
+            return say(&mut stream, error.report()).await;
+        }
+        Err(_) => return tracing::debug!("a client said nothing for too long"),
+    };
+    Arrival::new(proxy, peer, origin, evidence).answer(greeted, stream, buffer, stop, place).await;
+}
+
+pub(super) async fn say(stream: &mut TcpStream, report: Option<Report>) {
+    let Some(report) = report else { return };
+    let mut out = BytesMut::new();
+    out.error(&report);
+    if let Err(error) = stream.write_all(&out).await {
+        tracing::debug!(%error, "the client did not hear why it was refused");
+    }
+}

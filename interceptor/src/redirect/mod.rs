@@ -1,0 +1,41 @@
+//! The user half of the kernel side: puts the programs in place, tells them what to capture, and reads for an accepted
+//! socket who is at the other end.
+//!
+//! Order at start, which [`Redirect::attach`] cannot check in full:
+//! 1. [`enter_daemon_cgroup`], before any socket is made: the whole exemption of the daemon is the cgroup it lives in;
+//! 2. `bind(2)` on the loopback addresses (port 0 for a free one), not yet `listen(2)`;
+//! 3. [`Redirect::attach`] with that port;
+//! 4. [`Redirect::bless`] on each socket, then `listen(2)`. A listener that is up without its blessing would make the
+//!    programs refuse connections that they hand to it while an older daemon still serves the same port.
+//!
+//! INVARIANT: enforcement outlives the daemon. Links and maps are pinned in the BPF file system and only [`detach()`]
+//! takes them away; when nobody listens, captured connections fail with ECONNREFUSED. This room never judges, it
+//! only selects and remembers.
+//!
+//! The only room with `unsafe`, all of it in `kernel`.
+
+mod attach;
+mod btf;
+mod capture;
+mod cgroup;
+mod counters;
+mod detach;
+mod dial;
+mod error;
+mod kernel;
+mod mounts;
+mod origin;
+mod pins;
+mod probe;
+mod settings;
+
+pub use attach::Redirect;
+pub use cgroup::{cgroup_path, enter_daemon_cgroup};
+pub use counters::Counters;
+pub use detach::detach;
+pub use dial::bind_as;
+pub use error::RedirectError;
+pub use mounts::cgroup_mount;
+pub use origin::Origin;
+pub use probe::{Finding, probe};
+pub use settings::Settings;

@@ -1,0 +1,308 @@
+//! What the client says.
+
+use super::judge::{Bench, Judgement, execution, release};
+use super::names::Prepared;
+use super::pending::{Meaning, Pending};
+use super::refusal::{Ending, Refusal};
+use super::{Copy, Output, Session, Skip, Step};
+use crate::sql::Effect;
+use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable};
+
+/// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them.
+const MOST_STATEMENT: usize = 16 << 20;
+const MOST_BIND: usize = 64 << 20;
+const MOST_OTHER: usize = 10_000;
+
+/// Longest name that the server keeps whole, in bytes (NAMEDATALEN - 1).
+const LONGEST_NAME: usize = 63;
+
+/// A text that no server takes for SQL: it fails in the place of what was refused.
+const POISON: &str = "<refused by interceptor>";
+
+impl Session {
+    /// The greatest body of a client's message, `None` for messages that pass without being looked at.
+    pub fn most_from_client(tag: u8) -> Option<usize> {
+        match tag {
+            b'd' => None,
+            b'Q' | b'P' => Some(MOST_STATEMENT),
+            b'B' => Some(MOST_BIND),
+            b'C' | b'D' | b'E' | b'F' | b'H' | b'S' | b'X' | b'c' | b'f' | b'p' => Some(MOST_OTHER),
+            // No client says this: refused at its header, nobody waits for the rest.
+            _ => Some(0),
+        }
+    }
+
+    /// A run of COPY data: bytes of CopyData messages, perhaps ending within one.
+    pub fn copy_data(&mut self, bytes: &[u8], out: &mut Output) {
+        // Outside COPY the server would ignore them: an early failure leaves the client sending.
+        if self.skip == Skip::No && (self.copy == Copy::In || self.queue.awaits_copy_data()) {
+            out.upstream.extend_from_slice(bytes);
+        }
+    }
+
+    /// A whole message.
+    pub fn frontend(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        let message = match Frontend::decode(frame) {
+            Ok(message) => message,
+            Err(error) => return self.unreadable(frame, error, out),
+        };
+        if self.copy == Copy::In {
+            return self.during_copy(message, frame, out);
+        }
+        if self.skip != Skip::No {
+            return self.skipping(message, frame, out);
+        }
+        if names(&message).into_iter().any(|name| name.len() > LONGEST_NAME) {
+            let refusal = self.refuse_unread(Refusal::LongName)?;
+            return Ok(self.refuse(refusal, false, out));
+        }
+        match message {
+            Frontend::Query { text } => self.query(text, frame, bench, out),
+            Frontend::Parse { name, text } => self.parse(name, text, frame, bench, out),
+            Frontend::Bind { portal, statement } => self.bind(portal, statement, frame, out),
+            Frontend::Describe(_) => Ok(self.forward(Pending::Describe, frame, out)),
+            Frontend::Execute { portal, rows: _ } => self.execute(portal, frame, bench, out),
+            Frontend::Close(Target::Statement(name)) => {
+                Ok(self.forward(Pending::CloseStatement(name.to_owned()), frame, out))
+            }
+            Frontend::Close(Target::Portal(name)) => {
+                Ok(self.forward(Pending::ClosePortal(name.to_owned()), frame, out))
+            }
+            Frontend::Sync => {
+                self.in_batch = false;
+                self.queue.push(Pending::Sync);
+                out.upstream.extend_from_slice(frame.bytes());
+                Ok(Step::Done)
+            }
+            Frontend::Flush => {
+                out.upstream.extend_from_slice(frame.bytes());
+                Ok(Step::Done)
+            }
+            Frontend::CopyDone | Frontend::CopyFail => {
+                if self.queue.awaits_copy_data() {
+                    self.queue.push(Pending::CopyEnd);
+                    out.upstream.extend_from_slice(frame.bytes());
+                }
+                Ok(Step::Done)
+            }
+            Frontend::FunctionCall => {
+                let refusal = self.refuse_unread(Refusal::FunctionCall)?;
+                Ok(self.refuse(refusal, true, out))
+            }
+            Frontend::Terminate => Err(Ending::Terminated),
+            Frontend::Password => Err(Ending::Violation("a password that nobody asked for".to_owned())),
+        }
+    }
+
+    fn unreadable(&mut self, frame: &Frame, error: Unreadable, out: &mut Output) -> Result<Step, Ending> {
+        let refusal = Refusal::try_from(error)?;
+        if self.skip != Skip::No {
+            return Ok(Step::Done);
+        }
+        if self.copy == Copy::In {
+            return Err(Ending::Violation("unexpected message during COPY from the client".to_owned()));
+        }
+        let refusal = self.refuse_unread(refusal)?;
+        Ok(self.refuse(refusal, frame.tag() == b'Q', out))
+    }
+
+    fn query(&mut self, text: &str, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        self.check_expiry(bench)?;
+        match self.judge(text, true, bench)? {
+            Judgement::Permitted(permit, running) => {
+                self.queue.push(Pending::Query(running));
+                release(permit, frame, &mut out.upstream);
+                Ok(Step::Done)
+            }
+            Judgement::Refused(refusal) => Ok(self.refuse(refusal, true, out)),
+            Judgement::Stale => Ok(Step::Refresh),
+        }
+    }
+
+    fn parse(
+        &mut self,
+        name: &str,
+        text: &str,
+        frame: &Frame,
+        bench: &Bench<'_>,
+        out: &mut Output,
+    ) -> Result<Step, Ending> {
+        self.check_expiry(bench)?;
+        if !name.is_empty() && self.names.is_full(self.queue.parses()) && self.names.statement(name).is_none() {
+            let refusal = self.refuse_unread(Refusal::TooManyStatements)?;
+            return Ok(self.refuse(refusal, false, out));
+        }
+        match self.judge(text, false, bench)? {
+            Judgement::Permitted(permit, _) => {
+                self.in_batch = true;
+                self.queue.push(Pending::Parse {
+                    name: name.to_owned(),
+                    prepared: Prepared { text: text.into(), inside: false },
+                });
+                release(permit, frame, &mut out.upstream);
+                Ok(Step::Done)
+            }
+            Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
+            Judgement::Stale => Ok(Step::Refresh),
+        }
+    }
+
+    fn bind(&mut self, portal: &str, statement: &str, frame: &Frame, out: &mut Output) -> Result<Step, Ending> {
+        match self.queue.statement(statement, self.names.statement(statement)) {
+            Meaning::Text(prepared) => {
+                Ok(self.forward(Pending::Bind { portal: portal.to_owned(), prepared }, frame, out))
+            }
+            Meaning::Nothing => {
+                let refusal = self.refuse_unread(Refusal::NoStatement(statement.to_owned()))?;
+                Ok(self.refuse(refusal, false, out))
+            }
+            Meaning::Unsettled => Ok(Step::Wait),
+        }
+    }
+
+    /// Runs a portal: judged again, for policies, the catalogue and the time are not what they were at Parse.
+    fn execute(&mut self, portal: &str, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        self.check_expiry(bench)?;
+        let prepared = match self.queue.portal(portal, self.names.portal(portal)) {
+            Meaning::Text(prepared) => prepared,
+            Meaning::Nothing => {
+                let refusal = self.refuse_unread(Refusal::NoPortal(portal.to_owned()))?;
+                return Ok(self.refuse(refusal, false, out));
+            }
+            Meaning::Unsettled => return Ok(Step::Wait),
+        };
+        match self.judge(&prepared.text, true, bench)? {
+            Judgement::Permitted(permit, mut running) => {
+                if prepared.inside {
+                    // What PREPARE prepared runs, PREPARE itself does not.
+                    running.iter_mut().for_each(|running| running.effect = Effect::None);
+                }
+                self.in_batch = true;
+                self.queue.push(execution(running));
+                release(permit, frame, &mut out.upstream);
+                Ok(Step::Done)
+            }
+            Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
+            Judgement::Stale => Ok(Step::Refresh),
+        }
+    }
+
+    /// Messages that run nothing.
+    fn forward(&mut self, request: Pending, frame: &Frame, out: &mut Output) -> Step {
+        self.in_batch = true;
+        self.queue.push(request);
+        out.upstream.extend_from_slice(frame.bytes());
+        Step::Done
+    }
+
+    /// Puts a refusal where the refused message would have stood.
+    fn refuse(&mut self, refusal: Refusal, simple: bool, out: &mut Output) -> Step {
+        // With nothing under way and no transaction that would have to fail, the server need not hear of it.
+        let alone = self.queue.is_empty() && !self.in_batch && self.status != TransactionStatus::InBlock;
+        match (alone, simple) {
+            (true, true) => {
+                out.downstream.error(&refusal.report());
+                out.downstream.ready(self.status);
+            }
+            (true, false) => {
+                out.downstream.error(&refusal.report());
+                self.skip = Skip::Alone;
+            }
+            (false, _) => {
+                out.upstream.extend_from_slice(&poison(simple));
+                if !simple {
+                    self.in_batch = true;
+                    // Whether it fails here or has failed before: the server skips to the next Sync, and so do we.
+                    self.skip = Skip::WithServer;
+                }
+                self.queue.push(Pending::Refused { refusal, simple });
+            }
+        }
+        Step::Done
+    }
+
+    fn skipping(&mut self, message: Frontend<'_>, frame: &Frame, out: &mut Output) -> Result<Step, Ending> {
+        match (message, self.skip) {
+            (Frontend::Terminate, _) => Err(Ending::Terminated),
+            (Frontend::Password, _) => Err(Ending::Violation("a password that nobody asked for".to_owned())),
+            (Frontend::Sync, Skip::Alone) => {
+                self.skip = Skip::No;
+                out.downstream.ready(self.status);
+                Ok(Step::Done)
+            }
+            (Frontend::Sync, Skip::WithServer | Skip::No) => {
+                self.skip = Skip::No;
+                self.in_batch = false;
+                self.queue.push(Pending::Sync);
+                out.upstream.extend_from_slice(frame.bytes());
+                Ok(Step::Done)
+            }
+            (
+                Frontend::Query { .. }
+                | Frontend::Parse { .. }
+                | Frontend::Bind { .. }
+                | Frontend::Describe(_)
+                | Frontend::Execute { .. }
+                | Frontend::Close(_)
+                | Frontend::Flush
+                | Frontend::CopyDone
+                | Frontend::CopyFail
+                | Frontend::FunctionCall,
+                _,
+            ) => Ok(Step::Done),
+        }
+    }
+
+    /// While the server reads COPY data it takes nothing else; Flush and Sync it ignores.
+    fn during_copy(&mut self, message: Frontend<'_>, frame: &Frame, out: &mut Output) -> Result<Step, Ending> {
+        match message {
+            Frontend::CopyDone | Frontend::CopyFail => {
+                self.copy = Copy::No;
+                out.upstream.extend_from_slice(frame.bytes());
+                // What has been sent ends here; a late CopyData belongs to nothing any more.
+                self.queue.end_copy();
+                Ok(Step::Done)
+            }
+            Frontend::Flush | Frontend::Sync => Ok(Step::Done),
+            Frontend::Terminate => Err(Ending::Terminated),
+            Frontend::Query { .. }
+            | Frontend::Parse { .. }
+            | Frontend::Bind { .. }
+            | Frontend::Describe(_)
+            | Frontend::Execute { .. }
+            | Frontend::Close(_)
+            | Frontend::FunctionCall
+            | Frontend::Password => Err(Ending::Violation("unexpected message during COPY from the client".to_owned())),
+        }
+    }
+}
+
+/// The names of prepared statements and portals in a message.
+fn names<'a>(message: &Frontend<'a>) -> Vec<&'a str> {
+    match *message {
+        Frontend::Parse { name, .. }
+        | Frontend::Describe(Target::Statement(name) | Target::Portal(name))
+        | Frontend::Close(Target::Statement(name) | Target::Portal(name)) => vec![name],
+        Frontend::Execute { portal, .. } => vec![portal],
+        Frontend::Bind { portal, statement } => vec![portal, statement],
+        Frontend::Query { .. }
+        | Frontend::Sync
+        | Frontend::Flush
+        | Frontend::CopyDone
+        | Frontend::CopyFail
+        | Frontend::Terminate
+        | Frontend::FunctionCall
+        | Frontend::Password => Vec::new(),
+    }
+}
+
+/// A Query, or a Parse of a name that nobody uses.
+fn poison(simple: bool) -> Vec<u8> {
+    let (tag, body) = if simple {
+        (b'Q', [POISON.as_bytes(), b"\0"].concat())
+    } else {
+        (b'P', [b"interceptor refused\0".as_slice(), POISON.as_bytes(), b"\0\0\0"].concat())
+    };
+    let length = u32::try_from(body.len() + 4).unwrap_or_default();
+    [[tag].as_slice(), &length.to_be_bytes(), &body].concat()
+}

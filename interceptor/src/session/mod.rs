@@ -1,0 +1,143 @@
+//! The conversation without sockets: a message goes in, bytes for either side come out.
+//!
+//! This room has no clock and no socket. What a judgement needs from outside (policies, a catalogue, the time) comes with
+//! each message as a [`Bench`].
+//!
+//! Order is everything here. Requests wait in a queue in the order in which they were sent, and every answer of the
+//! server belongs to the request at the head of it. A statement that policy refuses takes its place in the same queue:
+//! in its stead the server is sent a text that is no SQL, so that the server itself fails at that very point, skips to
+//! the next Sync and aborts the transaction; its error is then replaced by ours. So both sides always agree about the
+//! state of the transaction, and pipelines keep their order.
+
+mod backend;
+mod frontend;
+mod judge;
+mod names;
+mod pending;
+mod refusal;
+
+pub use judge::Bench;
+pub use refusal::{Ending, Refusal};
+
+use crate::audit::{Subject, Trail};
+use crate::identity::Identity;
+use crate::policy::{Circumstances, Totals};
+use crate::wire::TransactionStatus;
+use bytes::BytesMut;
+use names::Names;
+use pending::Queue;
+use std::sync::Arc;
+
+/// What comes out of a message.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// For the server.
+    pub upstream: BytesMut,
+    /// For the client.
+    pub downstream: BytesMut,
+    /// Whether a statement has run that may have changed the catalogue.
+    pub catalog_changed: bool,
+}
+
+/// What to do after a client's message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Go on.
+    Done,
+    /// What the message names depends on what the server has yet to answer: hand it in again when it has.
+    Wait,
+    /// A name is not in the catalogue: fetch it anew and hand the same message in again, with a fresh [`Bench`].
+    Refresh,
+}
+
+/// One agent's conversation with one database, from ReadyForQuery on.
+#[derive(Debug)]
+pub struct Session {
+    identity: Arc<Identity>,
+    subject: Arc<Subject>,
+    trail: Arc<Trail>,
+    around: Circumstances,
+    backend_pid: i32,
+    status: TransactionStatus,
+    queue: Queue,
+    names: Names,
+    skip: Skip,
+    /// Whether messages of the extended protocol are out that no Sync has ended yet.
+    in_batch: bool,
+    copy: Copy,
+    totals: Totals,
+    /// `seq` of the last statement's record.
+    last_statement: u64,
+}
+
+/// Whether messages are dropped because the batch has failed (54.2.3 "Extended Query": "reads and discards messages
+/// until a Sync is reached").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skip {
+    No,
+    /// The server has failed; it skips as well and will answer the Sync.
+    WithServer,
+    /// We have refused and the server has seen nothing of the batch; the Sync is ours to answer.
+    Alone,
+}
+
+/// COPY FROM STDIN turns the conversation around for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copy {
+    No,
+    /// The server has asked for data.
+    In,
+}
+
+impl Session {
+    /// A session that the server has just declared ready.
+    pub fn new(
+        identity: Arc<Identity>,
+        subject: Arc<Subject>,
+        trail: Arc<Trail>,
+        around: Circumstances,
+        backend_pid: i32,
+    ) -> Self {
+        Self {
+            identity,
+            subject,
+            trail,
+            around,
+            backend_pid,
+            status: TransactionStatus::Idle,
+            queue: Queue::default(),
+            names: Names::default(),
+            skip: Skip::No,
+            in_batch: false,
+            copy: Copy::No,
+            totals: Totals::default(),
+            last_statement: 0,
+        }
+    }
+
+    /// Whether the server is at work for this session: then, and only then, there is something to cancel.
+    pub fn is_running(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether so many requests are out that no more should be read for now.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= MOST_PENDING
+    }
+
+    /// Whether a transaction block is open.
+    pub fn in_transaction(&self) -> bool {
+        self.status != TransactionStatus::Idle
+    }
+
+    /// What the session has had so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+}
+
+/// Requests that may be out at once before reading stops.
+const MOST_PENDING: usize = 4096;
+
+#[cfg(test)]
+mod tests;

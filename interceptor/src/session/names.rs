@@ -1,0 +1,78 @@
+//! Prepared statements and portals by name. SQL and protocol share one name space for each, in both directions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Prepared statements that a session may hold.
+const MOST: usize = 1000;
+
+/// A text that somebody prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Prepared {
+    /// As it was sent: for SQL's PREPARE and DECLARE the whole statement, whose analysis is that of what it prepares.
+    pub(super) text: Arc<str>,
+    /// Whether what runs is the inside of a PREPARE or DECLARE, and not the text itself.
+    pub(super) inside: bool,
+}
+
+/// The names that the server has acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    statements: HashMap<String, Prepared>,
+    portals: HashMap<String, Prepared>,
+    /// Cursors of SQL; WITH HOLD ones outlive their transaction.
+    cursors: HashMap<String, Prepared>,
+}
+
+impl Names {
+    pub(super) fn statement(&self, name: &str) -> Option<&Prepared> {
+        self.statements.get(name)
+    }
+
+    pub(super) fn portal(&self, name: &str) -> Option<&Prepared> {
+        self.portals.get(name).or_else(|| self.cursors.get(name))
+    }
+
+    /// Whether there is room for another name, with so many on their way.
+    pub(super) fn is_full(&self, pending: usize) -> bool {
+        self.statements.len() + pending >= MOST || self.cursors.len() >= MOST
+    }
+
+    pub(super) fn prepare(&mut self, name: &str, prepared: Prepared) {
+        self.statements.insert(name.to_owned(), prepared);
+    }
+
+    pub(super) fn bind(&mut self, portal: &str, prepared: Prepared) {
+        self.cursors.remove(portal);
+        self.portals.insert(portal.to_owned(), prepared);
+    }
+
+    pub(super) fn declare(&mut self, cursor: &str, prepared: Prepared) {
+        self.portals.remove(cursor);
+        self.cursors.insert(cursor.to_owned(), prepared);
+    }
+
+    pub(super) fn close_portal(&mut self, name: &str) {
+        self.portals.remove(name);
+        self.cursors.remove(name);
+    }
+
+    pub(super) fn discard(&mut self) {
+        self.statements.clear();
+        self.portals.clear();
+        self.cursors.clear();
+    }
+
+    pub(super) fn deallocate(&mut self, name: &str) {
+        self.statements.remove(name);
+    }
+
+    pub(super) fn deallocate_all(&mut self) {
+        self.statements.clear();
+    }
+
+    /// Portals end with their transaction (54.2.3).
+    pub(super) fn end_transaction(&mut self) {
+        self.portals.clear();
+    }
+}

@@ -1,0 +1,218 @@
+//! Requests that the server has not answered yet, in order.
+
+use super::names::Prepared;
+use super::refusal::Refusal;
+use crate::audit::{AuditError, Ended, Entry, Status};
+use crate::sql::Effect;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A statement that the server is at or will get to.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) entry: Entry,
+    pub(super) effect: Effect,
+    /// Its text, for what its effect remembers.
+    pub(super) text: Arc<str>,
+    pub(super) changes_catalog: bool,
+    pub(super) copies_in: bool,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
+
+impl Running {
+    pub(super) fn end(self, status: Status, sqlstate: Option<&str>, affected: Option<u64>) -> Result<(), AuditError> {
+        let Self { entry, rows, bytes, .. } = self;
+        entry.close(Ended { status, reason: None, sqlstate: sqlstate.map(str::to_owned), rows, bytes, affected })
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A simple query: its statements that have not ended yet.
+    Query(VecDeque<Running>),
+    Parse {
+        name: String,
+        prepared: Prepared,
+    },
+    Bind {
+        portal: String,
+        prepared: Prepared,
+    },
+    Describe,
+    /// `None` for the empty statement, which nobody records.
+    Execute(Option<Box<Running>>),
+    CloseStatement(String),
+    ClosePortal(String),
+    Sync,
+    /// The client has ended its COPY data before the server had asked for any.
+    CopyEnd,
+    /// The server is about to fail in the place of something refused.
+    Refused {
+        refusal: Refusal,
+        simple: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    requests: VecDeque<Pending>,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, request: Pending) {
+        self.requests.push_back(request);
+    }
+
+    pub(super) fn head(&mut self) -> Option<&mut Pending> {
+        // The mark of a COPY's end has no answer of its own.
+        while matches!(self.requests.front(), Some(Pending::CopyEnd)) {
+            self.requests.pop_front();
+        }
+        self.requests.front_mut()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        self.head()?;
+        self.requests.pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.iter().all(|request| matches!(request, Pending::CopyEnd))
+    }
+
+    /// What the server skips after an error: everything up to the next Sync. `true` if there is one.
+    pub(super) fn skip_to_sync(
+        &mut self,
+        mut skipped: impl FnMut(Pending) -> Result<(), AuditError>,
+    ) -> Result<bool, AuditError> {
+        while let Some(request) = self.requests.pop_front() {
+            if matches!(request, Pending::Sync) {
+                self.requests.push_front(request);
+                return Ok(true);
+            }
+            skipped(request)?;
+        }
+        Ok(false)
+    }
+
+    pub(super) fn push_front(&mut self, request: Pending) {
+        self.requests.push_front(request);
+    }
+
+    /// The server reads Sync in the middle of COPY data and ignores it: takes those out that it is going to read. `false`
+    /// if the client has ended its data already, behind which a Sync counts again.
+    pub(super) fn swallow_syncs(&mut self) -> bool {
+        let Some(end) = self.requests.iter().position(|request| matches!(request, Pending::CopyEnd)) else {
+            self.requests.retain(|request| !matches!(request, Pending::Sync));
+            return true;
+        };
+        // The mark belongs to this COPY; the next one has its own.
+        let mut at = 0;
+        self.requests.retain(|request| {
+            at += 1;
+            at > end + 1 || !matches!(request, Pending::Sync | Pending::CopyEnd)
+        });
+        self.end_copy();
+        false
+    }
+
+    /// The client has ended the data of the COPY at the head.
+    pub(super) fn end_copy(&mut self) {
+        match self.requests.front_mut() {
+            Some(Pending::Query(running)) => {
+                if let Some(running) = running.front_mut() {
+                    running.copies_in = false;
+                }
+            }
+            Some(Pending::Execute(Some(running))) => running.copies_in = false,
+            _ => {}
+        }
+    }
+
+    /// Whether a COPY FROM STDIN is out whose data has not ended.
+    pub(super) fn awaits_copy_data(&self) -> bool {
+        let last_end =
+            self.requests.iter().rposition(|request| matches!(request, Pending::CopyEnd)).map_or(0, |at| at + 1);
+        self.requests.iter().skip(last_end).any(|request| match request {
+            Pending::Query(running) => running.iter().any(|running| running.copies_in),
+            Pending::Execute(running) => running.as_ref().is_some_and(|running| running.copies_in),
+            Pending::Parse { .. }
+            | Pending::Bind { .. }
+            | Pending::Describe
+            | Pending::CloseStatement(_)
+            | Pending::ClosePortal(_)
+            | Pending::Sync
+            | Pending::CopyEnd
+            | Pending::Refused { .. } => false,
+        })
+    }
+
+    /// What a prepared statement's name means to a request that is sent now.
+    pub(super) fn statement(&self, name: &str, acknowledged: Option<&Prepared>) -> Meaning {
+        self.meaning(acknowledged, |request| match request {
+            Pending::Parse { name: parsed, prepared } if parsed == name => Some(Some(prepared.clone())),
+            Pending::CloseStatement(closed) if closed == name => Some(None),
+            _ => None,
+        })
+    }
+
+    /// The same for a portal's.
+    pub(super) fn portal(&self, name: &str, acknowledged: Option<&Prepared>) -> Meaning {
+        self.meaning(acknowledged, |request| match request {
+            Pending::Bind { portal, prepared } if portal == name => Some(Some(prepared.clone())),
+            Pending::ClosePortal(closed) if closed == name => Some(None),
+            _ => None,
+        })
+    }
+
+    /// Within one batch the last word counts: if it fails, what follows is skipped. Words of batches that the server has not
+    /// answered may or may not come true, and so may what SQL does to names.
+    fn meaning(&self, acknowledged: Option<&Prepared>, word: impl Fn(&Pending) -> Option<Option<Prepared>>) -> Meaning {
+        let mut same_batch = true;
+        for request in self.requests.iter().rev() {
+            match request {
+                Pending::Sync => same_batch = false,
+                Pending::Query(running) => {
+                    same_batch = false;
+                    if running.iter().any(|running| running.effect != Effect::None) {
+                        return Meaning::Unsettled;
+                    }
+                }
+                // Its answer comes with the Sync that is still to be sent: nothing to wait for.
+                Pending::Execute(Some(running)) if running.effect != Effect::None && same_batch => {
+                    return Meaning::Nothing;
+                }
+                Pending::Execute(Some(running)) if running.effect != Effect::None => return Meaning::Unsettled,
+                _ => {}
+            }
+            match word(request) {
+                Some(said) if same_batch => return said.map_or(Meaning::Nothing, Meaning::Text),
+                Some(_) => return Meaning::Unsettled,
+                None => {}
+            }
+        }
+        acknowledged.map_or(Meaning::Nothing, |prepared| Meaning::Text(prepared.clone()))
+    }
+
+    /// Names of prepared statements that are on their way.
+    pub(super) fn parses(&self) -> usize {
+        self.requests.iter().filter(|request| matches!(request, Pending::Parse { .. })).count()
+    }
+}
+
+/// What a name means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// This.
+    Text(Prepared),
+    /// Nothing.
+    Nothing,
+    /// The server has to answer first.
+    Unsettled,
+}

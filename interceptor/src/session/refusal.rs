@@ -1,0 +1,157 @@
+//! How things end: what is refused while the session lives on, and what ends it. One total function each turns them into
+//! what a client is told; whoever adds a refusal decides that here.
+
+use crate::audit::AuditError;
+use crate::policy::{Denial, DenialKind};
+use crate::sql::{Missing, Rejection};
+use crate::wire::{FrameError, Malformed, Report, SqlState, Unreadable};
+
+/// Something that is not done; the session goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Policy.
+    Denied(Denial),
+    /// The text is no SQL, or too much of it.
+    Rejected(Rejection),
+    /// Bytes that are not UTF-8.
+    Encoding,
+    /// A function call without SQL.
+    FunctionCall,
+    /// A portal that nobody made.
+    NoPortal(String),
+    /// A prepared statement that nobody made.
+    NoStatement(String),
+    /// A name longer than the server keeps: it would cut it, and two names would be one.
+    LongName,
+    /// More prepared statements than a session may hold.
+    TooManyStatements,
+}
+
+impl Refusal {
+    /// What the client is told.
+    pub fn report(&self) -> Report {
+        match self {
+            Self::Denied(denial) => denied(denial),
+            Self::Rejected(rejection) => match rejection {
+                Rejection::Syntax(_) => Report::error(SqlState::SYNTAX_ERROR, rejection.to_string()),
+                Rejection::TooLong(_) => Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, rejection.to_string())
+                    .hint("send large values as parameters or with COPY"),
+                Rejection::TooComplex(_) => Report::error(SqlState::STATEMENT_TOO_COMPLEX, rejection.to_string()),
+            },
+            Self::Encoding => {
+                Report::error(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
+            }
+            Self::FunctionCall => {
+                Report::error(SqlState::FEATURE_NOT_SUPPORTED, "function calls without SQL are not supported")
+                    .hint("call the function in a SELECT")
+            }
+            Self::NoPortal(name) => {
+                Report::error(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
+            }
+            Self::NoStatement(name) => {
+                Report::error(SqlState::INVALID_STATEMENT_NAME, format!("prepared statement \"{name}\" does not exist"))
+            }
+            Self::LongName => {
+                Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, "names of statements and portals have at most 63 bytes")
+            }
+            Self::TooManyStatements => {
+                Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, "too many prepared statements in this session")
+                    .hint("close the ones that are no longer needed")
+            }
+        }
+    }
+
+    /// What the record says about it.
+    pub fn reason(&self) -> String {
+        let report = self.report();
+        match report.detail {
+            Some(detail) => format!("{}: {detail}", report.message),
+            None => report.message,
+        }
+    }
+}
+
+fn denied(denial: &Denial) -> Report {
+    let code = match &denial.kind {
+        DenialKind::Policy | DenialKind::Opaque => SqlState::INSUFFICIENT_PRIVILEGE,
+        DenialKind::Missing(Missing::Relation(_)) => SqlState::UNDEFINED_TABLE,
+        DenialKind::Missing(Missing::Function(_)) => SqlState::UNDEFINED_FUNCTION,
+        DenialKind::Missing(Missing::Type(_)) => SqlState::UNDEFINED_OBJECT,
+        DenialKind::Missing(Missing::Schema(_)) => SqlState::INVALID_SCHEMA_NAME,
+        DenialKind::Missing(Missing::Portal(_)) => SqlState::INVALID_CURSOR_NAME,
+        DenialKind::Missing(Missing::Prepared(_)) => SqlState::INVALID_STATEMENT_NAME,
+    };
+    let mut report = Report::error(code, &denial.message);
+    // psql shows no SQLSTATE unless asked to, and people look for it.
+    let by = match denial.policies.as_slice() {
+        [] => code.as_str().to_owned(),
+        policies => format!("{}, policy {}", code.as_str(), policies.join(", ")),
+    };
+    report.detail = denial.reason.as_ref().map(|reason| format!("{reason} ({by})"));
+    report.hint.clone_from(&denial.hint);
+    report
+}
+
+/// Something that ends the session.
+#[derive(Debug, thiserror::Error)]
+pub enum Ending {
+    /// The client said good-bye.
+    #[error("the client has ended the session")]
+    Terminated,
+    /// The client broke the protocol.
+    #[error("protocol violation: {0}")]
+    Violation(String),
+    /// The server broke the protocol, or said what it must not.
+    #[error("the database server broke the protocol: {0}")]
+    Server(String),
+    /// The record cannot be written.
+    #[error("the audit record cannot be written")]
+    Audit(#[from] AuditError),
+    /// The identity's time is over.
+    #[error("the identity has expired")]
+    Expired,
+}
+
+impl Ending {
+    /// What the client is told before the connection is closed; `None` for nothing.
+    pub fn report(&self) -> Option<Report> {
+        match self {
+            Self::Terminated => None,
+            Self::Violation(rule) => Some(Report::fatal(SqlState::PROTOCOL_VIOLATION, rule)),
+            Self::Server(_) => {
+                Some(Report::fatal(SqlState::CONNECTION_FAILURE, "the connection to the database server is unusable"))
+            }
+            Self::Audit(_) => Some(
+                Report::fatal(SqlState::IO_ERROR, "the audit record cannot be written")
+                    .hint("nothing runs without a record; tell whoever operates this host"),
+            ),
+            Self::Expired => {
+                Some(Report::fatal(SqlState::INVALID_AUTHORIZATION, "the agent's identity is not accepted"))
+            }
+        }
+    }
+}
+
+impl From<Malformed> for Ending {
+    fn from(error: Malformed) -> Self {
+        Self::Violation(error.to_string())
+    }
+}
+
+impl From<FrameError> for Ending {
+    fn from(error: FrameError) -> Self {
+        Self::Violation(error.to_string())
+    }
+}
+
+impl TryFrom<Unreadable> for Refusal {
+    type Error = Ending;
+
+    /// Bytes that are no UTF-8 are refused; whatever else cannot be read ends the session.
+    fn try_from(error: Unreadable) -> Result<Self, Ending> {
+        match error {
+            Unreadable::Encoding => Ok(Self::Encoding),
+            Unreadable::Malformed(_) | Unreadable::Unknown(_) => Err(Ending::Violation(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The vocabulary of an analysis.
+
+use super::catalog::{Function, RelationRef};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a text does, statement by statement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Analysis {
+    /// In the order in which they run.
+    pub statements: Vec<Statement>,
+    /// Names the form of the text: the same for texts that differ in constants and layout only.
+    pub shape: Option<Arc<str>>,
+}
+
+/// What one statement does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Statement {
+    /// Where it stands in the text, in bytes.
+    pub span: Range<usize>,
+    /// Everything it asks for; a set, so that repeating oneself costs nothing.
+    pub uses: BTreeSet<Use>,
+    /// What else is to be known about it.
+    pub flags: BTreeSet<Flag>,
+    /// What it does to the session.
+    pub effect: Effect,
+    /// Why it cannot be judged, if it cannot.
+    pub opaque: Option<Opaque>,
+    /// A name that the catalogue does not know.
+    pub missing: Option<Missing>,
+    /// Names that the walk came across in any role: what the second reader may mention without objection.
+    pub(super) mentioned: BTreeSet<String>,
+}
+
+/// One thing that a statement asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Use {
+    /// What is done.
+    pub access: Access,
+    /// To what.
+    pub object: Object,
+    /// Whether the statement itself names the object. What is only reached *through* something named (the tables
+    /// under a view, the partitions of a table, the server's own catalogues) needs no permit of its own, but what is
+    /// forbidden stays forbidden there.
+    pub named: bool,
+}
+
+/// What can be done to an object: policy's actions, one for one (`policies/schema.cedarschema`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names are the documentation; the schema explains each")]
+pub enum Access {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    Truncate,
+    CopyOut,
+    CopyIn,
+    Execute,
+    Set,
+    Create,
+    Alter,
+    Drop,
+    Comment,
+    Grant,
+    Revoke,
+    Lock,
+    Listen,
+    Notify,
+    Admin,
+}
+
+impl Access {
+    /// The action's name in policies and in the audit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Select => "select",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Merge => "merge",
+            Self::Truncate => "truncate",
+            Self::CopyOut => "copy_out",
+            Self::CopyIn => "copy_in",
+            Self::Execute => "execute",
+            Self::Set => "set",
+            Self::Create => "create",
+            Self::Alter => "alter",
+            Self::Drop => "drop",
+            Self::Comment => "comment",
+            Self::Grant => "grant",
+            Self::Revoke => "revoke",
+            Self::Lock => "lock",
+            Self::Listen => "listen",
+            Self::Notify => "notify",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What something is done to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// The database as a whole.
+    Database,
+    /// A schema by name.
+    Schema(Arc<str>),
+    /// A relation.
+    Relation(RelationRef),
+    /// A column of a relation.
+    Column(RelationRef, Arc<str>),
+    /// A function off the built-in allowlist.
+    Function(Arc<Function>),
+    /// A setting.
+    Parameter(Arc<str>),
+}
+
+/// Facts beside the uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flag {
+    /// An UPDATE or DELETE whose rows are restricted by WHERE.
+    HasWhere,
+    /// An UPDATE or DELETE of every row.
+    NoWhere,
+    /// A data-modifying statement in WITH.
+    WritesInWith,
+    /// EXPLAIN that runs what it explains.
+    ExplainAnalyze,
+    /// Results become a relation.
+    Into,
+    /// COPY towards the client.
+    CopyOut,
+    /// COPY from the client.
+    CopyIn,
+    /// Rows are locked.
+    Locking,
+    /// Session state changes.
+    SessionState,
+    /// EXECUTE: what it does depends on what was prepared before.
+    RunsPrepared,
+    /// Objects are made, changed or dropped.
+    Ddl,
+}
+
+/// What a statement does to the session it runs in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Effect {
+    /// Nothing that has to be remembered.
+    #[default]
+    None,
+    /// `PREPARE name AS ...`: the text that EXECUTE will run is this statement's own.
+    Prepare(String),
+    /// `DECLARE name CURSOR FOR ...`: a portal by that name.
+    Declare(String),
+    /// `DEALLOCATE name`, or all of them.
+    Deallocate(Option<String>),
+    /// `DISCARD ALL`.
+    DiscardAll,
+}
+
+/// Why a statement cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Opaque(pub String);
+
+/// A name that the catalogue does not know: perhaps the snapshot is old, perhaps there is no such thing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// A relation.
+    #[error("relation \"{0}\" does not exist")]
+    Relation(String),
+    /// A function.
+    #[error("function {0} does not exist")]
+    Function(String),
+    /// A type.
+    #[error("type \"{0}\" does not exist")]
+    Type(String),
+    /// A schema.
+    #[error("schema \"{0}\" does not exist")]
+    Schema(String),
+    /// A portal or cursor.
+    #[error("cursor \"{0}\" does not exist")]
+    Portal(String),
+    /// A prepared statement.
+    #[error("prepared statement \"{0}\" does not exist")]
+    Prepared(String),
+}
+
+impl Statement {
+    /// The verbs, for the record: every kind of access once, in a fixed order.
+    pub fn verbs(&self) -> Vec<&'static str> {
+        let accesses: BTreeSet<Access> = self.uses.iter().filter(|u| u.named).map(|u| u.access).collect();
+        accesses.into_iter().map(Access::name).collect()
+    }
+
+    /// Whether the catalogue may look different once it has run.
+    pub fn changes_catalog(&self) -> bool {
+        self.flags.contains(&Flag::Ddl) || self.flags.contains(&Flag::Into)
+    }
+}

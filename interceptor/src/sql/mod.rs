@@ -1,0 +1,68 @@
+//! What a statement does.
+//!
+//! Two independent readers look at a text. PostgreSQL's own grammar (`libpg_query`) is the authority: [`walk`] takes
+//! its tree apart, node by node, into facts. `sqlparser` reads second and may only object. Whatever neither of them
+//! accounts for makes the statement *opaque*, which is a value that policy refuses.
+//!
+//! This room has no I/O. A [`Catalog`] is a snapshot that somebody else fetched; names are resolved in it as the server
+//! would resolve them, and what cannot be resolved is said to be so, never guessed.
+
+mod builtins;
+mod catalog;
+mod facts;
+mod guard;
+mod names;
+mod readings;
+mod second;
+mod walk;
+
+pub use builtins::{Pinned, is_sensitive, parameter_is_harmless, pinned};
+pub use catalog::{Catalog, CatalogBuilder, Column, Function, Relation, RelationKind, RelationRef};
+pub use facts::{Access, Analysis, Effect, Flag, Missing, Object, Opaque, Statement, Use};
+pub use guard::Rejection;
+pub use names::quoted;
+pub use readings::Readings;
+
+use std::sync::Arc;
+
+/// Stack that a thread needs to read hostile statements on, in bytes.
+///
+/// libpg_query's own limits end at trees a few thousand levels deep, which 16 MiB hold (measured); twice that and more
+/// costs nothing, for a stack's pages are only taken when they are touched.
+pub const STACK: usize = 64 << 20;
+
+/// What the session has done so far that changes what a name means.
+pub trait Session {
+    /// The text that was prepared under a name, by SQL or by protocol.
+    fn prepared(&self, name: &str) -> Option<Arc<str>>;
+
+    /// The text that a portal or cursor was made of.
+    fn portal(&self, name: &str) -> Option<Arc<str>>;
+}
+
+/// Reads a text of one or more statements.
+///
+/// # Errors
+/// [`Rejection`] where the server would not run any of it: no SQL, too long, too deep.
+pub fn analyse(text: &str, catalog: &Catalog, session: &dyn Session) -> Result<Analysis, Rejection> {
+    guard::check(text)?;
+    let tree = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(Rejection::from_parser)?;
+    let mut analysis = walk::walk(text, &tree.protobuf, catalog, session);
+    analysis.shape = shape(text).map(Into::into);
+    if let Some(objection) = second::object(text, &analysis) {
+        for statement in &mut analysis.statements {
+            statement.opaque.get_or_insert_with(|| objection.clone());
+        }
+    }
+    Ok(analysis)
+}
+
+/// Names the form of a text: the same for texts that differ in constants and layout only.
+fn shape(text: &str) -> Option<String> {
+    pg_query::fingerprint(text, pg_query::ParserOptions::DEFAULT, pg_query::FingerprintOptions::DEFAULT)
+        .ok()
+        .map(|fingerprint| fingerprint.hex)
+}
+
+#[cfg(test)]
+mod tests;

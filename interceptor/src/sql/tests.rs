@@ -1,0 +1,433 @@
+//! What statements do, written the way an operator would read it.
+
+use super::*;
+use std::collections::HashMap;
+
+/// A small database: public.{customers, orders, api_keys, "Odd"}, a view, a partitioned table, hr.salaries.
+fn catalog() -> Catalog {
+    let mut builder = CatalogBuilder::new("shop", 1, &["public".to_owned()]);
+    for schema in ["pg_catalog", "information_schema", "public", "hr"] {
+        builder.schema(schema);
+    }
+    let tables: &[(u32, &str, &str, RelationKind, &[&str])] = &[
+        (1, "public", "customers", RelationKind::Table, &["id", "name", "email"]),
+        (2, "public", "orders", RelationKind::Table, &["id", "customer_id", "status"]),
+        (3, "public", "api_keys", RelationKind::Table, &["id", "key"]),
+        (4, "public", "directory", RelationKind::View, &["id", "contact"]),
+        (5, "public", "events", RelationKind::PartitionedTable, &["day", "note"]),
+        (6, "public", "events_2026", RelationKind::Table, &["day", "note"]),
+        (7, "hr", "salaries", RelationKind::Table, &["id", "amount"]),
+        (8, "public", "orders_id_seq", RelationKind::Sequence, &["last_value"]),
+        (9, "public", "Odd", RelationKind::Table, &["X"]),
+        (10, "pg_catalog", "pg_class", RelationKind::Table, &["oid", "relname"]),
+        (11, "pg_catalog", "pg_authid", RelationKind::Table, &["oid", "rolpassword"]),
+        (13, "public", "over", RelationKind::View, &["contact"]),
+        (12, "public", "ruled", RelationKind::Table, &["id"]),
+    ];
+    for (oid, schema, name, kind, columns) in tables {
+        builder.relation(*oid, schema, name, *kind, *name == "ruled");
+        for column in *columns {
+            builder.column(*oid, column, "text");
+        }
+    }
+    builder.view_rests_on(4, 1, &["id".to_owned(), "email".to_owned()]);
+    builder.view_rests_on(13, 4, &["contact".to_owned()]);
+    builder.inherits(6, 5);
+    for name in [
+        "count",
+        "lower",
+        "max",
+        "set_config",
+        "nextval",
+        "lo_from_bytea",
+        "pg_read_file",
+        "pg_sleep",
+        "now",
+        "generate_series",
+        "row_to_json",
+        "query_to_xml",
+        "timezone",
+        "array_agg",
+    ] {
+        function(&mut builder, "pg_catalog", name);
+    }
+    for (schema, name) in [("public", "audit_me"), ("hr", "raise_all"), ("public", "purge")] {
+        function(&mut builder, schema, name);
+    }
+    for name in ["int4", "text", "regclass", "date", "bool", "bytea", "timestamptz", "varchar", "numeric"] {
+        builder.type_name("pg_catalog", name);
+    }
+    builder.user_operator("<~>");
+    builder.build()
+}
+
+fn function(builder: &mut CatalogBuilder, schema: &str, name: &str) {
+    builder.function(Function {
+        schema: schema.into(),
+        name: name.into(),
+        volatility: "volatile".into(),
+        security_definer: false,
+        language: "sql".into(),
+    });
+}
+
+#[derive(Default)]
+struct Prepared(HashMap<&'static str, &'static str>);
+
+impl Session for Prepared {
+    fn prepared(&self, name: &str) -> Option<Arc<str>> {
+        self.0.get(name).map(|text| Arc::from(*text))
+    }
+
+    fn portal(&self, name: &str) -> Option<Arc<str>> {
+        self.prepared(name)
+    }
+}
+
+fn show(object: &Object) -> String {
+    match object {
+        Object::Database => "database".to_owned(),
+        Object::Schema(name) => format!("{name}.*"),
+        Object::Relation(id) => format!("{}.{}", id.schema, id.name),
+        Object::Column(id, column) => format!("{}.{}.{column}", id.schema, id.name),
+        Object::Function(function) => format!("{}.{}()", function.schema, function.name),
+        Object::Parameter(name) => format!("${name}"),
+    }
+}
+
+/// Uses in order, those that are only reached through something in brackets; then flags; or why not.
+fn read(text: &str) -> String {
+    let session = Prepared(HashMap::from([("p", "prepare p as delete from orders where id = $1"), ("q", "select 1")]));
+    let analysis = match analyse(text, &catalog(), &session) {
+        Ok(analysis) => analysis,
+        Err(rejection) => return format!("refused: {rejection}"),
+    };
+    let statements = analysis.statements.iter().map(|statement| {
+        if let Some(opaque) = &statement.opaque {
+            return format!("opaque: {opaque}");
+        }
+        if let Some(missing) = &statement.missing {
+            return format!("missing: {missing}");
+        }
+        let uses = statement.uses.iter().map(|asked| {
+            let what = format!("{} {}", asked.access.name(), show(&asked.object));
+            if asked.named { what } else { format!("({what})") }
+        });
+        uses.collect::<Vec<_>>().join(", ")
+    });
+    statements.collect::<Vec<_>>().join(" | ")
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    assert_eq!(read(text), expected, "{text}");
+}
+
+#[test]
+fn reading() {
+    check("select 1", "");
+    check("select id from orders", "select public.orders, select public.orders.id");
+    check("select count(*) from orders", "select public.orders");
+    check("table api_keys", "select public.api_keys, select public.api_keys.id, select public.api_keys.key");
+    check("select * from \"Odd\"", "select public.Odd, select public.Odd.X");
+    check(
+        "select o from orders o",
+        "select public.orders, select public.orders.customer_id, select public.orders.id, select public.orders.status",
+    );
+    check("select 1 from shop.public.orders", "select public.orders");
+    check("select 1 from other.public.orders", "opaque: `other` is another database");
+    check("select 1 from hr.salaries", "select hr.salaries");
+    check("select 1 from salaries", "missing: relation \"salaries\" does not exist");
+    check("select relname from pg_class", "(select pg_catalog.pg_class), (select pg_catalog.pg_class.relname)");
+    check("select 1 from pg_authid", "select pg_catalog.pg_authid");
+    check("select lower(status) from orders where email(customers) = 'x'", "missing: function email does not exist");
+}
+
+#[test]
+fn views_partitions_and_scopes() {
+    check(
+        "select contact from directory",
+        "(select public.customers), select public.directory, (select public.customers.email), (select public.customers.id), select public.directory.contact",
+    );
+    check("select 1 from events", "select public.events, (select public.events_2026)");
+    check("select 1 from only events", "select public.events");
+    check("select 1 from events_2026", "(select public.events), select public.events_2026");
+    check("with api_keys as (select 1 as id) select id from api_keys", "");
+    check(
+        "with x as (select 1), y as (select id from orders) select * from x, y",
+        "select public.orders, select public.orders.customer_id, select public.orders.id, select public.orders.status",
+    );
+    check(
+        "with a as (with customers as (select 1) select 1 from customers) select 1 from customers",
+        "select public.customers",
+    );
+    check("with recursive t as (select 1 union all select 1 from t) select 1 from t", "");
+    check("with t as (select 1 from t) select 1 from t", "missing: relation \"t\" does not exist");
+    check(
+        "select 1 from orders where id in (select id from api_keys)",
+        "select public.api_keys, select public.orders, select public.api_keys.id, select public.orders.id",
+    );
+}
+
+#[test]
+fn writes_wherever_they_hide() {
+    check("delete from orders", "delete public.orders");
+    check(
+        "with x as (delete from customers returning *) select * from x",
+        "select public.customers, select public.customers.email, select public.customers.id, select public.customers.name, delete public.customers",
+    );
+    check("explain analyze delete from orders", "delete public.orders");
+    check("explain (analyze false) delete from orders", "select public.orders");
+    check("explain delete from orders", "select public.orders");
+    check("explain (analyze, verbose) delete from orders", "delete public.orders");
+    check("select 1 into t from orders", "select public.orders, create public.*");
+    check("create table t as select 1 from orders", "select public.orders, create public.*");
+    check("insert into orders (id) values (1)", "insert public.orders, insert public.orders.id");
+    check(
+        "insert into orders (id) select id from api_keys",
+        "select public.api_keys, select public.orders, select public.api_keys.id, select public.orders.id, insert public.orders, insert public.orders.id",
+    );
+    check(
+        "insert into orders (id) values (1) on conflict (id) do update set status = 'x'",
+        "select public.orders, select public.orders.id, insert public.orders, insert public.orders.id, update public.orders, update public.orders.status",
+    );
+    check(
+        "update orders set status = 'x' where id = 1",
+        "select public.orders, select public.orders.id, update public.orders, update public.orders.status",
+    );
+    check(
+        "merge into orders o using customers c on o.id = c.id when matched then delete",
+        "select public.customers, select public.orders, select public.customers.id, select public.orders.id, delete public.orders, merge public.orders",
+    );
+    check("truncate orders, api_keys", "truncate public.api_keys, truncate public.orders");
+    check("select 1 from orders for update", "select public.orders, lock public.orders");
+    check("delete from ruled", "opaque: rewrite rules on `ruled` make a write do more than it says");
+    check("select nextval('orders_id_seq')", "update public.orders_id_seq");
+    check("select nextval('public.\"orders_id_seq\"')", "update public.orders_id_seq");
+    check("select nextval('or' || 'ders_id_seq')", "execute pg_catalog.nextval()");
+    check("execute p(1)", "select public.orders, select public.orders.id, delete public.orders");
+    check("explain analyze execute p(1)", "select public.orders, select public.orders.id, delete public.orders");
+    check("execute unknown", "missing: prepared statement \"unknown\" does not exist");
+    check("prepare r as delete from orders", "delete public.orders");
+    check("declare c cursor for select key from api_keys", "select public.api_keys, select public.api_keys.key");
+}
+
+#[test]
+fn a_column_by_another_name_is_still_that_column() {
+    let all = "select public.customers, select public.customers.email, select public.customers.id, select public.customers.name";
+    check("select c from customers as x(a, b, c)", all);
+    check("select y from (select 1) s join customers as j(x, y, z) on true", all);
+    check("select c.row_to_json from customers c", all);
+    check("select public.customers.row_to_json from customers", all);
+    check("select 1 from customers c where (c.row_to_json)->>'email' like 'a%'", all);
+    check("select c.name from customers c", "select public.customers, select public.customers.name");
+}
+
+#[test]
+fn what_lies_underneath_is_reached_to_its_end() {
+    check("select 1 from only events_2026", "(select public.events), select public.events_2026");
+    check(
+        "update over set contact = 'x'",
+        "(update public.customers), (update public.directory), update public.over, (update public.customers.email), (update public.customers.id), (update public.directory.contact), update public.over.contact",
+    );
+    check(
+        "truncate orders cascade",
+        "opaque: CASCADE empties relations that the statement does not name; name them all",
+    );
+    check("drop table orders cascade", "drop database, drop public.orders");
+    check(
+        "create table p partition of events for values in (pg_read_file('x')::date)",
+        "execute pg_catalog.pg_read_file(), create public.*, alter public.events",
+    );
+    check(
+        "create rule r as on insert to orders do also delete from customers",
+        "opaque: a rewrite rule changes what later statements do",
+    );
+    check("select last_value from pg_sequences", "missing: relation \"pg_sequences\" does not exist");
+}
+
+#[test]
+fn cursors_do_what_they_were_made_of() {
+    check("fetch all from p", "select public.orders, select public.orders.id, delete public.orders");
+    check("move 1 in p", "select public.orders, select public.orders.id, delete public.orders");
+    check("fetch 1 from nobody", "missing: cursor \"nobody\" does not exist");
+    check("declare c cursor for select 1; fetch 1 from c", " | ");
+    // EXPLAIN makes no cursor, whatever it explains.
+    let deletes = "select public.orders, select public.orders.id, delete public.orders";
+    check("explain declare p cursor for select 1; fetch all from p", &format!(" | {deletes}"));
+    check("explain analyze declare p cursor for select 1; fetch all from p", &format!(" | {deletes}"));
+    let analysis = analyse("explain analyze declare p cursor for select 1", &catalog(), &Prepared::default()).unwrap();
+    assert_eq!(analysis.statements[0].effect, Effect::None);
+    check("deallocate p; execute p", " | missing: prepared statement \"p\" does not exist");
+    check("deallocate q; prepare q as select 1; execute q", " |  | missing: prepared statement \"q\" does not exist");
+    check("discard all; execute q", " | missing: prepared statement \"q\" does not exist");
+}
+
+#[test]
+fn copy() {
+    check(
+        "copy orders to stdout",
+        "select public.orders, select public.orders.customer_id, select public.orders.id, select public.orders.status, copy_out public.orders",
+    );
+    check("copy orders (id) to stdout", "select public.orders, select public.orders.id, copy_out public.orders");
+    check(
+        "copy (delete from orders returning id) to stdout",
+        "select public.orders, select public.orders.id, delete public.orders",
+    );
+    check("copy orders (id) from stdin", "insert public.orders, insert public.orders.id, copy_in public.orders");
+    check("copy (select 1) to program 'cat'", "opaque: COPY to or from the server's files and programs");
+    check("copy orders from '/etc/passwd'", "opaque: COPY to or from the server's files and programs");
+}
+
+#[test]
+fn functions_operators_and_types() {
+    check("select lo_from_bytea(0, 'x')", "execute pg_catalog.lo_from_bytea()");
+    check("select pg_catalog.pg_read_file('x')", "execute pg_catalog.pg_read_file()");
+    check("select * from pg_read_file('x')", "execute pg_catalog.pg_read_file()");
+    // sqlparser does not know U&"": where the readers disagree about a name, nobody acts on it.
+    check("select U&\"pg\\005fread_file\"('x')", "opaque: two parsers disagree about `pg\\005fread_file`");
+    check("select audit_me()", "execute public.audit_me()");
+    check("select hr.raise_all()", "execute hr.raise_all()");
+    check("call purge()", "execute public.purge()");
+    check(
+        "select (o).audit_me, o.audit_me from orders o",
+        "select public.orders, select public.orders.customer_id, select public.orders.id, select public.orders.status, execute public.audit_me()",
+    );
+    check("select nowhere()", "missing: function nowhere does not exist");
+    check("select 1 <~> 2", "opaque: operator `<~>` is not one of the server's own");
+    check("select 1 operator(hr.+) 2", "opaque: operator `hr.+` is not one of the server's own");
+    check("select 1 operator(pg_catalog.+) 2", "");
+    check("select 'x'::text, 1::int, cast('now' as date)", "");
+    check("select 'x'::evil", "missing: type \"evil\" does not exist");
+    check("select 1 from orders tablesample evil(1)", "opaque: `evil` is not one of the built-in sampling methods");
+    check("select extract(year from now()), now() at time zone 'UTC'", "missing: function extract does not exist");
+    check(
+        "select coalesce(status, 'x'), nullif(id, '1'), greatest(1, 2), current_user, case when true then 1 end from orders",
+        "select public.orders, select public.orders.id, select public.orders.status",
+    );
+}
+
+#[test]
+fn settings_and_sessions() {
+    check("begin", "");
+    check("commit", "");
+    check("set timezone = 'UTC'", "(set $timezone)");
+    check("set work_mem = '1GB'", "set $work_mem");
+    check("set search_path = hr", "opaque: search_path is pinned; name the schema in front of the relation instead");
+    check(
+        "set local search_path to hr",
+        "opaque: search_path is pinned; name the schema in front of the relation instead",
+    );
+    check(
+        "select set_config('search_path', 'hr', false)",
+        "opaque: search_path is pinned; name the schema in front of the relation instead",
+    );
+    check("select set_config('jit', $1, false)", "(set $jit)");
+    check("select set_config($1, 'hr', false)", "opaque: set_config with a computed name");
+    check("set role postgres", "opaque: the role is pinned");
+    check("set session authorization postgres", "opaque: the role is pinned");
+    check("set names 'SJIS'", "opaque: client_encoding is pinned to UTF8");
+    check("set client_encoding = 'UTF8'", "");
+    check("set standard_conforming_strings = off", "opaque: standard_conforming_strings is pinned to on");
+    check("reset all", "");
+    check("discard all", "");
+    check("show all", "");
+    check("listen x", "listen database");
+    check("unlisten *", "");
+    check("notify x", "notify database");
+    check("deallocate all", "");
+    check("set transaction isolation level serializable", "");
+    check("prepare transaction 'x'", "admin database");
+}
+
+#[test]
+fn definitions_and_administration() {
+    check("drop table orders", "drop public.orders");
+    check("drop table if exists nowhere", "drop public.*");
+    check("drop table nowhere", "missing: relation \"nowhere\" does not exist");
+    check("drop function audit_me", "drop database");
+    check("create table t (a int default lower('x')::int)", "create public.*");
+    check(
+        "create table t (a int default pg_read_file('x')::int)",
+        "execute pg_catalog.pg_read_file(), create public.*",
+    );
+    check("create temp table t (a int)", "opaque: temporary relations shadow others and are not followed");
+    check("alter table orders add column x int", "alter public.orders");
+    check(
+        "alter table orders alter column id type text using lo_from_bytea(0, '')",
+        "execute pg_catalog.lo_from_bytea(), alter public.orders",
+    );
+    check("create index on orders (lower(status))", "alter public.orders");
+    check(
+        "create view v as select key from api_keys",
+        "select public.api_keys, select public.api_keys.key, create public.*",
+    );
+    check("comment on table orders is 'x'", "comment public.orders");
+    check("comment on column orders.id is 'x'", "comment public.orders");
+    check("grant select on orders to public", "grant public.orders");
+    check("grant a to b", "grant database");
+    check("create role x", "admin database");
+    check("alter role x password 'y'", "admin database");
+    check("vacuum", "admin database");
+    check("create extension dblink", "admin database");
+    check("do $$ begin end $$", "opaque: DO runs a program in another language; send its statements one by one");
+    check("load 'x'", "admin database");
+    check("create table t (a int); insert into t values (1)", "create public.* | alter public.*");
+}
+
+#[test]
+fn texts_that_are_no_sql() {
+    check("selec 1", "refused: syntax error at or near \"selec\"");
+    check("select 'open", "refused: unterminated quoted string at or near \"'open\"");
+    check("", "");
+    check(";;", "");
+    check("select 1; drop table orders", " | drop public.orders");
+    // sqlparser reads one SELECT here; PostgreSQL takes `end` for a column label.
+    check("select 1 end; drop table orders", " | drop public.orders");
+    check("select '\u{0}'", "refused: Invalid statement format: nul byte found in provided data at position: 8");
+}
+
+#[test]
+fn the_second_reader_objects_where_it_sees_more() {
+    // A column label that sqlparser takes for an operator or a type: the walk sees the relation, so it has no objection.
+    check("select status like from orders", "select public.orders, select public.orders.status");
+    check("select U&\"st\\0061tus\" from orders", "select public.orders, select public.orders.status");
+}
+
+/// On a stack as the daemon's threads have it.
+fn on_deep_stack(read: impl FnOnce() -> String + Send + 'static) -> String {
+    std::thread::Builder::new().stack_size(STACK).spawn(read).unwrap().join().unwrap()
+}
+
+#[test]
+fn deep_and_wide_texts_neither_crash_nor_stall() {
+    let texts: Vec<(&str, String)> = vec![
+        ("parentheses", format!("select {}1{}", "(".repeat(200_000), ")".repeat(200_000))),
+        ("sum", format!("select 1{}", "+1".repeat(400_000))),
+        ("casts", format!("select 1{}", "::int".repeat(150_000))),
+        ("not", format!("select {} true", "not ".repeat(100_000))),
+        ("and", format!("select true{}", " and true".repeat(100_000))),
+        ("subselects", format!("select {}1{}", "(select ".repeat(20_000), ")".repeat(20_000))),
+        ("unions", format!("select 1{}", " union select 1".repeat(60_000))),
+        ("joins", format!("select 1 from orders{}", " join orders on true".repeat(40_000))),
+        ("concatenations", format!("select ''{}", "||''".repeat(200_000))),
+        ("brackets", format!("select {}1{}", "array[".repeat(100_000), "]".repeat(100_000))),
+        ("cases", format!("select {}1{}", "case when true then ".repeat(30_000), " end".repeat(30_000))),
+        ("in", format!("select 1 in ({}1)", "1,".repeat(200_000))),
+        ("minus", format!("select {}1", "- ".repeat(400_000))),
+        ("subscripts", format!("select (array[1]){}", "[1]".repeat(200_000))),
+        ("fields", format!("select (o){} from orders o", ".a".repeat(200_000))),
+        ("lists", format!("select {}", vec!["1"; 200_000].join(","))),
+        (
+            "with",
+            format!(
+                "with {} select 1",
+                (0..20_000).map(|n| format!("a{n} as (select 1)")).collect::<Vec<_>>().join(",")
+            ),
+        ),
+    ];
+    for (name, text) in texts {
+        let answer = on_deep_stack(move || read(&text));
+        assert!(answer.len() < 500, "{name}: {}...", &answer[..200]);
+    }
+}

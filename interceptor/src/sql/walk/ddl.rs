@@ -1,0 +1,438 @@
+//! Statements that make, change and drop objects, and those that run the server.
+//!
+//! Tables, views, indexes and sequences are asked for by name. Everything else that is defined is asked for at the
+//! database as a whole; what administers the server or its roles is `admin`.
+
+use super::{Walk, range_name, strings};
+use crate::sql::facts::{Access, Flag, Missing, Object};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    AlterTableCmd, AlterTableStmt, CommentStmt, Constraint, CreateStmt, DropBehavior, DropStmt, GrantStmt, IndexStmt,
+    Node, ObjectType, RangeVar, RenameStmt, ViewStmt,
+};
+use std::sync::Arc;
+
+impl Walk<'_> {
+    /// `false` if the statement defines nothing.
+    pub(super) fn data_definition(&mut self, node: &NodeEnum) -> bool {
+        match node {
+            NodeEnum::CreateStmt(create) => self.create_table(create),
+            NodeEnum::CreateForeignTableStmt(create) => match &create.base_stmt {
+                Some(base) => self.create_table(base),
+                None => self.opaque("a foreign table without columns"),
+            },
+            NodeEnum::ViewStmt(view) => {
+                let ViewStmt { view, aliases: _, query, replace: _, options: _, with_check_option: _ } = &**view;
+                self.boxed(query, Self::node);
+                if let Some(view) = view {
+                    self.create_relation(view);
+                }
+            }
+            NodeEnum::CreateSeqStmt(create) => {
+                if let Some(range) = &create.sequence {
+                    self.create_relation(range);
+                }
+            }
+            NodeEnum::CreateSchemaStmt(create) => {
+                self.ask(Access::Create, Object::Database, true);
+                for node in &create.schema_elts {
+                    self.visit(node, Self::statement);
+                }
+            }
+            NodeEnum::IndexStmt(index) => self.create_index(index),
+            NodeEnum::AlterTableStmt(alter) => self.alter_table(alter),
+            NodeEnum::AlterSeqStmt(alter) => self.relation(&alter.sequence, alter.missing_ok, Access::Alter),
+            NodeEnum::RenameStmt(rename) => self.rename(rename),
+            NodeEnum::AlterObjectSchemaStmt(alter) => self.alter_object(&alter.relation, alter.missing_ok),
+            NodeEnum::AlterOwnerStmt(alter) => self.alter_object(&alter.relation, false),
+            NodeEnum::RefreshMatViewStmt(refresh) => self.relation(&refresh.relation, false, Access::Alter),
+            NodeEnum::CreateTrigStmt(trigger) => {
+                self.relation(&trigger.relation, false, Access::Alter);
+                self.boxed(&trigger.when_clause, Self::node);
+            }
+            NodeEnum::RuleStmt(rule) => {
+                self.relation(&rule.relation, false, Access::Alter);
+                self.opaque("a rewrite rule changes what later statements do");
+            }
+            NodeEnum::CreatePolicyStmt(policy) => {
+                self.relation(&policy.table, false, Access::Alter);
+                self.boxed(&policy.qual, Self::node);
+                self.boxed(&policy.with_check, Self::node);
+            }
+            NodeEnum::AlterPolicyStmt(policy) => {
+                self.relation(&policy.table, false, Access::Alter);
+                self.boxed(&policy.qual, Self::node);
+                self.boxed(&policy.with_check, Self::node);
+            }
+            NodeEnum::DropStmt(drop) => self.drop(drop),
+            NodeEnum::CommentStmt(comment) => self.comment(comment),
+            NodeEnum::GrantStmt(grant) => self.grant(grant),
+            NodeEnum::GrantRoleStmt(grant) => {
+                self.database(if grant.is_grant { Access::Grant } else { Access::Revoke })
+            }
+            NodeEnum::AlterDefaultPrivilegesStmt(_) => self.database(Access::Grant),
+            NodeEnum::CreateFunctionStmt(_)
+            | NodeEnum::DefineStmt(_)
+            | NodeEnum::CreateDomainStmt(_)
+            | NodeEnum::CompositeTypeStmt(_)
+            | NodeEnum::CreateEnumStmt(_)
+            | NodeEnum::CreateRangeStmt(_)
+            | NodeEnum::CreateCastStmt(_)
+            | NodeEnum::CreateConversionStmt(_)
+            | NodeEnum::CreateTransformStmt(_)
+            | NodeEnum::CreateOpClassStmt(_)
+            | NodeEnum::CreateOpFamilyStmt(_)
+            | NodeEnum::CreateEventTrigStmt(_) => self.database(Access::Create),
+            NodeEnum::CreateStatsStmt(stats) => {
+                self.database(Access::Create);
+                self.all(&stats.relations);
+                for node in &stats.exprs {
+                    if let Some(NodeEnum::StatsElem(element)) = &node.node {
+                        self.columns.insert(element.name.clone());
+                        self.boxed(&element.expr, Self::node);
+                    }
+                }
+            }
+            NodeEnum::AlterFunctionStmt(_)
+            | NodeEnum::AlterDomainStmt(_)
+            | NodeEnum::AlterEnumStmt(_)
+            | NodeEnum::AlterTypeStmt(_)
+            | NodeEnum::AlterOperatorStmt(_)
+            | NodeEnum::AlterOpFamilyStmt(_)
+            | NodeEnum::AlterStatsStmt(_)
+            | NodeEnum::AlterCollationStmt(_)
+            | NodeEnum::AlterEventTrigStmt(_)
+            | NodeEnum::AlterTsdictionaryStmt(_)
+            | NodeEnum::AlterTsconfigurationStmt(_)
+            | NodeEnum::AlterObjectDependsStmt(_) => self.database(Access::Alter),
+            _ => return false,
+        }
+        self.flag(Flag::Ddl);
+        true
+    }
+
+    /// `false` if the statement does not run the server.
+    pub(super) fn administration(&mut self, node: &NodeEnum) -> bool {
+        let is_admin = matches!(
+            node,
+            NodeEnum::CreatedbStmt(_)
+                | NodeEnum::DropdbStmt(_)
+                | NodeEnum::AlterDatabaseStmt(_)
+                | NodeEnum::AlterDatabaseSetStmt(_)
+                | NodeEnum::AlterDatabaseRefreshCollStmt(_)
+                | NodeEnum::AlterSystemStmt(_)
+                | NodeEnum::CreateRoleStmt(_)
+                | NodeEnum::AlterRoleStmt(_)
+                | NodeEnum::AlterRoleSetStmt(_)
+                | NodeEnum::DropRoleStmt(_)
+                | NodeEnum::DropOwnedStmt(_)
+                | NodeEnum::ReassignOwnedStmt(_)
+                | NodeEnum::CreateTableSpaceStmt(_)
+                | NodeEnum::DropTableSpaceStmt(_)
+                | NodeEnum::AlterTableSpaceOptionsStmt(_)
+                | NodeEnum::AlterTableMoveAllStmt(_)
+                | NodeEnum::CreateExtensionStmt(_)
+                | NodeEnum::AlterExtensionStmt(_)
+                | NodeEnum::AlterExtensionContentsStmt(_)
+                | NodeEnum::CreateFdwStmt(_)
+                | NodeEnum::AlterFdwStmt(_)
+                | NodeEnum::CreateForeignServerStmt(_)
+                | NodeEnum::AlterForeignServerStmt(_)
+                | NodeEnum::CreateUserMappingStmt(_)
+                | NodeEnum::AlterUserMappingStmt(_)
+                | NodeEnum::DropUserMappingStmt(_)
+                | NodeEnum::ImportForeignSchemaStmt(_)
+                | NodeEnum::CreateAmStmt(_)
+                | NodeEnum::CreatePlangStmt(_)
+                | NodeEnum::CreatePublicationStmt(_)
+                | NodeEnum::AlterPublicationStmt(_)
+                | NodeEnum::CreateSubscriptionStmt(_)
+                | NodeEnum::AlterSubscriptionStmt(_)
+                | NodeEnum::DropSubscriptionStmt(_)
+                | NodeEnum::SecLabelStmt(_)
+                | NodeEnum::LoadStmt(_)
+                | NodeEnum::CheckPointStmt(_)
+                | NodeEnum::VacuumStmt(_)
+                | NodeEnum::ClusterStmt(_)
+                | NodeEnum::ReindexStmt(_)
+                | NodeEnum::ReplicaIdentityStmt(_)
+        );
+        if is_admin {
+            self.admin();
+        }
+        is_admin
+    }
+
+    fn database(&mut self, access: Access) {
+        self.ask(access, Object::Database, true);
+    }
+
+    /// A relation that is about to exist: asked for where it will be.
+    pub(super) fn create_relation(&mut self, range: &RangeVar) {
+        self.flag(Flag::Ddl);
+        self.found.mentioned.insert(range.relname.clone());
+        if range.relpersistence == "t" || range.schemaname.starts_with("pg_temp") {
+            return self.opaque("temporary relations shadow others and are not followed");
+        }
+        match self.creation_schema(&range.schemaname) {
+            Some(schema) => {
+                self.created.insert((schema.clone(), range.relname.clone()));
+                self.ask(Access::Create, Object::Schema(schema), true);
+            }
+            None => self.missing(Missing::Schema(range.schemaname.clone())),
+        }
+    }
+
+    fn creation_schema(&self, named: &str) -> Option<Arc<str>> {
+        if named.is_empty() {
+            self.catalog.creation_schema()
+        } else {
+            self.catalog.has_schema(named).then(|| named.into())
+        }
+    }
+
+    fn create_table(&mut self, create: &CreateStmt) {
+        if let Some(range) = &create.relation {
+            self.create_relation(range);
+        }
+        self.definitions(&create.table_elts);
+        self.constraints(&create.constraints);
+        if let Some(type_name) = &create.of_typename {
+            self.type_name(type_name);
+        }
+        // Bounds and keys are expressions, and bounds are evaluated at once.
+        if let Some(bound) = &create.partbound {
+            for datums in [&bound.listdatums, &bound.lowerdatums, &bound.upperdatums] {
+                self.bounds(datums);
+            }
+        }
+        if let Some(spec) = &create.partspec {
+            for node in &spec.part_params {
+                match &node.node {
+                    Some(NodeEnum::PartitionElem(element)) => self.boxed(&element.expr, Self::node),
+                    _ => self.opaque("an unknown partition key"),
+                }
+            }
+        }
+        for node in &create.inh_relations {
+            if let Some(NodeEnum::RangeVar(parent)) = &node.node
+                && let Some(parent) = self.resolve(parent)
+            {
+                self.ask(Access::Alter, Object::Relation(parent.id.clone()), true);
+            }
+        }
+    }
+
+    /// Values of a partition's bound; MINVALUE and MAXVALUE are names here.
+    fn bounds(&mut self, datums: &[Node]) {
+        for node in datums {
+            match &node.node {
+                Some(NodeEnum::PartitionRangeDatum(datum)) => self.boxed(&datum.value, Self::node),
+                Some(expression) => self.node(expression),
+                None => {}
+            }
+        }
+    }
+
+    fn definitions(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            match &node.node {
+                Some(NodeEnum::ColumnDef(definition)) => self.column_definition(definition),
+                Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint),
+                Some(NodeEnum::TableLikeClause(like)) => {
+                    if let Some(range) = &like.relation {
+                        self.range(range);
+                    }
+                }
+                _ => self.opaque("a table is made of something unknown"),
+            }
+        }
+    }
+
+    pub(super) fn constraints(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            match &node.node {
+                Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint),
+                _ => self.opaque("an unknown constraint"),
+            }
+        }
+    }
+
+    /// Default and check expressions run when the table is changed, index expressions when the index is built.
+    fn constraint(&mut self, constraint: &Constraint) {
+        self.boxed(&constraint.raw_expr, Self::node);
+        self.boxed(&constraint.where_clause, Self::node);
+        for exclusion in &constraint.exclusions {
+            if let Some(NodeEnum::List(list)) = &exclusion.node {
+                for item in &list.items {
+                    match &item.node {
+                        Some(NodeEnum::IndexElem(element)) => self.index_element(element),
+                        Some(NodeEnum::List(operator)) => self.operator(&operator.items),
+                        _ => self.opaque("an unknown exclusion constraint"),
+                    }
+                }
+            }
+        }
+        if let Some(range) = &constraint.pktable
+            && let Some(referenced) = self.resolve(range)
+        {
+            self.ask(Access::Alter, Object::Relation(referenced.id.clone()), true);
+        }
+    }
+
+    fn create_index(&mut self, index: &IndexStmt) {
+        self.relation(&index.relation, false, Access::Alter);
+        for node in index.index_params.iter().chain(&index.index_including_params) {
+            match &node.node {
+                Some(NodeEnum::IndexElem(element)) => self.index_element(element),
+                _ => self.opaque("an index of something unknown"),
+            }
+        }
+        self.boxed(&index.where_clause, Self::node);
+    }
+
+    fn alter_table(&mut self, AlterTableStmt { relation, cmds, objtype: _, missing_ok }: &AlterTableStmt) {
+        self.relation(relation, *missing_ok, Access::Alter);
+        for node in cmds {
+            let Some(NodeEnum::AlterTableCmd(command)) = &node.node else {
+                self.opaque("ALTER holds something else than a command");
+                continue;
+            };
+            let AlterTableCmd { subtype: _, name: _, num: _, newowner: _, def, behavior: _, missing_ok: _, recurse: _ } =
+                &**command;
+            match def.as_ref().and_then(|node| node.node.as_ref()) {
+                None => {}
+                Some(NodeEnum::ColumnDef(definition)) => self.column_definition(definition),
+                Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint),
+                // Attaching, inheriting: the other relation changes as well.
+                Some(NodeEnum::RangeVar(range)) => self.relation(&Some(range.clone()), false, Access::Alter),
+                Some(NodeEnum::PartitionCmd(partition)) => {
+                    self.relation(&partition.name, false, Access::Alter);
+                    if let Some(bound) = &partition.bound {
+                        for datums in [&bound.listdatums, &bound.lowerdatums, &bound.upperdatums] {
+                            self.bounds(datums);
+                        }
+                    }
+                }
+                Some(
+                    NodeEnum::List(_)
+                    | NodeEnum::String(_)
+                    | NodeEnum::Integer(_)
+                    | NodeEnum::TypeName(_)
+                    | NodeEnum::ReplicaIdentityStmt(_)
+                    | NodeEnum::RoleSpec(_)
+                    | NodeEnum::AtalterConstraint(_),
+                ) => {}
+                // SET DEFAULT and USING carry an expression.
+                Some(expression) => self.node(expression),
+            }
+        }
+    }
+
+    fn rename(&mut self, rename: &RenameStmt) {
+        self.alter_object(&rename.relation, rename.missing_ok);
+    }
+
+    /// A relation where one is named, else something that belongs to the database.
+    fn alter_object(&mut self, range: &Option<RangeVar>, missing_ok: bool) {
+        if range.is_some() {
+            self.relation(range, missing_ok, Access::Alter);
+        } else {
+            self.database(Access::Alter);
+        }
+    }
+
+    fn relation(&mut self, range: &Option<RangeVar>, missing_ok: bool, access: Access) {
+        let Some(range) = range else { return self.database(access) };
+        self.found.mentioned.insert(range.relname.clone());
+        if missing_ok && self.catalog.relation(&range.schemaname, &range.relname).is_none() {
+            return self.nothing_there(&range.schemaname, &range_name(range), access);
+        }
+        if let Some(relation) = self.resolve(range) {
+            self.ask(access, Object::Relation(relation.id.clone()), true);
+        }
+    }
+
+    /// IF EXISTS on something that does not: asked for at its schema, so that a denial teaches the same.
+    fn nothing_there(&mut self, schema: &str, name: &str, access: Access) {
+        match self.creation_schema(schema) {
+            Some(schema) => self.ask(access, Object::Schema(schema), true),
+            None => self.missing(Missing::Relation(name.to_owned())),
+        }
+    }
+
+    fn drop(&mut self, DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ }: &DropStmt) {
+        if *behavior == DropBehavior::DropCascade as i32 {
+            // What else goes is not named: asked for at the database as a whole.
+            self.database(Access::Drop);
+        }
+        let of_relation = matches!(
+            ObjectType::try_from(*remove_type),
+            Ok(ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectMatview
+                | ObjectType::ObjectSequence
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectForeignTable)
+        );
+        for object in objects {
+            match &object.node {
+                Some(NodeEnum::List(list)) if of_relation => {
+                    self.drop_relation(&strings(&list.items), *missing_ok);
+                }
+                _ => self.database(Access::Drop),
+            }
+        }
+    }
+
+    fn drop_relation(&mut self, parts: &[&str], missing_ok: bool) {
+        let range = RangeVar {
+            catalogname: parts.iter().rev().nth(2).copied().unwrap_or_default().to_owned(),
+            schemaname: parts.iter().rev().nth(1).copied().unwrap_or_default().to_owned(),
+            relname: parts.last().copied().unwrap_or_default().to_owned(),
+            ..RangeVar::default()
+        };
+        self.relation(&Some(range), missing_ok, Access::Drop);
+    }
+
+    fn comment(&mut self, CommentStmt { objtype, object, comment: _ }: &CommentStmt) {
+        let named = match object.as_ref().and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::List(list)) => strings(&list.items),
+            _ => Vec::new(),
+        };
+        let of_relation = matches!(
+            ObjectType::try_from(*objtype),
+            Ok(ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectMatview
+                | ObjectType::ObjectSequence
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectForeignTable)
+        );
+        let relation = match (ObjectType::try_from(*objtype), named.as_slice()) {
+            (Ok(ObjectType::ObjectColumn), [relation @ .., _]) => relation,
+            (_, relation) if of_relation => relation,
+            _ => return self.database(Access::Comment),
+        };
+        let range = RangeVar {
+            schemaname: relation.iter().rev().nth(1).copied().unwrap_or_default().to_owned(),
+            relname: relation.last().copied().unwrap_or_default().to_owned(),
+            ..RangeVar::default()
+        };
+        self.relation(&Some(range), false, Access::Comment);
+    }
+
+    fn grant(&mut self, grant: &GrantStmt) {
+        let access = if grant.is_grant { Access::Grant } else { Access::Revoke };
+        let mut named = false;
+        for object in &grant.objects {
+            if let Some(NodeEnum::RangeVar(range)) = &object.node {
+                named = true;
+                self.relation(&Some(range.clone()), false, access);
+            }
+        }
+        if !named {
+            self.database(access);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Statements: what stands between two semicolons.
+
+use super::expression::kind_of;
+use super::{MOST_NESTING, Touched, Walk, strings};
+use crate::sql::facts::{Access, Effect, Flag, Missing, Object};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    CallStmt, CopyStmt, CreateTableAsStmt, DeclareCursorStmt, DefElem, DiscardMode, DiscardStmt, DropBehavior,
+    ExecuteStmt, ExplainStmt, LockStmt, Node, PrepareStmt, TransactionStmtKind, TruncateStmt,
+};
+use std::collections::{BTreeSet, HashSet};
+
+impl Walk<'_> {
+    pub(super) fn statement(&mut self, node: &NodeEnum) {
+        match node {
+            NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_) => self.node(node),
+            NodeEnum::TransactionStmt(transaction) => self.transaction(transaction.kind),
+            NodeEnum::ConstraintsSetStmt(_) => self.flag(Flag::SessionState),
+            NodeEnum::VariableSetStmt(set) => self.set(set),
+            NodeEnum::VariableShowStmt(_) => {}
+            NodeEnum::ExplainStmt(explain) => self.explain(explain),
+            NodeEnum::CopyStmt(copy) => self.copy(copy),
+            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
+            NodeEnum::ExecuteStmt(execute) => self.execute(execute),
+            NodeEnum::DeallocateStmt(deallocate) => {
+                let name = (!deallocate.name.is_empty() && !deallocate.isall).then(|| deallocate.name.clone());
+                match &name {
+                    Some(name) => drop(self.touched.prepared.insert(name.clone())),
+                    None => self.touched.all = true,
+                }
+                self.found.effect = Effect::Deallocate(name);
+            }
+            NodeEnum::DeclareCursorStmt(declare) => {
+                let DeclareCursorStmt { portalname, options: _, query } = &**declare;
+                self.boxed(query, Self::statement);
+                self.touched.cursors.insert(portalname.clone());
+                self.found.effect = Effect::Declare(portalname.clone());
+            }
+            NodeEnum::FetchStmt(fetch) => self.fetch(&fetch.portalname),
+            NodeEnum::ClosePortalStmt(_) => {}
+            NodeEnum::DiscardStmt(discard) => self.discard(discard),
+            NodeEnum::CreateTableAsStmt(create) => {
+                let CreateTableAsStmt { query, into, objtype: _, is_select_into: _, if_not_exists: _ } = &**create;
+                self.boxed(query, Self::statement);
+                if let Some(into) = into {
+                    self.into(into);
+                }
+            }
+            NodeEnum::CallStmt(call) => {
+                // The transformed call is only there after analysis; the parser gives the raw one.
+                let CallStmt { funccall, funcexpr: _, outargs } = &**call;
+                if let Some(call) = funccall {
+                    self.call(call);
+                }
+                self.all(outargs);
+            }
+            NodeEnum::LockStmt(LockStmt { relations, mode: _, nowait: _ }) => self.relations(relations, Access::Lock),
+            NodeEnum::TruncateStmt(TruncateStmt { relations, restart_seqs: _, behavior }) => {
+                if *behavior == DropBehavior::DropCascade as i32 {
+                    self.opaque("CASCADE empties relations that the statement does not name; name them all");
+                }
+                self.relations(relations, Access::Truncate);
+            }
+            NodeEnum::ListenStmt(_) => self.ask(Access::Listen, Object::Database, true),
+            NodeEnum::NotifyStmt(_) => self.ask(Access::Notify, Object::Database, true),
+            NodeEnum::UnlistenStmt(_) => {}
+            NodeEnum::DoStmt(_) => {
+                self.opaque("DO runs a program in another language; send its statements one by one");
+            }
+            other => {
+                if !self.data_definition(other) && !self.administration(other) {
+                    self.opaque(format!("`{}` is not known to the analysis", kind_of(other)));
+                }
+            }
+        }
+    }
+
+    fn transaction(&mut self, kind: i32) {
+        match TransactionStmtKind::try_from(kind) {
+            Ok(
+                TransactionStmtKind::TransStmtBegin
+                | TransactionStmtKind::TransStmtStart
+                | TransactionStmtKind::TransStmtCommit
+                | TransactionStmtKind::TransStmtRollback
+                | TransactionStmtKind::TransStmtSavepoint
+                | TransactionStmtKind::TransStmtRelease
+                | TransactionStmtKind::TransStmtRollbackTo,
+            ) => {}
+            // A prepared transaction outlives the session, and anyone may end it.
+            Ok(
+                TransactionStmtKind::TransStmtPrepare
+                | TransactionStmtKind::TransStmtCommitPrepared
+                | TransactionStmtKind::TransStmtRollbackPrepared,
+            ) => self.admin(),
+            Ok(TransactionStmtKind::Undefined) | Err(_) => self.opaque("an unknown transaction statement"),
+        }
+    }
+
+    fn explain(&mut self, ExplainStmt { query, options }: &ExplainStmt) {
+        let runs = options.iter().any(|option| match &option.node {
+            Some(NodeEnum::DefElem(option)) => option.defname == "analyze" && !is_off(option),
+            _ => true,
+        });
+        // What is explained makes no names, also where it runs: EXPLAIN ANALYZE DECLARE leaves no cursor behind.
+        let cursors = self.touched.cursors.clone();
+        self.boxed(query, Self::statement);
+        self.touched.cursors = cursors;
+        self.found.effect = Effect::None;
+        if runs {
+            return self.flag(Flag::ExplainAnalyze);
+        }
+        // Planning reads no rows and writes none; what is left of a write is a look at the relation. Functions stay:
+        // the planner folds calls whose arguments it knows.
+        let planned: BTreeSet<_> = std::mem::take(&mut self.found.uses)
+            .into_iter()
+            .map(|mut asked| {
+                let writes = matches!(
+                    asked.access,
+                    Access::Insert | Access::Update | Access::Delete | Access::Merge | Access::Truncate | Access::Lock
+                );
+                if writes && !matches!(asked.object, Object::Column(..)) {
+                    asked.access = Access::Select;
+                }
+                asked
+            })
+            .filter(|asked| {
+                !matches!((asked.access, &asked.object), (Access::Insert | Access::Update, Object::Column(..)))
+            })
+            .collect();
+        self.found.uses = planned;
+    }
+
+    /// COPY has three places to talk to: the client (judged like SELECT or INSERT), files and programs of the server.
+    fn copy(&mut self, copy: &CopyStmt) {
+        let CopyStmt { relation, query, attlist, is_from, is_program, filename, options: _, where_clause } = copy;
+        if *is_program || !filename.is_empty() {
+            self.admin();
+            self.opaque("COPY to or from the server's files and programs");
+        }
+        self.boxed(query, Self::statement);
+        if *is_from {
+            self.flag(Flag::CopyIn);
+            if let Some(target) = self.target(relation, &[Access::CopyIn, Access::Insert]) {
+                for column in &target.columns {
+                    let listed = attlist.is_empty() || strings(attlist).contains(&&*column.name);
+                    if listed {
+                        self.ask(Access::Insert, Object::Column(target.id.clone(), column.name.clone()), true);
+                    }
+                }
+            }
+        } else {
+            self.flag(Flag::CopyOut);
+            if let Some(range) = relation {
+                self.star |= attlist.is_empty();
+                self.mention(attlist);
+                self.range(range);
+            }
+            let read: Vec<_> = self.sources.iter().map(|source| source.relation.id.clone()).collect();
+            for relation in read {
+                let open = self.catalog.get(&relation).is_some_and(|relation| super::is_open_catalog(relation));
+                self.ask(Access::CopyOut, Object::Relation(relation), !open);
+            }
+        }
+        self.boxed(where_clause, Self::node);
+    }
+
+    fn prepare(&mut self, PrepareStmt { name, argtypes, query }: &PrepareStmt) {
+        for node in argtypes {
+            self.visit(node, Self::node);
+        }
+        // Judged now as if it ran, and again when it does.
+        self.boxed(query, Self::statement);
+        self.touched.prepared.insert(name.clone());
+        self.found.effect = Effect::Prepare(name.clone());
+    }
+
+    /// EXECUTE runs a text from earlier: what it does now is read anew, for names may mean something else by now.
+    fn execute(&mut self, ExecuteStmt { name, params }: &ExecuteStmt) {
+        self.all(params);
+        self.flag(Flag::RunsPrepared);
+        // What this very text makes of the name is not known before it runs.
+        let settled = !self.touched.all && !self.touched.prepared.contains(name);
+        match self.session.prepared(name).filter(|_| settled) {
+            Some(text) => self.run_again(&text),
+            None => self.missing(Missing::Prepared(name.clone())),
+        }
+    }
+
+    /// FETCH and MOVE run what the portal was made of, by SQL's DECLARE or by the protocol's Bind.
+    fn fetch(&mut self, name: &str) {
+        self.flag(Flag::RunsPrepared);
+        // A cursor that this text declares has just been judged.
+        if self.touched.cursors.contains(name) {
+            return;
+        }
+        match self.session.portal(name) {
+            Some(text) => self.run_again(&text),
+            None => self.missing(Missing::Portal(name.to_owned())),
+        }
+    }
+
+    /// Adds what a text from earlier does.
+    fn run_again(&mut self, text: &str) {
+        if self.nesting >= MOST_NESTING {
+            return self.opaque("prepared statements name each other too often");
+        }
+        let Ok(tree) = pg_query::parse(text, pg_query::ParserOptions::DEFAULT) else {
+            return self.opaque("a prepared statement that cannot be read");
+        };
+        for raw in &tree.protobuf.stmts {
+            let (mut created, mut touched) = (HashSet::new(), Touched::default());
+            let mut inner = Walk::new(self.catalog, self.session, &mut created, &mut touched, self.nesting + 1);
+            let node = raw.stmt.as_ref().and_then(|node| node.node.as_ref());
+            match node {
+                Some(NodeEnum::PrepareStmt(prepare)) => {
+                    inner.prepare(prepare);
+                }
+                Some(node) => inner.statement(node),
+                None => {}
+            }
+            let inner = inner.finish(0..0);
+            self.found.uses.extend(inner.uses);
+            self.found.flags.extend(inner.flags);
+            self.found.mentioned.extend(inner.mentioned);
+            if let Some(opaque) = inner.opaque {
+                self.opaque(opaque.0);
+            }
+            if let Some(missing) = inner.missing {
+                self.missing(missing);
+            }
+        }
+    }
+
+    fn discard(&mut self, DiscardStmt { target }: &DiscardStmt) {
+        self.flag(Flag::SessionState);
+        match DiscardMode::try_from(*target) {
+            Ok(DiscardMode::DiscardAll) => {
+                self.touched.all = true;
+                self.found.effect = Effect::DiscardAll;
+            }
+            Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences | DiscardMode::DiscardTemp) => {}
+            Ok(DiscardMode::Undefined) | Err(_) => self.opaque("an unknown DISCARD"),
+        }
+    }
+
+    /// A list of relations, each of which is done the same to.
+    pub(super) fn relations(&mut self, nodes: &[Node], access: Access) {
+        for node in nodes {
+            match &node.node {
+                Some(NodeEnum::RangeVar(range)) => {
+                    if let Some(relation) = self.resolve(range) {
+                        self.ask(access, Object::Relation(relation.id.clone()), true);
+                        for reach in &relation.reaches {
+                            self.ask(access, Object::Relation(reach.id.clone()), false);
+                        }
+                    }
+                }
+                _ => self.opaque("a list of relations holds something else"),
+            }
+        }
+    }
+}
+
+/// Whether an option is there but switched off; PostgreSQL takes a bare option for on (`defGetBoolean`).
+fn is_off(option: &DefElem) -> bool {
+    match option.arg.as_ref().and_then(|node| node.node.as_ref()) {
+        None => false,
+        Some(NodeEnum::Boolean(value)) => !value.boolval,
+        Some(NodeEnum::Integer(value)) => value.ival == 0,
+        Some(NodeEnum::String(value)) => matches!(value.sval.to_ascii_lowercase().as_str(), "false" | "off"),
+        Some(_) => false,
+    }
+}

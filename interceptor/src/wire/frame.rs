@@ -1,0 +1,240 @@
+//! Frames: a tag, a length, a body; and how a stream of bytes is cut into them.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes before a body: the tag and the length word.
+pub const HEADER: usize = 5;
+
+/// The head of a message: what it is and how long its body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The message's type byte.
+    pub tag: u8,
+    /// The body's length in bytes, the length word itself not counted.
+    pub body: usize,
+}
+
+impl Header {
+    /// Reads the first five bytes of `buffer`; `None` while there are fewer.
+    pub fn read(buffer: &[u8]) -> Result<Option<Self>, FrameError> {
+        let Some(&[tag, a, b, c, d]) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
+        // The length word counts itself and is signed: PostgreSQL refuses what is below four.
+        let length = i32::from_be_bytes([a, b, c, d]);
+        let body = usize::try_from(length).ok().and_then(|length| length.checked_sub(4));
+        body.map(|body| Some(Self { tag, body })).ok_or(FrameError::Length { tag, length })
+    }
+}
+
+/// Why a stream of bytes is no stream of frames (any more).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A length word that no message can have.
+    #[error("message `{}` has the impossible length {length}", tag.escape_ascii())]
+    Length {
+        /// The type byte in front of it.
+        tag: u8,
+        /// The length word as sent.
+        length: i32,
+    },
+    /// A message longer than its kind may be; found at the header, before anything is buffered.
+    #[error("message `{}` has {body} bytes, at most {most} are accepted", tag.escape_ascii())]
+    TooLong {
+        /// The type byte.
+        tag: u8,
+        /// The body's announced length.
+        body: usize,
+        /// The limit for this kind.
+        most: usize,
+    },
+}
+
+/// One whole message, still in the bytes it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Bytes,
+}
+
+impl Frame {
+    /// The type byte.
+    pub fn tag(&self) -> u8 {
+        self.bytes.first().copied().unwrap_or_default()
+    }
+
+    /// What follows the header.
+    pub fn body(&self) -> &[u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
+    /// Header and body, as received.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The next piece of a stream, see [`Splitter::next`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// A message that somebody has to look at, whole.
+    Whole(Frame),
+    /// Bytes of messages that need no eyes; `started` of them began in this piece.
+    Passing {
+        /// The type byte that all of them share.
+        tag: u8,
+        /// How many messages began in these bytes.
+        started: u64,
+        /// The bytes to forward; they may end within a message.
+        bytes: Bytes,
+    },
+}
+
+/// Cuts a stream into messages that are looked at and runs of bytes that are not.
+///
+/// A message of a passing kind is never buffered: its bytes go on as they come, so that one value of a gigabyte
+/// costs no more memory than one of ten bytes.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    passing: Option<(u8, usize)>,
+}
+
+impl Splitter {
+    /// Takes the next piece off `buffer`; `None` when more bytes are needed.
+    ///
+    /// `most` gives the greatest body for a kind that is looked at, `None` for a kind that only passes.
+    pub fn next(
+        &mut self,
+        buffer: &mut BytesMut,
+        most: impl Fn(u8) -> Option<usize>,
+    ) -> Result<Option<Chunk>, FrameError> {
+        if let Some((tag, left)) = self.passing.take() {
+            if buffer.is_empty() {
+                self.passing = Some((tag, left));
+                return Ok(None);
+            }
+            let now = left.min(buffer.len());
+            if now < left {
+                self.passing = Some((tag, left - now));
+            }
+            return Ok(Some(Chunk::Passing { tag, started: 0, bytes: buffer.split_to(now).freeze() }));
+        }
+        let Some(header) = Header::read(buffer)? else { return Ok(None) };
+        match most(header.tag) {
+            None => Ok(Some(self.run(header, buffer)?)),
+            Some(most) if header.body > most => Err(FrameError::TooLong { tag: header.tag, body: header.body, most }),
+            Some(_) if buffer.len() < HEADER + header.body => {
+                buffer.reserve(HEADER + header.body - buffer.len());
+                Ok(None)
+            }
+            Some(_) => Ok(Some(Chunk::Whole(Frame { bytes: buffer.split_to(HEADER + header.body).freeze() }))),
+        }
+    }
+
+    /// As many messages of one passing kind as stand one behind the other, the last perhaps in part.
+    fn run(&mut self, first: Header, buffer: &mut BytesMut) -> Result<Chunk, FrameError> {
+        let (mut end, mut started, mut next) = (0, 0, Some(first));
+        while let Some(header) = next.filter(|header| header.tag == first.tag) {
+            started += 1;
+            let whole = end + HEADER + header.body;
+            if whole > buffer.len() {
+                self.passing = Some((header.tag, whole - buffer.len()));
+                end = buffer.len();
+                break;
+            }
+            end = whole;
+            next = Header::read(buffer.get(end..).unwrap_or_default())?;
+        }
+        Ok(Chunk::Passing { tag: first.tag, started, bytes: buffer.split_to(end).freeze() })
+    }
+
+    /// Forgets a half-passed message (the other side of the stream is gone).
+    pub fn reset(&mut self) {
+        self.passing = None;
+    }
+
+    /// Whether the stream stands between two messages.
+    pub fn is_between(&self, buffer: &BytesMut) -> bool {
+        self.passing.is_none() && !buffer.has_remaining()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn most(tag: u8) -> Option<usize> {
+        if tag == b'D' { None } else { Some(100) }
+    }
+
+    /// Feeds `bytes` in pieces of `step` and writes down what comes out.
+    fn cut(bytes: &[u8], step: usize) -> String {
+        let (mut splitter, mut buffer, mut out) = (Splitter::default(), BytesMut::new(), String::new());
+        for piece in bytes.chunks(step) {
+            buffer.extend_from_slice(piece);
+            loop {
+                match splitter.next(&mut buffer, most) {
+                    Ok(None) => break,
+                    Ok(Some(Chunk::Whole(frame))) => {
+                        out += &format!("{}({}) ", frame.tag() as char, frame.body().escape_ascii());
+                    }
+                    Ok(Some(Chunk::Passing { tag, started, bytes })) => {
+                        out += &format!("{}x{started}:{} ", tag as char, bytes.len());
+                    }
+                    Err(error) => return out + &error.to_string(),
+                }
+            }
+        }
+        out.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], step: usize, expected: &str) {
+        assert_eq!(cut(bytes, step), expected);
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_messages() {
+        check(b"", 1, "");
+        check(b"Z\0\0\0\x05I", 100, "Z(I)");
+        check(b"Z\0\0\0\x05I", 1, "Z(I)");
+        check(b"S\0\0\0\x04H\0\0\0\x04", 7, "S() H()");
+        check(b"D\0\0\0\x06abD\0\0\0\x06cdZ\0\0\0\x05I", 100, "Dx2:14 Z(I)");
+        check(b"D\0\0\0\x06abD\0\0\0\x06cdZ\0\0\0\x05I", 6, "Dx1:6 Dx0:1 Dx1:5 Dx0:2 Z(I)");
+        check(b"Q\0\0\0\x03", 5, "message `Q` has the impossible length 3");
+        check(b"Q\xff\xff\xff\xff", 5, "message `Q` has the impossible length -1");
+        check(b"Q\0\0\x01\0", 5, "message `Q` has 252 bytes, at most 100 are accepted");
+        check(b"D\0\0\0\x06abD\0\0\0\x01", 100, "message `D` has the impossible length 1");
+    }
+
+    proptest! {
+        #[test]
+        fn no_byte_is_lost_or_invented(
+            messages in prop::collection::vec((prop::sample::select(vec![b'D', b'C']), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+            step in 1usize..50,
+        ) {
+            let mut bytes = Vec::new();
+            for (tag, body) in &messages {
+                bytes.push(*tag);
+                bytes.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+                bytes.extend_from_slice(body);
+            }
+            let (mut splitter, mut buffer, mut seen, mut count) = (Splitter::default(), BytesMut::new(), Vec::new(), 0);
+            for piece in bytes.chunks(step) {
+                buffer.extend_from_slice(piece);
+                while let Some(chunk) = splitter.next(&mut buffer, most).unwrap() {
+                    match chunk {
+                        Chunk::Whole(frame) => { count += 1; seen.extend_from_slice(frame.bytes()); }
+                        Chunk::Passing { started, bytes, .. } => { count += started; seen.extend_from_slice(&bytes); }
+                    }
+                }
+            }
+            prop_assert_eq!(&seen, &bytes);
+            prop_assert_eq!(count, messages.len() as u64);
+            prop_assert!(splitter.is_between(&buffer));
+        }
+
+        #[test]
+        fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), step in 1usize..50) {
+            cut(&bytes, step);
+        }
+    }
+}

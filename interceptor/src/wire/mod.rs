@@ -1,0 +1,24 @@
+//! PostgreSQL's frontend/backend protocol, version 3, as bytes and their meaning.
+//!
+//! Strict in both directions: a decoder eats a whole message or refuses it, because leftovers are where two
+//! parsers disagree. What is forwarded are always the original bytes; decoding only ever looks. Framing is ours
+//! (pgwire's decoders see the whole connection buffer and would read past the end of a message); the messages
+//! that the daemon itself says are pgwire's.
+//!
+//! Source: PostgreSQL 18 documentation, chapter 54 "Frontend/Backend Protocol".
+
+mod backend;
+mod cursor;
+mod frame;
+mod frontend;
+mod say;
+mod sqlstate;
+mod startup;
+
+pub use backend::{Backend, ErrorFields, TransactionStatus};
+pub use cursor::Malformed;
+pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
+pub use frontend::{Frontend, Target, Unreadable};
+pub use say::{Report, Severity, Speaker};
+pub use sqlstate::SqlState;
+pub use startup::{Opening, OpeningError, Startup, cancel_request, decode_opening, opening_length, startup_message};

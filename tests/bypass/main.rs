@@ -1,0 +1,9 @@
+//! Known ways around us, one file each, with its story. Each was tried for real against other gateways or against a bare
+//! server before it became a test here.
+
+mod dial;
+mod hidden_writes;
+mod names;
+mod prepared;
+mod settings;
+mod wire;

@@ -1,0 +1,7 @@
+//! Tests that attach to the running kernel: they need root, cgroup v2 and a BPF file system, and fail without them.
+//!
+//! They leave the rest of the host alone: every test captures a port and cgroups of its own, and takes its programs,
+//! cgroups and processes away again, also when it fails.
+
+mod redirect;
+mod stage;

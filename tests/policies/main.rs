@@ -1,0 +1,115 @@
+//! What the shipped policies decide about the demo database, without a server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+use interceptor::identity::Identity;
+use interceptor::policy::{Circumstances, Decision, Mode, PolicySet, Totals};
+use interceptor::sql::{Catalog, CatalogBuilder, Function, RelationKind, Session, analyse};
+use std::path::Path;
+use std::sync::Arc;
+
+struct NothingPrepared;
+
+impl Session for NothingPrepared {
+    fn prepared(&self, _name: &str) -> Option<Arc<str>> {
+        None
+    }
+
+    fn portal(&self, _name: &str) -> Option<Arc<str>> {
+        None
+    }
+}
+
+/// The demo's relations, as `xtask/demo/shop.sql` makes them.
+fn catalog() -> Catalog {
+    let mut builder = CatalogBuilder::new("shop", 1, &["public".to_owned()]);
+    builder.schema("pg_catalog");
+    builder.schema("public");
+    let tables = ["customers", "products", "orders", "order_items", "employees", "api_keys"];
+    for (oid, name) in (1..).zip(tables) {
+        builder.relation(oid, "public", name, RelationKind::Table, false);
+        builder.column(oid, "id", "bigint");
+    }
+    builder.relation(10, "public", "customer_directory", RelationKind::View, false);
+    builder.view_rests_on(10, 1, &["id".to_owned()]);
+    builder.type_name("pg_catalog", "int8");
+    for name in ["count", "lo_from_bytea"] {
+        builder.function(Function {
+            schema: "pg_catalog".into(),
+            name: name.into(),
+            volatility: "volatile".into(),
+            security_definer: false,
+            language: "internal".into(),
+        });
+    }
+    builder.build()
+}
+
+#[track_caller]
+fn check(statement: &str, expected: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default");
+    let policies = PolicySet::load(&folder).unwrap();
+    let identity = Identity {
+        subject: "agent:demo".into(),
+        issuer: "https://issuer.example".into(),
+        groups: vec!["agents".into()],
+        claims: Default::default(),
+        on_behalf_of: None,
+        expires: u64::MAX,
+    };
+    let around = Circumstances {
+        server: "127.0.0.1:5432".into(),
+        role: "interceptor".into(),
+        exe: "/usr/bin/psql".into(),
+        uid: 1000,
+        cgroup: "/agents".into(),
+        ancestry: String::new(),
+        tls: false,
+        now: "2026-01-31T12:00:00Z".into(),
+        in_transaction: false,
+        statement_bytes: statement.len(),
+        totals: Totals::default(),
+    };
+    let catalog = catalog();
+    let analysis = analyse(statement, &catalog, &NothingPrepared).unwrap();
+    let said = match policies.decide(&identity, &analysis.statements[0], &catalog, &around, Mode::Enforce) {
+        Decision::Permit(permit) => format!("permit {}", permit.policies().collect::<Vec<_>>().join(" ")),
+        Decision::Deny(denial) => format!("deny {}: {}", denial.policies.join(" "), denial.hint.unwrap_or_default()),
+    };
+    assert_eq!(said.trim_end(), expected, "{statement}");
+}
+
+#[test]
+fn agents_read_the_shop_but_not_its_keys() {
+    check("select * from customers", "permit agents-read");
+    check("select * from customer_directory", "permit agents-read");
+    check("copy orders to stdout", "permit agents-copy-out agents-read");
+    check("select count(*) from orders join order_items using (id)", "permit agents-read");
+    check("select * from api_keys", "deny no-api-keys: ask the owner of the service for a key of your own");
+    check("copy api_keys to stdout", "deny no-api-keys: ask the owner of the service for a key of your own");
+}
+
+#[test]
+fn agents_write_orders_and_nothing_else() {
+    check("insert into orders values (1)", "permit agents-write-orders");
+    check("update orders set id = 1 where id = 2", "permit agents-read agents-write-orders");
+    check("delete from order_items where id = 1", "permit agents-read agents-write-order-items");
+    check("copy order_items from stdin", "permit agents-write-order-items");
+    check("delete from customers", "deny : ask the owners of this host's policies for a permit, or do without");
+    check("truncate orders", "deny no-truncate: delete the rows that are meant, with a condition");
+    check("select lo_from_bytea(0, 'x')", "deny : ask the owners of this host's policies for a permit, or do without");
+}
+
+#[test]
+fn agents_leave_the_schema_and_the_server_alone() {
+    check("drop table orders", "deny no-schema-changes: open a migration pull request");
+    check("create table t (a bigint)", "deny no-schema-changes: open a migration pull request");
+    check("comment on table orders is 'x'", "deny no-schema-changes: open a migration pull request");
+    check("grant select on orders to public", "deny no-rights-changes: ask a database administrator");
+    check("vacuum", "deny no-administration: ask a database administrator");
+    check("alter system set wal_level = logical", "deny no-administration: ask a database administrator");
+}

@@ -1,0 +1,14 @@
+//! The product as its users meet it: `cargo xtask run` with psql and drivers as agents, through the real redirect.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod clients;
+mod identity;
+mod introspection;
+mod record;
+mod restart;
+mod transparency;

@@ -1,0 +1,135 @@
+"""Sends scripts of raw messages to the database and prints what comes back, message by message."""
+import json, os, socket, struct, sys
+import psycopg
+
+
+def message(tag, body=b""):
+    return tag.encode() + struct.pack(">i", len(body) + 4) + body
+
+
+def text(*parts):
+    return b"".join(part.encode() + b"\0" for part in parts)
+
+
+def query(sql):
+    return message("Q", text(sql))
+
+
+def parse(sql, name="", types=()):
+    return message("P", text(name, sql) + struct.pack(">h", len(types)) + b"".join(struct.pack(">i", t) for t in types))
+
+
+def bind(portal="", name="", values=(), formats=()):
+    body = text(portal, name) + struct.pack(">hh", 0, len(values))
+    for value in values:
+        body += struct.pack(">i", -1) if value is None else struct.pack(">i", len(value)) + value
+    return message("B", body + struct.pack(">h", len(formats)) + b"".join(struct.pack(">h", f) for f in formats))
+
+
+def describe(kind, name=""):
+    return message("D", kind.encode() + text(name))
+
+
+def execute(portal="", rows=0):
+    return message("E", text(portal) + struct.pack(">i", rows))
+
+
+SYNC, FLUSH = message("S"), message("H")
+SCRIPTS = {
+    "simple": [query("select 1")],
+    "empty": [query(""), query(";")],
+    "several": [query("select 1; select 'two'; select null, 3.5")],
+    "error": [query("select 1/0"), query("select 1")],
+    "error among several": [query("select 1; select 1/0; select 2")],
+    "types": [query("select 1::int2, 2::int8, 3.25::numeric, 'a'::text, true, now() > '2000-01-01', array[1,2], '{\"a\":1}'::jsonb")],
+    "many rows": [query("select g, repeat('x', g % 100) from generate_series(1, 5000) g")],
+    "wide row": [query("select repeat('y', 3000000)")],
+    "transaction": [query("begin"), query("select 1/0"), query("select 1"), query("rollback"), query("select 2")],
+    "savepoint": [query("begin"), query("savepoint a"), query("select 1/0"), query("rollback to a"), query("select 3"), query("commit")],
+    "extended": [parse("select $1::int + 1") + bind(values=[b"41"]) + describe("P") + execute() + SYNC],
+    "binary": [parse("select $1::int8, 'x'::text") + bind(values=[b"7"], formats=[1]) + describe("P") + execute() + SYNC],
+    "null parameter": [parse("select $1::text is null") + bind(values=[None]) + execute() + SYNC],
+    "named": [parse("select $1::text", "s") + describe("S", "s") + SYNC, bind("", "s", [b"a"]) + execute() + bind("", "s", [b"b"]) + execute() + SYNC],
+    "named twice": [parse("select 1", "s") + SYNC, parse("select 2", "s") + SYNC, bind("", "s") + execute() + SYNC],
+    "close": [parse("select 1", "s") + message("C", b"S" + text("s")) + SYNC, bind("", "s") + SYNC][:1],
+    "suspended": [query("begin"), parse("select generate_series(1, 10)") + bind("p") + execute("p", 3) + execute("p", 3) + execute("p", 0) + SYNC, query("commit")],
+    "two portals": [query("begin"), parse("select generate_series(1, 6)", "s") + bind("a", "s") + bind("b", "s") + execute("a", 2) + execute("b", 2) + execute("a", 2) + SYNC, query("commit")],
+    "pipeline": [b"".join(parse(f"select {n}") + bind() + execute() for n in range(200)) + SYNC],
+    "pipeline with an error": [parse("select 1") + bind() + execute() + parse("select 1/0") + bind() + execute() + parse("select 2") + bind() + execute() + SYNC + query("select 3")],
+    "two batches at once": [parse("select 1/0") + bind() + execute() + SYNC + parse("select 2") + bind() + execute() + SYNC],
+    "query in a batch": [parse("select 1") + bind() + execute() + query("select 2") + SYNC],
+    "flush": [parse("select 1") + describe("S") + FLUSH + bind() + execute() + SYNC],
+    "empty statement": [parse("") + bind() + describe("P") + execute() + SYNC],
+    "cursor": [query("begin"), query("declare c cursor for select generate_series(1, 9)"), query("fetch 4 from c"), query("move 2 in c"), query("fetch all from c"), query("commit")],
+    "sql prepare": [query("prepare q as select $1::int"), query("execute q(5)"), bind("", "q", [b"6"]) + execute() + SYNC, query("deallocate q")],
+    "copy out": [query("copy (select generate_series(1, 1000)) to stdout")],
+    "copy out binary": [query("copy (select 1, 'a'::text) to stdout (format binary)")],
+    "copy out extended": [parse("copy (select 1) to stdout") + bind() + execute() + SYNC],
+    "copy in": [query("begin"), query("copy orders (customer_id, status) from stdin") + message("d", b"1\tnew\n") + message("d", b"2\tnew\n") + message("c"), query("rollback")],
+    "copy in fails": [query("copy orders (customer_id, status) from stdin") + message("d", b"nonsense\n") + message("c"), query("select 1")],
+    "copy in given up": [query("copy orders (customer_id, status) from stdin") + message("f", text("enough")), query("select 1")],
+    "copy in extended": [query("begin"), parse("copy orders (customer_id, status) from stdin") + bind() + execute() + SYNC + message("d", b"1\tnew\n") + message("c") + SYNC, query("rollback")],
+    "notice": [query("rollback"), query("set client_min_messages = debug1"), query("select 1"), query("reset all")],
+    "settings": [query("set datestyle = 'German'"), query("select date '2026-01-31'"), query("set timezone = 'Asia/Tokyo'"), query("show timezone"), query("discard all")],
+    "explain": [query("explain (costs off) select * from products")],
+    "utf8": [query("select 'grün 漢字 🐘', length('🐘')")],
+}
+
+# Process ids differ, and the direct connection is another role's.
+SKIP = {b"K"}
+
+
+def read(connection):
+    """All messages up to the ReadyForQuery that ends what was sent."""
+    out = []
+    while True:
+        head = exactly(connection, 5)
+        length = struct.unpack(">i", head[1:])[0] - 4
+        body = exactly(connection, length)
+        out.append((head[:1], body))
+        if head[:1] == b"Z":
+            return out
+
+
+def exactly(connection, count):
+    data = b""
+    while len(data) < count:
+        piece = connection.recv(min(1 << 20, count - len(data)))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def raw(dsn):
+    """A logged-in socket: psycopg does the log-in, the rest is ours."""
+    connection = psycopg.connect(dsn, autocommit=True)
+    sock = socket.socket(fileno=os.dup(connection.fileno()))
+    sock.setblocking(True)
+    sock.settimeout(30)
+    return connection, sock
+
+
+def play(dsn):
+    answers = {}
+    for name, steps in SCRIPTS.items():
+        keep, sock = raw(dsn)
+        said = []
+        for step in steps:
+            sock.sendall(step)
+            # One ReadyForQuery for each Query and Sync of the step, fewer where an error or COPY swallows one.
+            said += read(sock)
+            sock.settimeout(0.15)
+            try:
+                while True:
+                    said += read(sock)
+            except (TimeoutError, socket.timeout):
+                pass
+            sock.settimeout(30)
+        answers[name] = [m for m in said if m[0] not in SKIP]
+        sock.close()
+    return answers
+
+
+answers = play(sys.argv[1])
+print(json.dumps({name: [[tag.decode(), body.hex()] for tag, body in said] for name, said in answers.items()}))

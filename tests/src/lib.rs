@@ -1,0 +1,7 @@
+//! What tests share: running the product as a user would, and the world around it.
+
+mod issuer;
+mod product;
+
+pub use issuer::Issuer;
+pub use product::{Outcome, Scene, binary, environment};

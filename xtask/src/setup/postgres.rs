@@ -1,0 +1,25 @@
+//! PostgreSQL's programs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The oldest version that is supported.
+const OLDEST: u32 = 15;
+
+/// The folder with `initdb`, `postgres`, `psql` and `pgbench` of the newest version that is installed. Debian keeps them
+/// out of `PATH`.
+pub(crate) fn binaries() -> Option<PathBuf> {
+    newest(Path::new("/usr/lib/postgresql"))
+}
+
+fn newest(folder: &Path) -> Option<PathBuf> {
+    let versions = fs::read_dir(folder).ok()?.flatten();
+    let complete = |bin: &Path| ["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).is_file());
+    versions
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
+        .filter(|(version, bin)| *version >= OLDEST && complete(bin))
+        .max()
+        .map(|(_, bin)| bin)
+}
