@@ -1,14 +1,17 @@
 //! Builds the kernel half and leaves the object in `OUT_DIR`, where `redirect` embeds it.
 //!
 //! Not with aya-build: it knows one recipe (nightly with rust-src), and there are machines whose rustup cannot add
-//! components but whose distribution ships a core library for BPF. Both are looked for, in this order.
+//! components but whose distribution ships a core library for BPF (`toolchain.rs`).
 //! The nested cargo has a target folder of its own, because the outer one holds the lock on the usual folder.
+
+mod toolchain;
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
+use toolchain::{LLVM, TARGET, Toolchain, linker};
 
 const PACKAGE: &str = "interceptor-ebpf";
 
@@ -23,10 +26,6 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    let target = match variable("CARGO_CFG_TARGET_ENDIAN")?.as_str() {
-        "big" => "bpfeb-unknown-none",
-        _ => "bpfel-unknown-none",
-    };
     let out = PathBuf::from(variable("OUT_DIR")?);
     let package = Path::new(&variable("CARGO_MANIFEST_DIR")?)
         .join("..")
@@ -36,16 +35,17 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed={}", package.join("src").display());
     println!("cargo::rerun-if-changed={}", package.join("Cargo.toml").display());
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=toolchain.rs");
 
     let linker = linker().ok_or_else(|| missing("bpf-linker"))?;
-    let toolchain = Toolchain::find(target).ok_or_else(|| {
+    let toolchain = Toolchain::find().ok_or_else(|| {
         missing(&format!(
-            "Rust compiler with a core library for {target} (nightly with rust-src, or Debian's rustc-web)"
+            "Rust compiler with LLVM {LLVM} and a core library for {TARGET} (Debian's rustc-web, or nightly with rust-src)"
         ))
     })?;
 
     let folder = out.join("kernel-half");
-    let mut cargo = toolchain.cargo(target);
+    let mut cargo = toolchain.cargo();
     cargo
         .args([
             "build",
@@ -57,14 +57,14 @@ fn build() -> Result<(), String> {
             "--features",
             "programs",
             "--target",
-            target,
+            TARGET,
         ])
         .arg("--manifest-path")
         .arg(package.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&folder)
         .env("CARGO_ENCODED_RUSTFLAGS", flags()?)
-        .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_")), linker)
+        .env(format!("CARGO_TARGET_{}_LINKER", TARGET.to_uppercase().replace('-', "_")), &linker)
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_LTO", "fat");
@@ -73,9 +73,14 @@ fn build() -> Result<(), String> {
         .map_err(|error| format!("cannot run {:?} to build the kernel half: {error}", cargo.get_program()))?;
     if !output.status.success() {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-        return Err(format!("the kernel half does not build ({}); the compiler's words are above", output.status));
+        return Err(format!(
+            "the kernel half does not build ({}); the compiler's words are above. If they are about the linker, it may have been built \
+             with another LLVM than {LLVM}: remove `{}` and run `cargo xtask setup`",
+            output.status,
+            linker.display()
+        ));
     }
-    let object = folder.join(target).join("release").join(PACKAGE);
+    let object = folder.join(TARGET).join("release").join(PACKAGE);
     fs::copy(&object, out.join(PACKAGE)).map_err(|error| format!("cannot copy `{}`: {error}", object.display()))?;
     Ok(())
 }
@@ -85,20 +90,13 @@ fn missing(what: &str) -> String {
     format!("cannot build the kernel half, because there is no {what} here: run `cargo xtask setup`, which installs it")
 }
 
-enum Toolchain {
-    /// A nightly toolchain of rustup's; the core library is built from rust-src.
-    Nightly(PathBuf),
-    /// A distribution's compiler whose core library for BPF comes compiled.
-    Precompiled(PathBuf),
+trait Cargo {
+    /// A cargo that uses this toolchain, and nothing of what the outer cargo has put into the environment for another target.
+    fn cargo(&self) -> Command;
 }
 
-impl Toolchain {
-    fn find(target: &str) -> Option<Self> {
-        nightly().map(Self::Nightly).or_else(|| precompiled(target).map(Self::Precompiled))
-    }
-
-    /// A cargo that uses this toolchain, and nothing of what the outer cargo has put into the environment for another target.
-    fn cargo(&self, target: &str) -> Command {
+impl Cargo for Toolchain {
+    fn cargo(&self) -> Command {
         let mut command = match self {
             Self::Nightly(toolchain) => {
                 let mut command = Command::new(toolchain.join("bin/cargo"));
@@ -123,7 +121,7 @@ impl Toolchain {
         ] {
             command.env_remove(unwanted);
         }
-        command.env("CARGO_TERM_COLOR", "never").env("CARGO_BUILD_TARGET", target);
+        command.env("CARGO_TERM_COLOR", "never").env("CARGO_BUILD_TARGET", TARGET);
         command
     }
 }
@@ -134,40 +132,6 @@ fn flags() -> Result<String, String> {
     let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
     let architecture = if architecture.starts_with("riscv64") { "riscv64" } else { &architecture };
     Ok([format!("--cfg=bpf_target_arch=\"{architecture}\"").as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f"))
-}
-
-/// Any nightly of rustup's that has the library's sources. Looked up as folders: asking rustup could make it install one.
-fn nightly() -> Option<PathBuf> {
-    let home = env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".rustup")))?;
-    fs::read_dir(home.join("toolchains")).ok()?.flatten().map(|entry| entry.path()).find(|toolchain| {
-        toolchain.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nightly"))
-            && toolchain.join("lib/rustlib/src/rust/library/core").is_dir()
-            && toolchain.join("bin/cargo").is_file()
-    })
-}
-
-fn precompiled(target: &str) -> Option<PathBuf> {
-    let rustc = PathBuf::from("/usr/bin/rustc");
-    let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output().ok()?;
-    let folder = String::from_utf8(output.stdout).ok()?;
-    let has_core = fs::read_dir(folder.trim())
-        .ok()?
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"));
-    has_core.then_some(rustc)
-}
-
-fn linker() -> Option<PathBuf> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".cargo")));
-    env::split_paths(&paths)
-        .chain(cargo_home.map(|home| home.join("bin")))
-        .map(|folder| folder.join("bpf-linker"))
-        .find(|linker| linker.is_file())
-}
-
-fn home() -> Option<PathBuf> {
-    env::var_os("HOME").map(PathBuf::from)
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -118,7 +118,10 @@ fn libclang() -> bool {
         |folder| {
             fs::read_dir(folder).into_iter().flatten().flatten().any(|file| {
                 let name = file.file_name().to_string_lossy().into_owned();
-                name == "libclang.so" || (name.starts_with("libclang-") && name.contains(".so"))
+                // `libclang-cpp.so` comes with LLVM's tools and is another library.
+                name == "libclang.so"
+                    || name.starts_with("libclang.so.")
+                    || (name.starts_with("libclang-") && !name.starts_with("libclang-cpp") && name.contains(".so"))
             })
         },
     )
