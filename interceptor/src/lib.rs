@@ -13,8 +13,9 @@ pub mod wire;
 pub mod policy;
 pub mod redirect;
 
-// Floor 2: the record.
+// Floor 2: the record, and what may be seen.
 pub mod audit;
+pub mod mask;
 
 // Floor 3: the conversation without sockets.
 pub mod session;

@@ -1,6 +1,7 @@
 //! Known ways around us, one file each, with its story. Each was tried for real against other gateways or against a bare
 //! server before it became a test here.
 
+mod attacks;
 mod dial;
 mod hidden_writes;
 mod names;

@@ -7,8 +7,8 @@
 )]
 
 use interceptor::identity::Identity;
-use interceptor::policy::{Circumstances, Decision, Mode, PolicySet, Totals};
-use interceptor::sql::{Catalog, CatalogBuilder, Function, RelationKind, Session, analyse};
+use interceptor::policy::{Circumstances, Denied, Mode, PolicySet, Principal, Totals};
+use interceptor::sql::{Catalog, CatalogBuilder, Function, Portal, RelationKind, Session, analyse};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,23 +19,24 @@ impl Session for NothingPrepared {
         None
     }
 
-    fn portal(&self, _name: &str) -> Option<Arc<str>> {
+    fn portal(&self, _name: &str) -> Option<Portal> {
         None
     }
 }
 
 /// The demo's relations, as `xtask/demo/shop.sql` makes them.
 fn catalog() -> Catalog {
-    let mut builder = CatalogBuilder::new("shop", 1, &["public".to_owned()]);
+    let mut builder = CatalogBuilder::new("shop", 1, "app", &["public".to_owned()]);
     builder.schema("pg_catalog");
     builder.schema("public");
     let tables = ["customers", "products", "orders", "order_items", "employees", "api_keys"];
     for (oid, name) in (1..).zip(tables) {
         builder.relation(oid, "public", name, RelationKind::Table, false);
-        builder.column(oid, "id", "bigint");
+        builder.column(oid, 1, "id", "bigint");
     }
     builder.relation(10, "public", "customer_directory", RelationKind::View, false);
-    builder.view_rests_on(10, 1, &["id".to_owned()]);
+    builder.view_rests_on(10, 1);
+    builder.view(10, "SELECT id FROM public.customers");
     builder.type_name("pg_catalog", "int8");
     for name in ["count", "lo_from_bytea"] {
         builder.function(Function {
@@ -44,6 +45,7 @@ fn catalog() -> Catalog {
             volatility: "volatile".into(),
             security_definer: false,
             language: "internal".into(),
+            width: Some(1),
         });
     }
     builder.build()
@@ -76,9 +78,12 @@ fn check(statement: &str, expected: &str) {
     };
     let catalog = catalog();
     let analysis = analyse(statement, &catalog, &NothingPrepared).unwrap();
-    let said = match policies.decide(&identity, &analysis.statements[0], &catalog, &around, Mode::Enforce) {
-        Decision::Permit(permit) => format!("permit {}", permit.policies().collect::<Vec<_>>().join(" ")),
-        Decision::Deny(denial) => format!("deny {}: {}", denial.policies.join(" "), denial.hint.unwrap_or_default()),
+    let principal = Principal::new(Arc::new(identity));
+    let said = match policies.decide(&principal, &analysis, &catalog, &around, Mode::Enforce) {
+        Ok(permit) => format!("permit {}", permit.statements()[0].policies().collect::<Vec<_>>().join(" ")),
+        Err(Denied { denial, .. }) => {
+            format!("deny {}: {}", denial.policies.join(" "), denial.hint.unwrap_or_default())
+        }
     };
     assert_eq!(said.trim_end(), expected, "{statement}");
 }

@@ -5,6 +5,7 @@ mod reload;
 use crate::audit::{Event, Record, Subject, Trail};
 use crate::config::Config;
 use crate::identity::Registrar;
+use crate::mask::Key;
 use crate::policy::PolicySet;
 use crate::proxy::{Cancels, Catalogs, Live, Proxy, Upstreams, Waiting};
 use crate::redirect::{Redirect, enter_daemon_cgroup};
@@ -48,6 +49,7 @@ impl Bound {
         let upstreams = Upstreams::load(&config.upstream)?;
         let registrar = Registrar::new(config.identity.clone())?;
         let trail = Arc::new(Trail::open(&config.audit)?);
+        let mask_key = Arc::new(Key::open(&config.mask_key())?);
 
         enter_daemon_cgroup(&config.capture)?;
         let threads = config.threads();
@@ -70,6 +72,7 @@ impl Bound {
             upstreams,
             cancels: Arc::new(Cancels::default()),
             trail,
+            mask_key,
             limits: config.limits.clone(),
             live: Live::default(),
             waiting: Waiting::default(),

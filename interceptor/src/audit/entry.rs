@@ -29,6 +29,8 @@ pub struct Ended {
     pub rows: u64,
     /// Bytes of rows sent to the client.
     pub bytes: u64,
+    /// Values that were masked.
+    pub masked: u64,
     /// Rows written.
     pub affected: Option<u64>,
 }
@@ -53,7 +55,7 @@ impl Entry {
     }
 
     fn write(&self, ended: Ended) -> Result<(), AuditError> {
-        let Ended { status, reason, sqlstate, rows, bytes, affected } = ended;
+        let Ended { status, reason, sqlstate, rows, bytes, masked, affected } = ended;
         let duration = self.opened.elapsed().as_micros();
         let mut record = Record::new(Event::Outcome, self.subject.clone());
         record.outcome = Some(Outcome {
@@ -62,7 +64,7 @@ impl Entry {
             sqlstate,
             rows,
             bytes,
-            masked: 0,
+            masked,
             affected,
             duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
             backend_pid: self.backend_pid,
@@ -77,8 +79,15 @@ impl Drop for Entry {
         if self.ended {
             return;
         }
-        let ended =
-            Ended { status: Status::Abandoned, reason: None, sqlstate: None, rows: 0, bytes: 0, affected: None };
+        let ended = Ended {
+            status: Status::Abandoned,
+            reason: None,
+            sqlstate: None,
+            rows: 0,
+            bytes: 0,
+            masked: 0,
+            affected: None,
+        };
         if let Err(error) = self.write(ended) {
             tracing::error!(%error, seq = self.seq, "an abandoned statement could not be recorded");
         }

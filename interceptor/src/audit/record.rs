@@ -39,6 +39,8 @@ pub enum Status {
     Skipped,
     /// It was refused and never sent.
     Denied,
+    /// A limit was reached: it was stopped, and what it changed is rolled back.
+    Stopped,
     /// The session ended before anybody could say; it may have taken effect.
     Abandoned,
 }

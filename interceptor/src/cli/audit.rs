@@ -270,6 +270,7 @@ fn status(status: Status) -> &'static str {
         Status::Error => "error",
         Status::Skipped => "skipped",
         Status::Denied => "denied",
+        Status::Stopped => "stopped",
         Status::Abandoned => "abandoned",
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration file: every room's own settings, read in one place. Nobody below imports this.
 
-use crate::{admin, audit, identity, policy, proxy, redirect};
+use crate::{admin, audit, identity, mask, policy, proxy, redirect};
 use serde::Deserialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ pub struct Config {
     /// How operators talk to the daemon.
     #[serde(default)]
     pub admin: admin::Settings,
+    /// How columns are masked.
+    #[serde(default)]
+    pub mask: mask::Settings,
     /// What the daemon puts up with.
     #[serde(default)]
     pub limits: proxy::Limits,
@@ -76,6 +79,12 @@ impl Config {
             return Err(ConfigError::Wrong { path: path.to_owned(), text: mistakes.join("; ") });
         }
         Ok(config)
+    }
+
+    /// The file with the masking key.
+    pub fn mask_key(&self) -> PathBuf {
+        let beside = || self.audit.dir.parent().unwrap_or(Path::new("/")).join("mask.key");
+        self.mask.key_file.clone().unwrap_or_else(beside)
     }
 
     /// Threads that serve connections.

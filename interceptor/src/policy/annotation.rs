@@ -3,13 +3,13 @@
 //! A typo in one would silently drop a limit, so that every annotation is checked when a set is loaded: unknown names,
 //! malformed values and obligations on permits stop the load.
 
-use cedar_policy::{Effect, Policy};
+use cedar_policy::{Effect, EntityTypeName, Policy, ResourceConstraint};
 
 /// What lifts a forbid when it is met.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obligation {
     /// The column's values are replaced before they leave.
-    Mask(String),
+    Mask(Mask),
     /// Rows that may leave.
     MaxRows(u64),
     /// Bytes that may leave.
@@ -24,11 +24,60 @@ pub enum Obligation {
     Detect(String),
 }
 
+/// What stands in the place of a masked value, from the mildest to the strictest: where several policies mask a column,
+/// the strictest of them does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mask {
+    /// The last four characters.
+    Last4,
+    /// The first character of an address and its domain.
+    Email,
+    /// The first and the last character.
+    Partial,
+    /// Dates and numbers moved by an amount that is the same for the same column.
+    Shift,
+    /// A keyed hash, the same for the same value.
+    Hash,
+    /// A word that says so.
+    Redact,
+    /// NULL.
+    Null,
+}
+
+impl Mask {
+    const ALL: [Self; 7] = [Self::Null, Self::Redact, Self::Hash, Self::Partial, Self::Email, Self::Last4, Self::Shift];
+
+    /// The name in policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Redact => "redact",
+            Self::Hash => "hash",
+            Self::Partial => "partial",
+            Self::Email => "email",
+            Self::Last4 => "last4",
+            Self::Shift => "shift",
+        }
+    }
+}
+
+/// What a masked column may be used for besides being shown, counted and tested for NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Filter {
+    /// Nothing: `WHERE email LIKE 'a%'` would tell it letter by letter.
+    #[default]
+    Nothing,
+    /// Comparison with constants for equality, which confirms what is guessed.
+    Equality,
+    /// Conditions, joins and orders of any kind.
+    Any,
+}
+
 impl Obligation {
     /// As it stands in a policy: name and value.
     pub fn show(&self) -> String {
         match self {
-            Self::Mask(how) => format!("mask({how})"),
+            Self::Mask(how) => format!("mask({})", how.name()),
             Self::MaxRows(most) => format!("max_rows({most})"),
             Self::MaxBytes(most) => format!("max_bytes({most})"),
             Self::MaxAffected(most) => format!("max_affected({most})"),
@@ -43,16 +92,28 @@ impl Obligation {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Annotations {
     pub(super) obligations: Vec<Obligation>,
+    pub(super) filter: Filter,
+    /// Whether matches are recorded and not carried out.
+    pub(super) observes: bool,
     pub(super) reason: Option<String>,
     pub(super) hint: Option<String>,
 }
 
-const MASKS: &[&str] = &["null", "redact", "hash", "partial", "email", "last4", "shift"];
+impl Annotations {
+    /// Its mask, if it has one.
+    pub(super) fn mask(&self) -> Option<Mask> {
+        self.obligations.iter().find_map(|obligation| match obligation {
+            Obligation::Mask(mask) => Some(*mask),
+            _ => None,
+        })
+    }
+}
 
 /// Reads a policy's annotations; each mistake is one line.
 pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
     let (mut annotations, mut mistakes) = (Annotations::default(), Vec::new());
     let is_permit = policy.effect() == Effect::Permit;
+    let mut filter = None;
     for (name, value) in policy.annotations() {
         match obligation(name, value) {
             Some(Ok(_)) if is_permit => mistakes.push(format!("`@{name}` stands on a permit; obligations are annotations on forbids")),
@@ -65,15 +126,51 @@ pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
                 }
                 "reason" => annotations.reason = Some(value.to_owned()),
                 "hint" => annotations.hint = Some(value.to_owned()),
+                "filter" => match value {
+                    "none" => filter = Some(Filter::Nothing),
+                    "equality" => filter = Some(Filter::Equality),
+                    "any" => filter = Some(Filter::Any),
+                    _ => mistakes.push(format!("`@filter(\"{value}\")` is not one of none, equality, any")),
+                },
+                "mode" if is_permit => {
+                    mistakes.push("`@mode` stands on a permit; what is only observed is a forbid".to_owned());
+                }
+                "mode" => match value {
+                    "observe" => annotations.observes = true,
+                    "enforce" => {}
+                    _ => mistakes.push(format!("`@mode(\"{value}\")` is not one of enforce, observe")),
+                },
                 // Accepting what is not done would drop it silently.
-                "filter" | "preview" | "audit" | "mode" => {
+                "preview" | "audit" => {
                     mistakes.push(format!("`@{name}` is not supported by this version; remove it"));
                 }
-                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mask, @max_rows, @max_bytes, @max_affected, @timeout, @approve and @detect")),
+                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @timeout, @approve and @detect")),
             },
         }
     }
+    match (filter, annotations.mask()) {
+        (Some(_), None) => {
+            mistakes.push("`@filter` says what a masked column may be used for; it stands beside `@mask`".to_owned())
+        }
+        (Some(filter), Some(_)) => annotations.filter = filter,
+        (None, _) => {}
+    }
+    if annotations.mask().is_some() && !may_be_column(policy) {
+        mistakes.push(
+            "`@mask` is for columns: write `resource is PG::Column` or `resource in PG::Relation::\"...\"`".to_owned(),
+        );
+    }
     if mistakes.is_empty() { Ok(annotations) } else { Err(mistakes) }
+}
+
+/// Whether the policy's scope can hold a column.
+fn may_be_column(policy: &Policy) -> bool {
+    let is_column = |name: &EntityTypeName| name.basename() == "Column";
+    match policy.resource_constraint() {
+        ResourceConstraint::Any | ResourceConstraint::In(_) => true,
+        ResourceConstraint::Eq(uid) => is_column(uid.type_name()),
+        ResourceConstraint::Is(name) | ResourceConstraint::IsIn(name, _) => is_column(&name),
+    }
 }
 
 /// `None` for what is no obligation.
@@ -86,8 +183,13 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
         _ => Ok(make(value.to_owned())),
     };
     Some(match name {
-        "mask" if MASKS.contains(&value) => Ok(Obligation::Mask(value.to_owned())),
-        "mask" => Err(format!("`@mask(\"{value}\")` is not one of {}", MASKS.join(", "))),
+        "mask" => match Mask::ALL.into_iter().find(|mask| mask.name() == value) {
+            Some(mask) => Ok(Obligation::Mask(mask)),
+            None => {
+                let names: Vec<_> = Mask::ALL.iter().map(|mask| mask.name()).collect();
+                Err(format!("`@mask(\"{value}\")` is not one of {}", names.join(", ")))
+            }
+        },
         "max_rows" => number(Obligation::MaxRows),
         "max_bytes" => number(Obligation::MaxBytes),
         "max_affected" => number(Obligation::MaxAffected),
@@ -148,11 +250,19 @@ mod tests {
             "permit",
             "refused: `@max_rows` stands on a permit; obligations are annotations on forbids",
         );
-        check("@mode(\"observe\")", "forbid", "refused: `@mode` is not supported by this version; remove it");
+        check("@mode(\"observe\")", "forbid", "");
+        check("@mode(\"off\")", "forbid", "refused: `@mode(\"off\")` is not one of enforce, observe");
+        check("@mask(\"null\") @filter(\"equality\")", "forbid", "mask(null)");
+        check(
+            "@filter(\"any\")",
+            "forbid",
+            "refused: `@filter` says what a masked column may be used for; it stands beside `@mask`",
+        );
+        check("@preview(\"yes\")", "forbid", "refused: `@preview` is not supported by this version; remove it");
         check(
             "@maxrow(\"10\")",
             "forbid",
-            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mask, @max_rows, @max_bytes, @max_affected, @timeout, @approve and @detect",
+            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @timeout, @approve and @detect",
         );
     }
 }

@@ -1,240 +1,328 @@
 //! The decision: every use of a statement is a request, and every request has to pass.
 
 use super::Mode;
-use super::annotation::Obligation;
-use super::entities::{Gathered, path, text, uid};
+use super::annotation::{Filter, Mask, Obligation};
+use super::circumstances::Circumstances;
+use super::denial::{Denial, DenialKind};
+use super::entities::{Gathered, path};
 use super::load::PolicySet;
-use crate::identity::Identity;
-use crate::sql::{Catalog, Flag, Missing, Object, Statement, Use};
-use cedar_policy::{
-    Context, Decision as Verdict, Entities, EntityUid, PolicyId, PolicySet as CedarSet, Request, RestrictedExpression,
+use super::orders::{MaskedOutput, Orders};
+use super::principal::Principal;
+use super::verdict::{Bench, Broken, Verdict};
+use crate::sql::{
+    Access, Analysis, Catalog, ColumnRef, Handling, Object, Relation, RelationRef, Standing, Statement, Use,
 };
-use std::collections::BTreeSet;
+use cedar_policy::{Context, PolicyId};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// What surrounds a statement: the schema's `Context`.
-#[derive(Debug, Clone)]
-pub struct Circumstances {
-    /// Name of the database server as configured or dialled.
-    pub server: String,
-    /// The role that the daemon logged in with.
-    pub role: String,
-    /// The dialling program.
-    pub exe: String,
-    /// Its user.
-    pub uid: u32,
-    /// Its cgroup.
-    pub cgroup: String,
-    /// The programs above it, innermost first, joined by ` < `.
-    pub ancestry: String,
-    /// Whether the agent came over TLS.
-    pub tls: bool,
-    /// RFC 3339, UTC, to the second.
-    pub now: String,
-    /// Whether a transaction block is open.
-    pub in_transaction: bool,
-    /// Bytes of the text.
-    pub statement_bytes: usize,
-    /// What the session has had so far.
-    pub totals: Totals,
-}
-
-/// Running totals of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Rows that left.
-    pub rows: u64,
-    /// Bytes that left.
-    pub bytes: u64,
-    /// Statements that ran.
-    pub statements: u64,
-}
-
-/// The answer.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It may run.
-    Permit(Permit),
-    /// It may not.
-    Deny(Denial),
-}
-
-/// A statement may run. Only this room can make one.
+/// A text may run, every statement of it. Only this room can make one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
-    policies: BTreeSet<String>,
-    observed: Option<Denial>,
+    statements: Vec<Arc<Granted>>,
 }
 
 impl Permit {
-    /// The policies that permit it; none for what needs no permit.
+    /// What each of the statements was granted.
+    pub fn statements(&self) -> &[Arc<Granted>] {
+        &self.statements
+    }
+}
+
+/// What one statement was granted, and what it has to put up with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Granted {
+    policies: BTreeSet<String>,
+    orders: Arc<Orders>,
+    observed: Option<Denial>,
+}
+
+impl Granted {
+    /// The policies that decided; none for what needs no permit.
     pub fn policies(&self) -> impl Iterator<Item = &str> {
         self.policies.iter().map(String::as_str)
     }
 
-    /// The denial that was not carried out because the set only observes.
+    /// What has to be met while it runs.
+    pub fn orders(&self) -> &Arc<Orders> {
+        &self.orders
+    }
+
+    /// The denial that was not carried out because the set or a policy only observes.
     pub fn observed(&self) -> Option<&Denial> {
         self.observed.as_ref()
     }
-
-    /// Joins the permits of the statements of one message.
-    pub fn and(mut self, other: Self) -> Self {
-        self.policies.extend(other.policies);
-        self.observed = self.observed.or(other.observed);
-        self
-    }
 }
 
-/// A statement may not run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denial {
-    /// Which kind of refusal it is.
-    pub kind: DenialKind,
-    /// One line for the agent: what was refused.
-    pub message: String,
-    /// Why, in the agent's terms.
-    pub reason: Option<String>,
-    /// What it may do instead.
-    pub hint: Option<String>,
-    /// The policies that forbid it; none where no policy permits it.
-    pub policies: Vec<String>,
-    /// Obligations that would have lifted it.
-    pub obligations: Vec<Obligation>,
-}
-
-/// Kinds of refusal, each with an SQLSTATE of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DenialKind {
-    /// A policy forbids it, or none permits it.
-    Policy,
-    /// It could not be judged.
-    Opaque,
-    /// It names something that is not there.
-    Missing(Missing),
-}
-
-impl Denial {
-    fn new(kind: DenialKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), reason: None, hint: None, policies: Vec::new(), obligations: Vec::new() }
-    }
+/// A text may not run because of one of its statements.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Which, counted from zero.
+    pub at: usize,
+    /// Why.
+    pub denial: Denial,
 }
 
 impl PolicySet {
     /// Whether an agent may open a session on a database at all.
-    pub fn decide_connect(&self, identity: &Identity, database: &str, around: &Circumstances, mode: Mode) -> Decision {
-        let outcome = (|| {
-            let mut gathered = Gathered::default();
-            let agent = gathered.agent(identity).map_err(|error| broken(&error))?;
-            let database_uid = gathered.database(&around.server, database).map_err(|error| broken(&error))?;
-            let entities = self.entities(gathered)?;
-            let context = around.context(database, None)?;
-            self.ask("connect", agent, database_uid, true, context, &entities, || {
-                format!("connect to {}", path(&[database]))
-            })
+    pub fn decide_connect(
+        &self,
+        principal: &Principal,
+        database: &str,
+        around: &Circumstances,
+        mode: Mode,
+    ) -> Result<Permit, Denial> {
+        let ask = |part, context| {
+            let mut gathered = Gathered::new(&self.labels);
+            let agent = gathered.agent(principal.identity()).map_err(|error| Broken::new(&error))?;
+            let database = gathered.database(&around.server, database).map_err(|error| Broken::new(&error))?;
+            self.ask(part, "connect", agent, database, gathered, context)
+        };
+        let verdict = (|| {
+            let still = ask(&self.still, Context::empty())?;
+            let context = around.context(database, None).map_err(Broken)?;
+            let moving = ask(&self.moving, context)?;
+            Ok(still.and_also(moving))
         })();
-        conclude(outcome, mode)
+        let what = || format!("connect to {}", path(&[database]));
+        let outcome = verdict.map_err(broken).and_then(|verdict: Verdict| {
+            self.passes(&verdict, true, what)?;
+            let mut grant = Grant { policies: names(&verdict.permits), watched: verdict.watching, ..Grant::default() };
+            for id in &verdict.obliging {
+                // Limits on a session are limits on each of its statements; it has no columns to be masked.
+                let known = self.annotations.get(id);
+                let obligations = known.map(|known| known.obligations.as_slice()).unwrap_or_default();
+                let met = obligations
+                    .iter()
+                    .all(|obligation| !matches!(obligation, Obligation::Mask(_)) && grant.orders.add(obligation));
+                if !met {
+                    return Err(self.denial(std::slice::from_ref(id), true, what));
+                }
+                grant.policies.insert(id.to_string());
+            }
+            Ok(grant)
+        });
+        let granted = self.conclude(outcome, mode).map_err(|denial| *denial)?;
+        Ok(Permit { statements: vec![Arc::new(granted)] })
     }
 
-    /// Whether an agent may run a statement.
+    /// Whether an agent may run a text: every statement of it, or nothing.
     pub fn decide(
         &self,
-        identity: &Identity,
-        statement: &Statement,
+        principal: &Principal,
+        analysis: &Analysis,
         catalog: &Catalog,
         around: &Circumstances,
         mode: Mode,
-    ) -> Decision {
+    ) -> Result<Permit, Denied> {
+        let statements = (0..analysis.statements.len()).map(|at| {
+            let granted = self.decide_statement(principal, analysis, at, catalog, around, mode);
+            granted.map_err(|denial| Denied { at, denial: *denial })
+        });
+        Ok(Permit { statements: statements.collect::<Result<_, _>>()? })
+    }
+
+    fn decide_statement(
+        &self,
+        principal: &Principal,
+        analysis: &Analysis,
+        at: usize,
+        catalog: &Catalog,
+        around: &Circumstances,
+        mode: Mode,
+    ) -> Result<Arc<Granted>, Box<Denial>> {
+        let Some(statement) = analysis.statements.get(at) else {
+            return Err(broken(Broken("there is no such statement".to_owned())));
+        };
         if let Some(opaque) = &statement.opaque {
             let mut denial = Denial::new(DenialKind::Opaque, "statement cannot be judged");
             denial.reason = Some(opaque.to_string());
             denial.hint = Some("write it in a form that says what it does".to_owned());
-            return Decision::Deny(denial);
+            return Err(Box::new(denial));
         }
         if let Some(missing) = &statement.missing {
-            return Decision::Deny(Denial::new(DenialKind::Missing(missing.clone()), missing.to_string()));
+            return Err(Box::new(Denial::new(DenialKind::Missing(missing.clone()), missing.to_string())));
         }
-        conclude(self.uses(identity, statement, catalog, around), mode)
+        let who = (principal.fingerprint(), catalog.snapshot());
+        // A reading without a number is not kept, and so cannot be told from another one.
+        let remembers = self.moving.is_empty() && analysis.id != 0 && mode == Mode::Enforce;
+        if remembers && let Some(granted) = self.memo.statement(who, analysis.id, at) {
+            return Ok(granted);
+        }
+        let bench = Bench { set: self, principal, catalog, around, statement: Some(statement) };
+        let granted = Arc::new(self.conclude(self.uses(&bench, statement), mode)?);
+        if remembers {
+            self.memo.keep_statement(who, analysis.id, at, &granted);
+        }
+        Ok(granted)
     }
 
-    fn uses(
-        &self,
-        identity: &Identity,
-        statement: &Statement,
-        catalog: &Catalog,
-        around: &Circumstances,
-    ) -> Result<BTreeSet<String>, Box<Denial>> {
-        if statement.uses.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        if let Some(policies) = self.memo.as_ref().and_then(|memo| memo.all(identity, catalog, &statement.uses)) {
-            return Ok(policies);
-        }
-        let mut gathered = Gathered::default();
-        let agent = gathered.agent(identity).map_err(|error| broken(&error))?;
-        let mut requests = Vec::with_capacity(statement.uses.len());
-        for asked in &statement.uses {
-            let object = gathered.object(&around.server, catalog, &asked.object).map_err(|error| broken(&error))?;
-            requests.push((asked, object));
-        }
-        let entities = self.entities(gathered)?;
-        let mut policies = BTreeSet::new();
-        // What the statement names comes first, so that a denial speaks of it rather than of what lies underneath.
-        requests.sort_by_key(|(asked, _)| (!asked.named, is_detail(asked)));
-        for (asked, object) in requests {
-            let context = around.context(&catalog.database, Some(statement))?;
-            let what = || describe(asked, catalog);
-            let action = asked.access.name();
-            let passed = self.ask(action, agent.clone(), object, asked.named, context, &entities, what)?;
-            if let Some(memo) = &self.memo {
-                memo.remember(identity, catalog, asked, &passed);
+    fn uses(&self, bench: &Bench<'_>, statement: &Statement) -> Result<Grant, Box<Denial>> {
+        let mut grant = Grant::default();
+        let mut uses: Vec<&Use> = statement.uses.iter().collect();
+        // What the statement names comes first, so that a denial speaks of it rather than of what lies underneath; and
+        // relations before columns, because they say more.
+        uses.sort_by_key(|asked| (!asked.named, is_detail(asked)));
+        for asked in uses {
+            let what = || describe(asked, bench.catalog);
+            let verdict = bench.verdict(asked.access, &asked.object).map_err(broken)?;
+            self.passes(&verdict, asked.named, what)?;
+            grant.policies.extend(names(&verdict.permits));
+            grant.watched.extend(verdict.watching.iter().cloned());
+            for id in &verdict.obliging {
+                let Some(annotations) = self.annotations.get(id) else { continue };
+                let masks_here = is_detail(asked) && matches!(asked.access, Access::Select | Access::Filter);
+                let met = annotations.obligations.iter().all(|obligation| match obligation {
+                    // Columns are asked for one by one; what a mask says of anything else is met there or nowhere.
+                    Obligation::Mask(_) => masks_here || matches!(asked.access, Access::Select | Access::Filter),
+                    other => grant.orders.add(other),
+                });
+                if !met {
+                    return Err(self.denial(std::slice::from_ref(id), asked.named, what));
+                }
+                grant.policies.insert(id.to_string());
             }
-            policies.extend(passed);
         }
-        Ok(policies)
+        self.limit_without_relations(bench, statement, &mut grant)?;
+        self.see_through(bench, statement)?;
+        if self.masks {
+            self.mask(bench, statement, &mut grant)?;
+        }
+        Ok(grant)
     }
 
-    fn entities(&self, gathered: Gathered) -> Result<Entities, Box<Denial>> {
-        self.actions.clone().add_entities(gathered.entities, None).map_err(|error| broken(&error))
-    }
-
-    /// One request: the policies that let it through, or why it does not pass.
-    #[expect(clippy::too_many_arguments, reason = "a Cedar request has this many parts")]
-    fn ask(
+    /// `SELECT repeat('x', 1000000) FROM generate_series(1, 50)` reads no relation and returns rows all the same: limits on
+    /// reading that are not meant for certain relations hold for it.
+    fn limit_without_relations(
         &self,
-        action: &str,
-        agent: EntityUid,
-        object: EntityUid,
-        named: bool,
-        context: Context,
-        entities: &Entities,
-        what: impl Fn() -> String,
-    ) -> Result<BTreeSet<String>, Box<Denial>> {
-        let action = uid("Action", action).map_err(|error| broken(&error))?;
-        // In tests every request is held against the schema; in production it would cost as much as the decision.
-        let schema = cfg!(debug_assertions).then_some(&self.schema);
-        let request = Request::new(agent, action, object, context, schema).map_err(|error| broken(&error))?;
-        let (verdict, deciding) = self.evaluate(&self.plain, &request, entities)?;
-        if verdict == Verdict::Deny && (named || !deciding.is_empty()) {
-            return Err(self.denial(&deciding, named, what));
+        bench: &Bench<'_>,
+        statement: &Statement,
+        grant: &mut Grant,
+    ) -> Result<(), Box<Denial>> {
+        let has_relation = statement.uses.iter().any(|asked| matches!(asked.object, Object::Relation(_)));
+        if has_relation || statement.outputs.is_empty() {
+            return Ok(());
         }
-        // Forbids with obligations: Cedar denies for want of a permit in this half, so only the matches count.
-        let (_, standing) = self.evaluate(&self.obliging, &request, entities)?;
-        if !standing.is_empty() {
-            return Err(self.denial(&standing, named, what));
+        let nowhere = RelationRef { schema: "pg_catalog".into(), name: "no relation".into() };
+        let verdict = bench.verdict(Access::Select, &Object::Relation(nowhere)).map_err(broken)?;
+        for id in &verdict.obliging {
+            for obligation in self.annotations.get(id).iter().flat_map(|known| &known.obligations) {
+                let limit =
+                    matches!(obligation, Obligation::MaxRows(_) | Obligation::MaxBytes(_) | Obligation::Timeout(_));
+                if limit && grant.orders.add(obligation) {
+                    grant.policies.insert(id.to_string());
+                }
+            }
         }
-        Ok(if verdict == Verdict::Allow { deciding.iter().map(ToString::to_string).collect() } else { BTreeSet::new() })
+        Ok(())
     }
 
-    fn evaluate(
-        &self,
-        set: &CedarSet,
-        request: &Request,
-        entities: &Entities,
-    ) -> Result<(Verdict, Vec<PolicyId>), Box<Denial>> {
-        let response = self.authorizer.is_authorized(request, set, entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(broken(error));
+    /// What runs code that nobody can see through may do anything: it is for agents that nothing is held against.
+    fn see_through(&self, bench: &Bench<'_>, statement: &Statement) -> Result<(), Box<Denial>> {
+        let vouched = |name: &&String| self.labels.is_transparent(name);
+        let Some(name) = statement.unseen.iter().find(|name| !vouched(name)) else { return Ok(()) };
+        if self.sees_all(bench).map_err(broken)? {
+            return Ok(());
         }
-        Ok((response.decision(), response.diagnostics().reason().cloned().collect()))
+        let mut denial = Denial::new(DenialKind::Policy, format!("{name} may reach what is kept from this agent"));
+        denial.reason =
+            Some("what it does cannot be seen, and some relations or columns are forbidden or masked here".to_owned());
+        denial.hint =
+            Some("say in SQL what it does, or have it listed under [functions] transparent in labels.toml".to_owned());
+        Err(Box::new(denial))
+    }
+
+    /// Whether no forbid stands between the agent and any relation or column.
+    fn sees_all(&self, bench: &Bench<'_>) -> Result<bool, Broken> {
+        let who = (bench.principal.fingerprint(), bench.catalog.snapshot());
+        let remembers = self.moving.is_empty();
+        if remembers && let Some(sees) = self.memo.sees_all(who) {
+            return Ok(sees);
+        }
+        let mut sees = true;
+        'all: for relation in bench.catalog.user_relations() {
+            for access in [Access::Select, Access::Insert, Access::Update, Access::Delete] {
+                if bench.verdict(access, &Object::Relation(relation.id.clone()))?.restrains() {
+                    sees = false;
+                    break 'all;
+                }
+            }
+            for column in &relation.columns {
+                if bench.verdict(Access::Select, &Object::Column(relation.id.clone(), column.name.clone()))?.restrains()
+                {
+                    sees = false;
+                    break 'all;
+                }
+            }
+        }
+        if remembers {
+            self.memo.keep_sees_all(who, sees);
+        }
+        Ok(sees)
+    }
+
+    /// Which columns are masked for the agent, whether what the statement does with them may be, and where they come out.
+    fn mask(&self, bench: &Bench<'_>, statement: &Statement, grant: &mut Grant) -> Result<(), Box<Denial>> {
+        let mut masked: BTreeMap<&ColumnRef, Mask> = BTreeMap::new();
+        for (column, how) in &statement.columns {
+            let verdict =
+                bench.verdict(Access::Select, &Object::Column(column.0.clone(), column.1.clone())).map_err(broken)?;
+            let masks: Vec<&PolicyId> = verdict.obliging.iter().filter(|id| self.mask_of(id).is_some()).collect();
+            let Some(strictest) = masks.iter().filter_map(|id| self.mask_of(id)).max() else { continue };
+            let filter =
+                masks.iter().filter_map(|id| Some(self.annotations.get(*id)?.filter)).min().unwrap_or_default();
+            if !allowed(*how, filter) {
+                let ids: Vec<PolicyId> = masks.into_iter().cloned().collect();
+                return Err(self.misused(&ids, column, *how, is_named(statement, column)));
+            }
+            masked.insert(column, strictest);
+            grant.orders.shown.insert(Obligation::Mask(strictest).show());
+        }
+        let in_place = |columns: &BTreeMap<ColumnRef, Standing>| {
+            let masks = columns.iter().filter_map(|(column, standing)| {
+                let mask = *masked.get(column)?;
+                // What a view's author has made of a value may be just the part that a mild mask leaves.
+                let mask = if *standing == Standing::Computed { mask.max(Mask::Redact) } else { mask };
+                Some((mask, column))
+            });
+            masks.max().map(|(mask, column)| MaskedOutput { mask, salt: salt(column) })
+        };
+        grant.orders.masks = statement.outputs.iter().map(in_place).collect();
+        grant.orders.redacts_errors = !masked.is_empty() || self.touches_masked(bench, statement)?;
+        grant.orders.masked = masked.into_iter().map(|(column, mask)| (column.clone(), mask)).collect();
+        Ok(())
+    }
+
+    /// Whether a relation of the statement has a masked column at all: constraint errors print whole rows.
+    fn touches_masked(&self, bench: &Bench<'_>, statement: &Statement) -> Result<bool, Box<Denial>> {
+        for asked in &statement.uses {
+            let Object::Relation(id) = &asked.object else { continue };
+            let Some(relation) = bench.catalog.get(id) else { continue };
+            if is_of_server(relation) {
+                continue;
+            }
+            for column in &relation.columns {
+                let object = Object::Column(id.clone(), column.name.clone());
+                let verdict = bench.verdict(Access::Select, &object).map_err(broken)?;
+                if verdict.obliging.iter().any(|id| self.mask_of(id).is_some()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn mask_of(&self, id: &PolicyId) -> Option<Mask> {
+        self.annotations.get(id)?.mask()
+    }
+
+    /// Whether permits and plain forbids let a request pass.
+    fn passes(&self, verdict: &Verdict, named: bool, what: impl Fn() -> String) -> Result<(), Box<Denial>> {
+        if !verdict.forbids.is_empty() || (named && verdict.permits.is_empty()) {
+            return Err(self.denial(&verdict.forbids, named, what));
+        }
+        Ok(())
     }
 
     /// What an agent is told: the object it named, the policy's own words.
@@ -250,33 +338,110 @@ impl PolicySet {
             // The agent may not know what lies under a view.
             (false, false) => Denial::new(DenialKind::Policy, "policy forbids something that this statement reaches"),
         };
+        self.attribute(&mut denial, policies);
+        let unmet = |obligation: &&Obligation| matches!(obligation, Obligation::Approve(_) | Obligation::Detect(_));
+        let unmet: Vec<_> = denial.obligations.iter().filter(unmet).map(Obligation::show).collect();
+        if denial.reason.is_none() && !unmet.is_empty() {
+            denial.reason = Some(format!("it needs {}, which this version cannot do", unmet.join(", ")));
+        }
+        Box::new(denial)
+    }
+
+    /// A masked column is put to a use that would show what the mask hides.
+    fn misused(&self, policies: &[PolicyId], column: &ColumnRef, how: Handling, named: bool) -> Box<Denial> {
+        let what = if named {
+            let (relation, name) = column;
+            format!("column {}", path(&[&relation.schema, &relation.name, name]))
+        } else {
+            "a column that this statement reaches".to_owned()
+        };
+        let text = if how.has(Handling::DERIVED) {
+            format!("{what} is masked and can only leave as it is")
+        } else {
+            format!("{what} is masked and cannot be computed with, compared, ordered or grouped by")
+        };
+        let mut denial = Denial::new(DenialKind::Policy, text);
+        self.attribute(&mut denial, policies);
+        denial.reason.get_or_insert_with(|| "a masked column may be shown, counted and tested for NULL".to_owned());
+        denial.hint.get_or_insert_with(|| "select it as an output column of its own, or leave it out".to_owned());
+        Box::new(denial)
+    }
+
+    fn attribute(&self, denial: &mut Denial, policies: &[PolicyId]) {
         for id in policies {
             denial.policies.push(id.to_string());
             if let Some(annotations) = self.annotations.get(id) {
-                denial.reason = denial.reason.or_else(|| annotations.reason.clone());
-                denial.hint = denial.hint.or_else(|| annotations.hint.clone());
+                denial.reason = denial.reason.take().or_else(|| annotations.reason.clone());
+                denial.hint = denial.hint.take().or_else(|| annotations.hint.clone());
                 denial.obligations.extend(annotations.obligations.iter().cloned());
             }
         }
         denial.policies.sort();
-        if !denial.obligations.is_empty() && denial.reason.is_none() {
-            let needed: Vec<_> = denial.obligations.iter().map(Obligation::show).collect();
-            denial.reason = Some(format!("it needs {}, which this version cannot do", needed.join(", ")));
+        denial.policies.dedup();
+    }
+
+    fn conclude(&self, outcome: Result<Grant, Box<Denial>>, mode: Mode) -> Result<Granted, Box<Denial>> {
+        match (outcome, mode) {
+            (Ok(grant), Mode::Enforce) => {
+                let watched = (!grant.watched.is_empty()).then(|| {
+                    let ids: Vec<PolicyId> = grant.watched.into_iter().collect();
+                    *self.denial(&ids, true, || "do what is only observed".to_owned())
+                });
+                Ok(Granted { policies: grant.policies, orders: Arc::new(grant.orders), observed: watched })
+            }
+            // Nothing is carried out: no denial, no mask, no limit.
+            (Ok(grant), Mode::Observe) => {
+                Ok(Granted { policies: grant.policies, orders: Arc::default(), observed: None })
+            }
+            (Err(denial), Mode::Observe) => {
+                Ok(Granted { policies: BTreeSet::new(), orders: Arc::default(), observed: Some(*denial) })
+            }
+            (Err(denial), Mode::Enforce) => Err(denial),
         }
-        Box::new(denial)
     }
 }
 
-fn conclude(outcome: Result<BTreeSet<String>, Box<Denial>>, mode: Mode) -> Decision {
-    match (outcome, mode) {
-        (Ok(policies), _) => Decision::Permit(Permit { policies, observed: None }),
-        (Err(denial), Mode::Observe) => Decision::Permit(Permit { policies: BTreeSet::new(), observed: Some(*denial) }),
-        (Err(denial), Mode::Enforce) => Decision::Deny(*denial),
+/// What a statement has been granted so far.
+#[derive(Debug, Default)]
+struct Grant {
+    policies: BTreeSet<String>,
+    orders: Orders,
+    watched: Vec<PolicyId>,
+}
+
+/// Whether a masked column may be put to this use.
+fn allowed(how: Handling, filter: Filter) -> bool {
+    if how.has(Handling::DERIVED) {
+        return false;
     }
+    match filter {
+        Filter::Nothing => !how.has(Handling::COMPARED) && !how.has(Handling::USED),
+        Filter::Equality => !how.has(Handling::USED),
+        Filter::Any => true,
+    }
+}
+
+/// Names a column, in this and every other process.
+fn salt((relation, column): &ColumnRef) -> u64 {
+    let digest = Sha256::digest(path(&[&relation.schema, &relation.name, column]));
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn is_named(statement: &Statement, (relation, column): &ColumnRef) -> bool {
+    let is_it = |asked: &Use| matches!(&asked.object, Object::Column(of, name) if of == relation && name == column);
+    statement.uses.iter().any(|asked| asked.named && is_it(asked))
+}
+
+fn is_of_server(relation: &Relation) -> bool {
+    matches!(&*relation.id.schema, "pg_catalog" | "information_schema")
+}
+
+fn names(policies: &[PolicyId]) -> BTreeSet<String> {
+    policies.iter().map(ToString::to_string).collect()
 }
 
 /// An error in the evaluation itself denies.
-fn broken(error: &dyn std::fmt::Display) -> Box<Denial> {
+fn broken(Broken(error): Broken) -> Box<Denial> {
     let mut denial = Denial::new(DenialKind::Opaque, "statement cannot be judged");
     denial.reason = Some(format!("policy evaluation failed: {error}"));
     Box::new(denial)
@@ -286,7 +451,8 @@ fn is_detail(asked: &Use) -> bool {
     matches!(asked.object, Object::Column(..))
 }
 
-fn describe(asked: &Use, catalog: &Catalog) -> String {
+/// A use in words.
+pub(super) fn describe(asked: &Use, catalog: &Catalog) -> String {
     let action = asked.access.name();
     match &asked.object {
         Object::Database => format!("{action} on database {}", path(&[&catalog.database])),
@@ -295,35 +461,5 @@ fn describe(asked: &Use, catalog: &Catalog) -> String {
         Object::Column(id, column) => format!("{action} column {}", path(&[&id.schema, &id.name, column])),
         Object::Function(function) => format!("{action} function {}", path(&[&function.schema, &function.name])),
         Object::Parameter(name) => format!("{action} parameter {name}"),
-    }
-}
-
-impl Circumstances {
-    fn context(&self, database: &str, statement: Option<&Statement>) -> Result<Context, Box<Denial>> {
-        let long = |value: u64| RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX));
-        let mut pairs = vec![
-            ("server", text(&self.server)),
-            ("database", text(database)),
-            ("role", text(&self.role)),
-            ("exe", text(&self.exe)),
-            ("uid", long(u64::from(self.uid))),
-            ("cgroup", text(&self.cgroup)),
-            ("ancestry", text(&self.ancestry)),
-            ("tls", RestrictedExpression::new_bool(self.tls)),
-            ("now", RestrictedExpression::new_datetime(&self.now)),
-            ("in_transaction", RestrictedExpression::new_bool(self.in_transaction)),
-            ("statement_bytes", long(self.statement_bytes as u64)),
-            ("session_rows", long(self.totals.rows)),
-            ("session_bytes", long(self.totals.bytes)),
-            ("session_statements", long(self.totals.statements)),
-        ];
-        let flags = statement.map(|statement| &statement.flags);
-        let is = |flag: Flag| flags.is_some_and(|flags| flags.contains(&flag));
-        if is(Flag::NoWhere) || is(Flag::HasWhere) {
-            // One write without WHERE makes it a statement without.
-            pairs.push(("has_where", RestrictedExpression::new_bool(!is(Flag::NoWhere))));
-        }
-        Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)))
-            .map_err(|error| broken(&error))
     }
 }

@@ -1,5 +1,6 @@
 //! Agents, relations, columns and the rest as Cedar's entities.
 
+use super::labels::Labels;
 use crate::identity::Identity;
 use crate::sql::{Catalog, Object, Relation, RelationRef, quoted};
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
@@ -11,15 +12,20 @@ use std::collections::{HashMap, HashSet};
 pub(super) struct NoEntity(String);
 
 /// Collects entities, each once.
-#[derive(Debug, Default)]
-pub(super) struct Gathered {
+#[derive(Debug)]
+pub(super) struct Gathered<'l> {
+    labels: &'l Labels,
     known: HashSet<EntityUid>,
     pub(super) entities: Vec<Entity>,
 }
 
 type Attributes = Vec<(String, RestrictedExpression)>;
 
-impl Gathered {
+impl<'l> Gathered<'l> {
+    pub(super) fn new(labels: &'l Labels) -> Self {
+        Self { labels, known: HashSet::new(), entities: Vec::new() }
+    }
+
     pub(super) fn agent(&mut self, identity: &Identity) -> Result<EntityUid, NoEntity> {
         let groups = identity.groups.iter().map(|group| uid("Group", group)).collect::<Result<Vec<_>, _>>()?;
         for group in &groups {
@@ -46,10 +52,10 @@ impl Gathered {
             Object::Relation(id) => self.relation(database, catalog, id),
             Object::Column(id, column) => {
                 let relation = self.relation(database, catalog, id)?;
-                let column_type =
-                    catalog.get(id).and_then(|relation| column_type(relation, column)).unwrap_or_default();
-                let attributes =
-                    vec![("labels".to_owned(), set::<String>([])), ("type".to_owned(), text(&column_type))];
+                let found = catalog.get(id);
+                let column_type = found.and_then(|relation| column_type(relation, column)).unwrap_or_default();
+                let labels = found.map(|found| self.labels.of_column(catalog, found, column)).unwrap_or_default();
+                let attributes = vec![("labels".to_owned(), set(labels)), ("type".to_owned(), text(&column_type))];
                 let name = path(&[&catalog.database, &id.schema, &id.name, column]);
                 self.add(uid("Column", &name)?, attributes, vec![relation])
             }
@@ -82,7 +88,8 @@ impl Gathered {
     fn relation(&mut self, database: EntityUid, catalog: &Catalog, id: &RelationRef) -> Result<EntityUid, NoEntity> {
         let schema = self.schema(database, catalog, &id.schema)?;
         let kind = catalog.get(id).map_or("table", |relation| relation.kind.name());
-        let attributes = vec![("kind".to_owned(), text(kind)), ("labels".to_owned(), set::<String>([]))];
+        let labels = catalog.get(id).map(|found| self.labels.of_relation(found)).unwrap_or_default();
+        let attributes = vec![("kind".to_owned(), text(kind)), ("labels".to_owned(), set(labels))];
         self.add(uid("Relation", &path(&[&catalog.database, &id.schema, &id.name]))?, attributes, vec![schema])
     }
 

@@ -1,6 +1,8 @@
 //! Policies from files: parsed, validated against the schema, their annotations checked. All mistakes at once.
 
 use super::annotation::{self, Annotations};
+use super::labels;
+use super::labels::Labels;
 use super::memo::Memo;
 use cedar_policy::{
     Authorizer, Effect, Entities, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
@@ -16,16 +18,18 @@ const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
 
 /// A set of policies that has passed every check.
 pub struct PolicySet {
-    /// Permits and forbids without obligations.
-    pub(super) plain: CedarSet,
-    /// Forbids that are lifted by meeting their obligations.
-    pub(super) obliging: CedarSet,
+    /// Policies that read nothing of the context: what they decide is remembered.
+    pub(super) still: Part,
+    /// Policies that do.
+    pub(super) moving: Part,
     pub(super) annotations: HashMap<PolicyId, Annotations>,
+    pub(super) labels: Labels,
     pub(super) actions: Entities,
     pub(super) schema: Schema,
     pub(super) authorizer: Authorizer,
-    /// Decisions that depend on nothing but who, what and the snapshot; `None` where a policy reads the context.
-    pub(super) memo: Option<Memo>,
+    pub(super) memo: Memo,
+    /// Whether a policy masks anything.
+    pub(super) masks: bool,
     digest: String,
 }
 
@@ -35,6 +39,23 @@ impl fmt::Debug for PolicySet {
             .field("policies", &self.annotations.len())
             .field("digest", &self.digest)
             .finish_non_exhaustive()
+    }
+}
+
+/// Policies by how they count.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Permits, and forbids without obligations.
+    pub(super) plain: CedarSet,
+    /// Forbids that are lifted by meeting their obligations.
+    pub(super) obliging: CedarSet,
+    /// Forbids that are only observed.
+    pub(super) watching: CedarSet,
+}
+
+impl Part {
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.obliging.is_empty() && self.watching.is_empty()
     }
 }
 
@@ -89,7 +110,7 @@ fn show(mistakes: &[Mistake]) -> String {
 }
 
 impl PolicySet {
-    /// Loads every `*.cedar` file of a folder.
+    /// Loads every `*.cedar` file of a folder, and its `labels.toml` if there is one.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
         let mut files = files(dir)?;
         files.sort();
@@ -102,6 +123,12 @@ impl PolicySet {
                 std::fs::read_to_string(&file).map_err(|source| LoadError::Folder { path: file.clone(), source })?;
             texts.push((file, text));
         }
+        let labels = dir.join(labels::FILE);
+        match std::fs::read_to_string(&labels) {
+            Ok(text) => texts.push((labels, text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(LoadError::Folder { path: labels, source }),
+        }
         Self::from_texts(&texts)
     }
 
@@ -111,20 +138,32 @@ impl PolicySet {
             Schema::from_cedarschema_str(SCHEMA).map_err(|error| LoadError::Schema(error.to_string()))?;
         let actions = schema.action_entities().map_err(|error| LoadError::Schema(error.to_string()))?;
         let mut set = Self {
-            plain: CedarSet::new(),
-            obliging: CedarSet::new(),
+            still: Part::default(),
+            moving: Part::default(),
             annotations: HashMap::new(),
+            labels: Labels::default(),
             actions,
             schema,
             authorizer: Authorizer::new(),
-            // The word anywhere, a comment included, is taken for a policy that reads it: slower, never wrong.
-            memo: (!texts.iter().any(|(_, text)| text.contains("context"))).then(Memo::default),
+            memo: Memo::default(),
+            masks: false,
             digest: digest(texts),
         };
         let mut mistakes = Vec::new();
         let mut origin: HashMap<PolicyId, (&Path, &str)> = HashMap::new();
         let mut whole = CedarSet::new();
         for (file, text) in texts {
+            if file.file_name().is_some_and(|name| name == labels::FILE) {
+                match Labels::read(text) {
+                    Ok(labels) => set.labels = labels,
+                    Err(wrong) => mistakes.extend(wrong.into_iter().map(|(offset, text_of_mistake)| Mistake {
+                        file: file.clone(),
+                        place: offset.map(|offset| line_and_column(text, offset)),
+                        text: text_of_mistake,
+                    })),
+                }
+                continue;
+            }
             let parsed = match text.parse::<CedarSet>() {
                 Ok(parsed) => parsed,
                 Err(errors) => {
@@ -182,7 +221,15 @@ impl PolicySet {
     fn add(&mut self, policy: Policy, annotations: Annotations, whole: &mut CedarSet) -> Result<(), String> {
         let id = policy.id().clone();
         let obliges = policy.effect() == Effect::Forbid && !annotations.obligations.is_empty();
-        let part = if obliges { &mut self.obliging } else { &mut self.plain };
+        // The word anywhere, in a string too, is taken for a policy that reads it: slower, never wrong.
+        let reads_context = policy.to_cedar().is_none_or(|text| text.contains("context"));
+        let part = if reads_context { &mut self.moving } else { &mut self.still };
+        let part = match (annotations.observes, obliges) {
+            (true, _) => &mut part.watching,
+            (false, true) => &mut part.obliging,
+            (false, false) => &mut part.plain,
+        };
+        self.masks |= annotations.mask().is_some();
         part.add(policy.clone()).map_err(|error| error.to_string())?;
         whole.add(policy).map_err(|error| error.to_string())?;
         self.annotations.insert(id, annotations);
@@ -261,7 +308,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let said = match PolicySet::from_texts(&[("x.cedar".into(), text.to_owned())]) {
-            Ok(set) => format!("{} policies, {} with obligations", set.len(), set.obliging.num_of_policies()),
+            Ok(set) => format!("{} policies, {} with obligations", set.len(), set.still.obliging.num_of_policies()),
             Err(LoadError::Mistakes(mistakes)) => {
                 mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             }

@@ -1,53 +1,76 @@
-//! Permits that have been given before.
+//! What has been decided before.
 //!
-//! Cedar evaluates every policy for every request, tens of microseconds each. Where no policy of a set reads the context, a
-//! decision depends on the agent, the action, the object and the catalogue snapshot alone. Only what passed is remembered:
-//! refusals are rare and carry more to say.
+//! Cedar evaluates every policy for every request, tens of microseconds each. What policies say that read nothing of the
+//! context depends on the agent, the action, the object and the catalogue snapshot alone, and is remembered; where no
+//! policy of the set reads the context, so is the answer for a whole statement.
 
-use crate::identity::Identity;
-use crate::sql::{Catalog, Use};
-use std::collections::{BTreeSet, HashMap};
+use super::decide::Granted;
+use super::verdict::Verdict;
+use crate::sql::{Access, Object};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Permits that are kept at most.
+/// Entries that are kept at most of each kind; a full table starts anew.
 const MOST: usize = 65_536;
 
 /// Who and when: the agent as its token describes it, and the snapshot.
-type Key = (u64, u64);
+pub(super) type Who = (u64, u64);
 
-/// The policies that let something pass.
-pub(super) type Policies = Arc<BTreeSet<String>>;
-
-/// What has passed under one policy set; a new set starts with nothing.
+/// What is remembered under one policy set; a new set starts with nothing.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    passed: Mutex<HashMap<Key, HashMap<Use, Policies>>>,
+    verdicts: Table<(Who, Access, Object), Arc<Verdict>>,
+    statements: Table<(Who, u64, usize), Arc<Granted>>,
+    sees_all: Table<Who, bool>,
+}
+
+#[derive(Debug)]
+struct Table<K, V>(Mutex<HashMap<K, V>>);
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq, V: Clone> Table<K, V> {
+    fn get(&self, key: &K) -> Option<V> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn put(&self, key: K, value: V) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.len() >= MOST {
+            table.clear();
+        }
+        table.insert(key, value);
+    }
 }
 
 impl Memo {
-    /// The policies that let all of these pass; `None` if one of them has not been asked before.
-    pub(super) fn all<'u>(
-        &self,
-        identity: &Identity,
-        catalog: &Catalog,
-        uses: impl IntoIterator<Item = &'u Use>,
-    ) -> Option<BTreeSet<String>> {
-        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = passed.get(&(identity.fingerprint(), catalog.id()))?;
-        let mut policies = BTreeSet::new();
-        for asked in uses {
-            policies.extend(known.get(asked)?.iter().cloned());
-        }
-        Some(policies)
+    pub(super) fn verdict(&self, who: Who, access: Access, object: &Object) -> Option<Arc<Verdict>> {
+        self.verdicts.get(&(who, access, object.clone()))
     }
 
-    /// Remembers what has passed.
-    pub(super) fn remember(&self, identity: &Identity, catalog: &Catalog, asked: &Use, policies: &BTreeSet<String>) {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        if passed.values().map(HashMap::len).sum::<usize>() >= MOST {
-            passed.clear();
-        }
-        let known = passed.entry((identity.fingerprint(), catalog.id())).or_default();
-        known.insert(asked.clone(), Arc::new(policies.clone()));
+    pub(super) fn keep_verdict(&self, who: Who, access: Access, object: &Object, verdict: &Arc<Verdict>) {
+        self.verdicts.put((who, access, object.clone()), verdict.clone());
+    }
+
+    /// The permit of a statement by the number of its reading and its place in the text.
+    pub(super) fn statement(&self, who: Who, reading: u64, at: usize) -> Option<Arc<Granted>> {
+        self.statements.get(&(who, reading, at))
+    }
+
+    pub(super) fn keep_statement(&self, who: Who, reading: u64, at: usize, granted: &Arc<Granted>) {
+        self.statements.put((who, reading, at), granted.clone());
+    }
+
+    pub(super) fn sees_all(&self, who: Who) -> Option<bool> {
+        self.sees_all.get(&who)
+    }
+
+    pub(super) fn keep_sees_all(&self, who: Who, sees: bool) {
+        self.sees_all.put(who, sees);
     }
 }

@@ -8,14 +8,24 @@
 //! INVARIANT: [`Permit`] has one constructor, in [`decide`], and no public fields. Whoever holds one was judged.
 
 mod annotation;
+mod circumstances;
 mod decide;
+mod denial;
 mod entities;
+mod labels;
 mod load;
 mod memo;
+mod orders;
+mod principal;
+mod verdict;
 
-pub use annotation::Obligation;
-pub use decide::{Circumstances, Decision, Denial, DenialKind, Permit, Totals};
+pub use annotation::{Mask, Obligation};
+pub use circumstances::{Circumstances, Totals};
+pub use decide::{Denied, Granted, Permit};
+pub use denial::{Denial, DenialKind};
 pub use load::{LoadError, Mistake, PolicySet};
+pub use orders::{MaskedOutput, Orders};
+pub use principal::Principal;
 
 use serde::Deserialize;
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use super::serve::{Proxy, say};
 use super::upstream::{Credential, Server, cancel};
 use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
 use crate::identity::{Evidence, EvidenceError, Identity};
-use crate::policy::{Circumstances, Decision, Denial, Totals};
+use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
 use crate::redirect::Origin;
 use crate::session::Session;
 use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
@@ -45,6 +45,8 @@ struct Admitted {
     credential: Credential,
     place: Place,
     around: Circumstances,
+    /// What policy asks of the session as a whole.
+    limits: Arc<Orders>,
     server: Server,
 }
 
@@ -147,19 +149,22 @@ impl<'a> Arrival<'a> {
         self.subject.role.clone_from(&credential.user);
         let around = self.circumstances(&credential.user);
         let policies = self.proxy.policies.load_full();
-        match policies.decide_connect(&identity, &wishes.database, &around, self.proxy.mode) {
-            Decision::Permit(permit) => {
-                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes), permit.policies())?
+        let principal = Principal::new(identity.clone());
+        let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
+            Ok(permit) => {
+                let deciding = permit.statements().iter().flat_map(|granted| granted.policies());
+                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes), deciding)?;
+                permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
-            Decision::Deny(denial) => return Err(self.denied(denial)),
-        }
+            Err(denial) => return Err(self.denied(denial)),
+        };
         let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
         let parameters = self.parameters(&identity, &wishes);
         let source = Some(self.peer);
         let server =
             Server::connect(server, source, &credential, &parameters).await.map_err(|error| not_connected(&error))?;
         self.proxy.catalogs.get(&place, &credential).await.map_err(|error| not_connected(&error))?;
-        Ok(Admitted { identity, wishes, credential, place, around, server })
+        Ok(Admitted { identity, wishes, credential, place, around, limits, server })
     }
 
     fn denied(&self, denial: Denial) -> Refused {
@@ -233,7 +238,7 @@ impl<'a> Arrival<'a> {
         minor: u16,
         stop: watch::Receiver<bool>,
     ) {
-        let Admitted { identity, wishes, credential, place, around, server } = admitted;
+        let Admitted { identity, wishes, credential, place, around, limits, server } = admitted;
         let proxy = self.proxy;
         let key = proxy.cancels.issue(identity.clone(), place.server, server.pid, server.secret.clone(), minor);
         hello.authentication_ok();
@@ -258,7 +263,9 @@ impl<'a> Arrival<'a> {
             self.disconnected("the client went away");
             return;
         }
-        let session = Session::new(identity, subject, proxy.trail.clone(), around, server.pid);
+        let principal = Principal::new(identity);
+        let session =
+            Session::new(principal, subject, proxy.trail.clone(), around, limits, proxy.mask_key.clone(), server.pid);
         let surroundings = Surroundings { proxy, place, credential, key, stop };
         let how = match relay(session, stream, buffer, server, surroundings).await {
             Ok(how) => how.to_owned(),

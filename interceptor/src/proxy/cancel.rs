@@ -3,8 +3,10 @@
 //! Agents get keys of ours, never the server's. A request counts only if it comes from the same agent, and only while
 //! the session it names has the server at work: a late one must not hit the next statement.
 
+use super::upstream::cancel;
 use crate::identity::Identity;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +34,8 @@ pub(super) struct Key {
     pub(super) pid: i32,
     pub(super) secret: Vec<u8>,
     running: Arc<AtomicBool>,
+    server: SocketAddr,
+    server_secret: Vec<u8>,
 }
 
 impl Cancels {
@@ -46,9 +50,9 @@ impl Cancels {
     ) -> Key {
         let ours = if minor >= 2 { rand::random::<[u8; 32]>().to_vec() } else { rand::random::<[u8; 4]>().to_vec() };
         let running = Arc::new(AtomicBool::new(false));
-        let target = Cancellable { identity, server, pid, secret, running: running.clone() };
+        let target = Cancellable { identity, server, pid, secret: secret.clone(), running: running.clone() };
         self.lock().insert((pid, ours.clone()), target);
-        Key { cancels: self.clone(), pid, secret: ours, running }
+        Key { cancels: self.clone(), pid, secret: ours, running, server, server_secret: secret }
     }
 
     /// What a request may cancel; `None` for an unknown key, another agent, or a session that is idle.
@@ -64,6 +68,11 @@ impl Cancels {
 }
 
 impl Key {
+    /// Tells the server itself to stop what the session is at; returns when it has heard.
+    pub(super) async fn stop_server(&self) -> io::Result<()> {
+        cancel(self.server, self.pid, &self.server_secret).await
+    }
+
     /// Notes whether the server is at work.
     pub(super) fn set_running(&self, running: bool) {
         self.running.store(running, Ordering::Release);

@@ -138,35 +138,62 @@ impl Catalogs {
     }
 }
 
-/// One transaction, so that all answers are of one moment.
+/// One transaction, so that all answers are of one moment. Behind the first question the search path is empty, so that the
+/// server prints every name in full.
 const QUESTIONS: &str = "
 begin isolation level repeatable read read only;
 select pg_catalog.unnest(pg_catalog.current_schemas(false));
+set local search_path to '';
 select nspname from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
 select c.oid, n.nspname, c.relname, c.relkind,
-       exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN')
+       exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN'),
+       pg_catalog.obj_description(c.oid, 'pg_class')
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'
    and not (c.relkind in ('i', 'I') and n.nspname in ('pg_catalog', 'information_schema'));
-select a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
+select a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+       case when n.nspname not in ('pg_catalog', 'information_schema') then pg_catalog.col_description(c.oid, a.attnum) end
   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname not like 'pg\\_toast%'
  order by a.attrelid, a.attnum;
-select r.ev_class, d.refobjid,
-       case when pg_catalog.bool_or(r.ev_action::text like '%:varattno 0 %') then '[]'
-            else coalesce(pg_catalog.array_to_json(pg_catalog.array_agg(a.attname) filter (where a.attname is not null))::text, '[]') end
+select distinct r.ev_class, d.refobjid
   from pg_catalog.pg_rewrite r
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid
    and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class
-  left join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid and d.refobjsubid > 0
- where r.rulename = '_RETURN' group by 1, 2;
+ where r.rulename = '_RETURN';
+select c.oid, pg_catalog.pg_get_viewdef(c.oid)
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('v', 'm') and n.nspname not in ('pg_catalog', 'information_schema')
+   and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
 select inhrelid, inhparent from pg_catalog.pg_inherits;
+select t.tgrelid, n.nspname, p.proname
+  from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where not t.tgisinternal and t.tgenabled <> 'D';
+select a.attrelid, a.attname, b.attname
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
+  join pg_catalog.pg_depend d on d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = a.attrelid
+   and (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = f.oid
+        or d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = a.attrelid and d.objsubid = a.attnum)
+  join pg_catalog.pg_attribute b on b.attrelid = a.attrelid and b.attnum = d.refobjsubid and b.attnum <> a.attnum
+ where a.attgenerated <> '';
 select n.nspname, p.proname,
        case pg_catalog.max(case p.provolatile when 'v' then 2 when 's' then 1 else 0 end) when 2 then 'volatile' when 1 then 'stable' else 'immutable' end,
-       pg_catalog.bool_or(p.prosecdef), pg_catalog.max(l.lanname::text)
+       pg_catalog.bool_or(p.prosecdef),
+       case when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::text) else 'several' end,
+       case when pg_catalog.count(distinct w.width) = 1 and pg_catalog.bool_and(w.width is not null) then pg_catalog.min(w.width) end
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_type t on t.oid = p.prorettype
+  cross join lateral (select case
+         when p.proargmodes && '{o,b,t}' then (select pg_catalog.count(*) from pg_catalog.unnest(p.proargmodes) m where m in ('o', 'b', 't'))
+         when t.typtype in ('b', 'd', 'e', 'r', 'm') then 1 end) w(width)
  group by 1, 2;
+select n.nspname, p.proname, l.lanname,
+       case l.lanname when 'plpgsql' then pg_catalog.pg_get_functiondef(p.oid) else coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end,
+       (select pg_catalog.substr(c, 13) from pg_catalog.unnest(p.proconfig) c where c like 'search\\_path=%')
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+ where l.lanname in ('sql', 'plpgsql') and p.prokind in ('f', 'p') and n.nspname not in ('pg_catalog', 'information_schema');
 select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
  where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
 select distinct o.oprname from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
@@ -185,18 +212,33 @@ async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Cat
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut server = Server::connect(place.server, None, credential, &parameters).await?;
     let answers = server.ask(QUESTIONS).await?;
-    read(&place.database, epoch, &answers)
+    read(place, epoch, &answers)
         .ok_or_else(|| LoginError::Protocol("the catalogue's answers have an unknown shape".to_owned()))
 }
 
 type Row = Vec<Option<String>>;
 
-fn read(database: &str, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
-    let [path, schemas, relations, columns, views, children, functions, types, operators] = answers else {
+fn read(place: &Place, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
+    let [
+        path,
+        schemas,
+        relations,
+        columns,
+        bases,
+        views,
+        children,
+        triggers,
+        generated,
+        functions,
+        bodies,
+        types,
+        operators,
+    ] = answers
+    else {
         return None;
     };
     let path: Vec<String> = path.iter().map(|row| text(row, 0).map(str::to_owned)).collect::<Option<_>>()?;
-    let mut builder = CatalogBuilder::new(database, epoch, &path);
+    let mut builder = CatalogBuilder::new(&place.database, epoch, &place.user, &path);
     for row in schemas {
         builder.schema(text(row, 0)?);
     }
@@ -205,16 +247,30 @@ fn read(database: &str, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
         if let Some(kind) = text(row, 3)?.chars().next().and_then(RelationKind::from_relkind) {
             builder.relation(oid(row, 0)?, text(row, 1)?, text(row, 2)?, kind, text(row, 4)? == "t");
         }
+        if let Some(comment) = text(row, 5) {
+            builder.comment(oid(row, 0)?, "", comment);
+        }
     }
     for row in columns {
-        builder.column(oid(row, 0)?, text(row, 1)?, text(row, 2)?);
+        builder.column(oid(row, 0)?, text(row, 1)?.parse().ok()?, text(row, 2)?, text(row, 3)?);
+        if let Some(comment) = text(row, 4) {
+            builder.comment(oid(row, 0)?, text(row, 2)?, comment);
+        }
+    }
+    for row in bases {
+        builder.view_rests_on(oid(row, 0)?, oid(row, 1)?);
     }
     for row in views {
-        let columns: Vec<String> = serde_json::from_str(text(row, 2)?).ok()?;
-        builder.view_rests_on(oid(row, 0)?, oid(row, 1)?, &columns);
+        builder.view(oid(row, 0)?, text(row, 1)?);
     }
     for row in children {
         builder.inherits(oid(row, 0)?, oid(row, 1)?);
+    }
+    for row in triggers {
+        builder.trigger(oid(row, 0)?, text(row, 1)?, text(row, 2)?);
+    }
+    for row in generated {
+        builder.generated(oid(row, 0)?, text(row, 1)?, text(row, 2)?);
     }
     for row in functions {
         builder.function(Function {
@@ -223,7 +279,11 @@ fn read(database: &str, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
             volatility: text(row, 2)?.into(),
             security_definer: text(row, 3)? == "t",
             language: text(row, 4)?.into(),
+            width: text(row, 5).map(str::parse).transpose().ok()?,
         });
+    }
+    for row in bodies {
+        builder.body(text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?, text(row, 4));
     }
     for row in types {
         builder.type_name(text(row, 0)?, text(row, 1)?);

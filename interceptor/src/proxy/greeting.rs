@@ -206,7 +206,7 @@ mod tests {
         check(&[("user", "a"), ("client_encoding", "SJIS")], "42501 client_encoding is pinned to UTF8");
         check(
             &[("user", "a"), ("search_path", "hr")],
-            "42501 search_path is pinned; name the schema in front of the relation instead",
+            "42501 search_path is set in a way that cannot be followed; use SET search_path = ... by itself",
         );
         check(&[("user", "a"), ("role", "postgres")], "42501 the role is pinned");
         check(&[("user", "a"), ("replication", "database")], "42501 replication connections are not available");
@@ -217,7 +217,7 @@ mod tests {
         );
         check(
             &[("user", "a"), ("options", "-csearch_path=hr")],
-            "42501 search_path is pinned; name the schema in front of the relation instead",
+            "42501 search_path is set in a way that cannot be followed; use SET search_path = ... by itself",
         );
         check(
             &[("user", "a"), ("options", "-c search\\ _path=hr")],

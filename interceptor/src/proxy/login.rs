@@ -73,7 +73,7 @@ pub(super) async fn log_in(
                 let secret = secret.to_vec();
                 (server.pid, server.secret) = (pid, secret);
             }
-            Backend::NoticeResponse => {}
+            Backend::NoticeResponse(_) => {}
             Backend::ErrorResponse(fields) => return Err(LoginError::refused(&fields)),
             Backend::ReadyForQuery(_) => break,
             _ => return Err(LoginError::Protocol(format!("message `{}` during log-in", frame.tag().escape_ascii()))),

@@ -89,10 +89,15 @@ impl Ends<'_> {
         around: &mut Surroundings<'_>,
     ) -> Result<&'static str, Ending> {
         let mut last_call = None;
+        let mut clock = Clock::default();
         loop {
             self.hear_client(session, around).await?;
             self.hear_server(session)?;
             around.key.set_running(session.is_running());
+            if std::mem::take(&mut self.out.cancel) {
+                around.stop_server().await;
+            }
+            let limit = clock.watch(session.time_limit());
             if std::mem::take(&mut self.out.catalog_changed) {
                 // Whoever needs what is new will not find it and ask again; this only makes that rarer.
                 if let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await {
@@ -135,6 +140,7 @@ impl Ends<'_> {
                     let _stop = stopped;
                     last_call = Some(Instant::now() + around.proxy.limits.drain());
                 }
+                () = at(limit) => session.time_out(&mut self.out),
                 () = at(last_call) => {
                     self.out.downstream.error(&shutdown());
                     return Ok("drained with a statement running");
@@ -180,13 +186,43 @@ impl Ends<'_> {
 
     fn hear_server(&mut self, session: &mut Session) -> Result<(), Ending> {
         loop {
-            let next = self.server_splitter.next(&mut self.server_buffer, Session::most_from_server);
+            let next = self.server_splitter.next(&mut self.server_buffer, |tag| session.most_from_server(tag));
             match next.map_err(|error| Ending::Server(error.to_string()))? {
                 None => return Ok(()),
-                Some(Chunk::Passing { tag, started, bytes }) => session.data(tag, started, &bytes, &mut self.out)?,
+                Some(Chunk::Passing { tag, continued, started, bytes }) => {
+                    session.data(tag, continued, started, &bytes, &mut self.out)?;
+                }
                 Some(Chunk::Whole(frame)) => session.backend(&frame, &mut self.out)?,
             }
         }
+    }
+}
+
+impl Surroundings<'_> {
+    /// Tells the server to stop what it is at. Waits until it has heard it, so that nothing that comes later is stopped.
+    async fn stop_server(&self) {
+        match timeout(self.proxy.limits.login(), self.key.stop_server()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the server could not be told to stop"),
+            Err(_) => tracing::warn!("the server did not hear that it is to stop"),
+        }
+    }
+}
+
+/// Since when the statement that the server is at has been running.
+#[derive(Default)]
+struct Clock(Option<(u64, Instant)>);
+
+impl Clock {
+    /// The moment at which the statement's time is over; `limit` is its number and how many seconds it has.
+    fn watch(&mut self, limit: Option<(u64, u64)>) -> Option<Instant> {
+        let (statement, seconds) = limit?;
+        let since = match self.0 {
+            Some((watched, since)) if watched == statement => since,
+            _ => Instant::now(),
+        };
+        self.0 = Some((statement, since));
+        Some(since + std::time::Duration::from_secs(seconds))
     }
 }
 

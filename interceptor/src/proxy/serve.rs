@@ -10,6 +10,7 @@ use super::tasks::TaskCount;
 use super::upstream::Upstreams;
 use crate::audit::Trail;
 use crate::identity::{Evidence, Registrar};
+use crate::mask::Key;
 use crate::policy::{Mode, PolicySet};
 use crate::redirect::{Origin, Redirect, RedirectError};
 use crate::sql::Readings;
@@ -56,6 +57,8 @@ pub struct Proxy {
     pub cancels: Arc<Cancels>,
     /// The record.
     pub trail: Arc<Trail>,
+    /// What hashes and shifts of masked values depend on.
+    pub mask_key: Arc<Key>,
     /// What is put up with.
     pub limits: Limits,
     /// The sessions that are open.

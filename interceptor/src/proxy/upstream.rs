@@ -20,7 +20,7 @@ use tokio::net::{TcpSocket, TcpStream};
 pub struct Upstream {
     /// `address:port` as agents dial it, or `*`.
     pub server: String,
-    /// Name of the database, or `*`.
+    /// Name of the database, in which a `*` stands for anything.
     pub database: String,
     /// The role to log in as.
     pub user: String,
@@ -76,11 +76,24 @@ impl Upstreams {
     /// The first entry that fits.
     pub(super) fn credential(&self, server: &SocketAddr, database: &str) -> Option<&Credential> {
         let server = server.to_string();
-        let fits = |pattern: &str, value: &str| pattern == "*" || pattern == value;
         let mut entries = self.entries.iter();
         entries
             .find(|(upstream, _)| fits(&upstream.server, &server) && fits(&upstream.database, database))
             .map(|(_, credential)| credential)
+    }
+}
+
+/// Whether a value is what a pattern means, in which `*` stands for any characters.
+fn fits(pattern: &str, value: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == value,
+        Some((before, rest)) => value.strip_prefix(before).is_some_and(|behind| {
+            behind
+                .char_indices()
+                .map(|(at, _)| at)
+                .chain([behind.len()])
+                .any(|at| fits(rest, behind.get(at..).unwrap_or_default()))
+        }),
     }
 }
 
@@ -223,4 +236,25 @@ fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
         }
     }
     rest.is_empty().then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn patterns_of_databases() {
+        for (pattern, value, expected) in [
+            ("*", "shop", true),
+            ("shop", "shop", true),
+            ("shop", "shop2", false),
+            ("ci_*", "ci_42", true),
+            ("ci_*", "ci", false),
+            ("*_ro", "shop_ro", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxc", false),
+        ] {
+            assert_eq!(fits(pattern, value), expected, "{pattern} {value}");
+        }
+    }
 }

@@ -1,55 +1,66 @@
 //! What the server says.
 
+use super::frontend::poison;
 use super::names::Prepared;
+use super::path::Known;
 use super::pending::{Pending, Running};
-use super::refusal::Ending;
+use super::refusal::{Ending, Refusal};
+use super::results::{relay_error, tell};
 use super::{Copy, Output, Session, Skip};
 use crate::audit::{Event, Outcome, Record, Status};
 use crate::sql::Effect;
-use crate::wire::{Backend, ErrorFields, Frame, Speaker, TransactionStatus};
-
-/// Longest message of a server that is looked at, in bytes: error texts may quote long statements.
-const MOST: usize = 16 << 20;
+use crate::wire::{Backend, ErrorFields, Frame, TransactionStatus};
 
 impl Session {
-    /// The greatest body of a server's message, `None` for rows and COPY data, which pass.
-    pub fn most_from_server(tag: u8) -> Option<usize> {
-        match tag {
-            b'D' | b'd' => None,
-            _ => Some(MOST),
+    /// A whole message.
+    pub fn backend(&mut self, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
+        if frame.tag() == b'D' {
+            return self.masked_row(frame, out);
         }
-    }
-
-    /// A run of rows or COPY data; `started` messages began in it.
-    pub fn data(&mut self, tag: u8, started: u64, bytes: &[u8], out: &mut Output) -> Result<(), Ending> {
-        let running = match self.queue.head() {
-            Some(Pending::Query(running)) => running.front_mut(),
-            Some(Pending::Execute(Some(running))) => Some(running.as_mut()),
-            _ => None,
-        };
-        let Some(running) = running else { return Err(unasked(tag)) };
-        running.rows += started;
-        running.bytes += bytes.len() as u64;
-        self.totals.rows += started;
-        self.totals.bytes += bytes.len() as u64;
-        out.downstream.extend_from_slice(bytes);
+        let message = Backend::decode(frame).map_err(|error| Ending::Server(error.to_string()))?;
+        // What is not for the client is followed all the same.
+        let before = out.downstream.len();
+        let (hushed, own) = (self.hushed, self.is_own());
+        let always = matches!(
+            message,
+            Backend::ParameterStatus { .. } | Backend::NotificationResponse | Backend::ReadyForQuery(_)
+        );
+        self.follow(message, frame, out)?;
+        // An error in the place of our own Describe is what the client's Execute would have got.
+        if (hushed && !always) || (own && frame.tag() != b'E' && !always) {
+            out.downstream.truncate(before);
+        }
         Ok(())
     }
 
-    /// A whole message.
-    pub fn backend(&mut self, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
-        let message = Backend::decode(frame).map_err(|error| Ending::Server(error.to_string()))?;
+    /// Whether the request at the head is one of ours, of whose course the client hears nothing.
+    fn is_own(&mut self) -> bool {
+        matches!(self.queue.head(), Some(Pending::OwnBegin | Pending::OwnDescribe))
+    }
+
+    fn follow(&mut self, message: Backend<'_>, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
         match message {
             // Not bound to a request: at any time.
-            Backend::NoticeResponse | Backend::NotificationResponse => {}
+            Backend::NoticeResponse(fields) => {
+                let redacts = self.quotes_masked();
+                relay_error(&fields, frame, redacts, out);
+                return Ok(());
+            }
+            Backend::NotificationResponse => {}
             Backend::ParameterStatus { name, value } => pinned(name, value)?,
 
             Backend::ErrorResponse(fields) => return self.error(&fields, frame, out),
-            Backend::ReadyForQuery(status) => self.ready(status)?,
-            Backend::CommandComplete { tag } => self.complete(tag, out)?,
+            Backend::ReadyForQuery(status) => return self.ready(status, frame, out),
+            Backend::CommandComplete { tag } => return self.complete(tag, frame, out),
             Backend::EmptyQueryResponse => self.empty()?,
             Backend::PortalSuspended => match self.queue.pop() {
-                Some(Pending::Execute(Some(running))) => running.end(Status::Ok, None, None)?,
+                Some(Pending::Execute(Some(mut running))) => {
+                    self.served(&running);
+                    if let Some(refusal) = running.stopped.take() {
+                        return self.fail_for_limit(*running, &refusal, None, false, out);
+                    }
+                    running.end(Status::Ok, None, None)?;
+                }
                 _ => return Err(unasked(frame.tag())),
             },
             Backend::ParseComplete => match self.queue.pop() {
@@ -70,12 +81,16 @@ impl Session {
                 _ => return Err(unasked(frame.tag())),
             },
             Backend::NoData => match self.queue.pop() {
-                Some(Pending::Describe) => {}
+                Some(Pending::Describe | Pending::OwnDescribe) => {}
                 _ => return Err(unasked(frame.tag())),
             },
             Backend::RowDescription { columns: _ } => match self.queue.head() {
                 Some(Pending::Describe) => drop(self.queue.pop()),
-                Some(Pending::Query(running)) if !running.is_empty() => {}
+                Some(Pending::OwnDescribe) => {
+                    self.queue.pop();
+                    self.shape(frame)?;
+                }
+                Some(Pending::Query(running)) if !running.is_empty() => self.shape(frame)?,
                 _ => return Err(unasked(frame.tag())),
             },
             Backend::CopyInResponse => {
@@ -109,31 +124,40 @@ impl Session {
 
     fn error(&mut self, fields: &ErrorFields, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
         self.copy = Copy::No;
+        let redacts = self.quotes_masked();
         if fields.is_fatal() {
-            out.downstream.extend_from_slice(frame.bytes());
+            relay_error(fields, frame, redacts, out);
             return Ok(());
         }
+        self.path.failed();
         match self.queue.head() {
             Some(Pending::Query(running)) => {
                 let mut failed = std::mem::take(running).into_iter();
-                if let Some(running) = failed.next() {
-                    running.end(Status::Error, Some(fields.sqlstate()), None)?;
+                match failed.next() {
+                    Some(running) => fail(running, fields, frame, redacts, out)?,
+                    None => relay_error(fields, frame, redacts, out),
                 }
                 for running in failed {
                     running.end(Status::Skipped, None, None)?;
                 }
-                out.downstream.extend_from_slice(frame.bytes());
                 Ok(())
             }
             // The commit that a Sync makes may fail as well; its ReadyForQuery follows.
             Some(Pending::Sync) => {
                 self.commit_failed(fields.sqlstate())?;
-                out.downstream.extend_from_slice(frame.bytes());
+                relay_error(fields, frame, redacts, out);
                 Ok(())
             }
+            Some(Pending::OwnEnd(bracketed)) => {
+                if let Some(running) = bracketed.running.take() {
+                    fail(running, fields, frame, redacts, out)?;
+                }
+                Ok(())
+            }
+            Some(Pending::OwnBegin) => Err(Ending::Server("it refuses to begin a transaction".to_owned())),
             Some(Pending::Refused { simple: true, .. }) => {
                 if let Some(Pending::Refused { refusal, .. }) = self.queue.pop() {
-                    out.downstream.error(&refusal.report());
+                    tell(&refusal, out);
                 }
                 // The ReadyForQuery of the text that failed in its stead.
                 self.queue.push_front(Pending::Query(Default::default()));
@@ -165,13 +189,11 @@ impl Session {
 
     /// A request of the extended protocol has failed: the server skips to the next Sync.
     fn batch_failed(&mut self, fields: &ErrorFields, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
+        let redacts = self.quotes_masked();
         match self.queue.pop() {
-            Some(Pending::Refused { refusal, .. }) => out.downstream.error(&refusal.report()),
-            Some(Pending::Execute(Some(running))) => {
-                running.end(Status::Error, Some(fields.sqlstate()), None)?;
-                out.downstream.extend_from_slice(frame.bytes());
-            }
-            Some(_) | None => out.downstream.extend_from_slice(frame.bytes()),
+            Some(Pending::Refused { refusal, .. }) => tell(&refusal, out),
+            Some(Pending::Execute(Some(running))) => fail(*running, fields, frame, redacts, out)?,
+            Some(_) | None => relay_error(fields, frame, redacts, out),
         }
         let synced = self.queue.skip_to_sync(|request| match request {
             Pending::Execute(Some(running)) => running.end(Status::Skipped, None, None),
@@ -182,6 +204,9 @@ impl Session {
             | Pending::Parse { .. }
             | Pending::Bind { .. }
             | Pending::Describe
+            | Pending::OwnDescribe
+            | Pending::OwnBegin
+            | Pending::OwnEnd(_)
             | Pending::CloseStatement(_)
             | Pending::ClosePortal(_)
             | Pending::Sync
@@ -194,22 +219,58 @@ impl Session {
         Ok(())
     }
 
-    fn ready(&mut self, status: TransactionStatus) -> Result<(), Ending> {
+    fn ready(&mut self, status: TransactionStatus, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
+        self.copy = Copy::No;
+        self.flushed = false;
         match self.queue.pop() {
-            Some(Pending::Sync) => {}
+            Some(Pending::OwnBegin) => {
+                self.status = status;
+                return Ok(());
+            }
+            Some(Pending::Query(running)) if running.is_empty() && self.bracket => {
+                self.end_bracket(out);
+                return Ok(());
+            }
+            Some(Pending::OwnEnd(_) | Pending::Sync) => {}
             Some(Pending::Query(running)) if running.is_empty() => {}
             _ => return Err(unasked(b'Z')),
         }
         self.status = status;
-        self.copy = Copy::No;
-        if status == TransactionStatus::Idle && self.queue.is_empty() {
-            self.names.end_transaction();
+        if self.hushed && status == TransactionStatus::InBlock {
+            // The client has been told that it failed; now it does, for the server too.
+            out.upstream.extend_from_slice(&poison(true));
+            self.queue.push_front(Pending::Refused { refusal: Refusal::Hushed, simple: true });
+            return Ok(());
         }
+        self.hushed = false;
+        if status == TransactionStatus::Idle {
+            self.path.idle();
+            if self.queue.is_empty() {
+                self.names.end_transaction();
+                self.redacts = false;
+            }
+        }
+        out.downstream.extend_from_slice(frame.bytes());
         Ok(())
     }
 
-    fn complete(&mut self, tag: &str, out: &mut Output) -> Result<(), Ending> {
+    fn complete(&mut self, tag: &str, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
         self.copy = Copy::No;
+        let simple = match self.queue.head() {
+            // COMMIT of what is to stay; with that it is told.
+            Some(Pending::OwnEnd(bracketed)) => {
+                let committed = bracketed.running.take();
+                if let Some(running) = committed {
+                    out.downstream.extend_from_slice(&bracketed.complete);
+                    let affected = bracketed.affected;
+                    running.end(Status::Ok, None, affected)?;
+                }
+                return Ok(());
+            }
+            Some(Pending::OwnBegin) => return Ok(()),
+            Some(Pending::Query(_)) => true,
+            _ => false,
+        };
         let running = match self.queue.head() {
             Some(Pending::Query(running)) => running.pop_front(),
             Some(Pending::Execute(_)) => match self.queue.pop() {
@@ -218,10 +279,23 @@ impl Session {
             },
             _ => None,
         };
-        let Some(running) = running else { return Err(unasked(b'C')) };
+        let Some(mut running) = running else { return Err(unasked(b'C')) };
         out.catalog_changed |= running.changes_catalog;
         self.remember(&running);
-        Ok(running.end(Status::Ok, None, affected(tag))?)
+        self.served(&running);
+        self.path.ran(&running.effect, tag);
+        let affected = affected(tag);
+        if self.bracket && simple {
+            return self.close_bracket(running, frame, affected, out);
+        }
+        let refusal = running.stopped.take().or_else(|| self.exceeds(&running, affected));
+        match refusal {
+            Some(refusal) => self.fail_for_limit(running, &refusal, affected, simple, out),
+            None => {
+                out.downstream.extend_from_slice(frame.bytes());
+                Ok(running.end(Status::Ok, None, affected)?)
+            }
+        }
     }
 
     fn empty(&mut self) -> Result<(), Ending> {
@@ -235,17 +309,59 @@ impl Session {
         }
     }
 
+    /// Rows that were taken from a portal count for what is taken from it later.
+    fn served(&mut self, running: &Running) {
+        if let Some(portal) = &running.portal {
+            self.names.add_served(portal, running.rows);
+        }
+    }
+
+    /// What PREPARE and DECLARE make. Names are looked up as they are now: for a cursor that is how they stay.
+    fn made_inside(&self, running: &Running) -> Prepared {
+        let path = match self.path.now() {
+            Known::Path(path) => path.clone(),
+            Known::Doubt => None,
+        };
+        Prepared { text: running.text.clone(), inside: true, path, redacts: running.orders.redacts_errors, served: 0 }
+    }
+
     /// SQL has its own words for Parse and Close.
     fn remember(&mut self, running: &Running) {
         match &running.effect {
-            Effect::None => {}
-            Effect::Prepare(name) => self.names.prepare(name, Prepared { text: running.text.clone(), inside: true }),
-            Effect::Declare(name) => self.names.declare(name, Prepared { text: running.text.clone(), inside: true }),
+            Effect::None
+            | Effect::SearchPath { .. }
+            | Effect::ResetAll
+            | Effect::EndTransaction
+            | Effect::RollbackTo
+            | Effect::Fetch(_) => {}
+            Effect::Prepare(name) => self.names.prepare(name, self.made_inside(running)),
+            Effect::Declare(name) => self.names.declare(name, self.made_inside(running)),
             Effect::Deallocate(Some(name)) => self.names.deallocate(name),
             Effect::Deallocate(None) => self.names.deallocate_all(),
             Effect::DiscardAll => self.names.discard(),
         }
     }
+}
+
+/// A statement has failed; one that was being stopped has failed for that.
+fn fail(
+    mut running: Running,
+    fields: &ErrorFields,
+    frame: &Frame,
+    redacts: bool,
+    out: &mut Output,
+) -> Result<(), Ending> {
+    match running.stopped.take() {
+        Some(refusal) => {
+            tell(&refusal, out);
+            running.end_stopped(&refusal, None)?;
+        }
+        None => {
+            relay_error(fields, frame, redacts, out);
+            running.end(Status::Error, Some(fields.sqlstate()), None)?;
+        }
+    }
+    Ok(())
 }
 
 /// Settings that change what bytes mean: a server that reports another value has been talked into it behind our back.

@@ -2,6 +2,7 @@
 
 use super::judge::{Bench, Judgement, execution, release};
 use super::names::Prepared;
+use super::path::Known;
 use super::pending::{Meaning, Pending};
 use super::refusal::{Ending, Refusal};
 use super::{Copy, Output, Session, Skip, Step};
@@ -52,6 +53,19 @@ impl Session {
         if self.skip != Skip::No {
             return self.skipping(message, frame, out);
         }
+        if self.waits_for_limit(&message, out) {
+            return Ok(Step::Wait);
+        }
+        if needs_path(&message) {
+            match self.queue.path_unsettled(self.path.is_changed()) {
+                None => {}
+                Some(false) => return Ok(Step::Wait),
+                Some(true) => {
+                    let refusal = self.refuse_unread(Refusal::PathInDoubt)?;
+                    return Ok(self.refuse(refusal, frame.tag() == b'Q', out));
+                }
+            }
+        }
         if names(&message).into_iter().any(|name| name.len() > LONGEST_NAME) {
             let refusal = self.refuse_unread(Refusal::LongName)?;
             return Ok(self.refuse(refusal, false, out));
@@ -70,6 +84,7 @@ impl Session {
             }
             Frontend::Sync => {
                 self.in_batch = false;
+                self.batch_writes = false;
                 self.queue.push(Pending::Sync);
                 out.upstream.extend_from_slice(frame.bytes());
                 Ok(Step::Done)
@@ -110,6 +125,9 @@ impl Session {
         self.check_expiry(bench)?;
         match self.judge(text, true, bench)? {
             Judgement::Permitted(permit, running) => {
+                if self.needs_bracket(&running) {
+                    self.open_bracket(out);
+                }
                 self.queue.push(Pending::Query(running));
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
@@ -135,9 +153,10 @@ impl Session {
         match self.judge(text, false, bench)? {
             Judgement::Permitted(permit, _) => {
                 self.in_batch = true;
+                let redacts = permit.statements().iter().any(|granted| granted.orders().redacts_errors);
                 self.queue.push(Pending::Parse {
                     name: name.to_owned(),
-                    prepared: Prepared { text: text.into(), inside: false },
+                    prepared: Prepared { text: text.into(), inside: false, path: None, redacts, served: 0 },
                 });
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
@@ -149,7 +168,12 @@ impl Session {
 
     fn bind(&mut self, portal: &str, statement: &str, frame: &Frame, out: &mut Output) -> Result<Step, Ending> {
         match self.queue.statement(statement, self.names.statement(statement)) {
-            Meaning::Text(prepared) => {
+            Meaning::Text(mut prepared) => {
+                let Known::Path(path) = self.path.now() else {
+                    let refusal = self.refuse_unread(Refusal::PathInDoubt)?;
+                    return Ok(self.refuse(refusal, false, out));
+                };
+                prepared.path.clone_from(path);
                 Ok(self.forward(Pending::Bind { portal: portal.to_owned(), prepared }, frame, out))
             }
             Meaning::Nothing => {
@@ -171,13 +195,23 @@ impl Session {
             }
             Meaning::Unsettled => return Ok(Step::Wait),
         };
-        match self.judge(&prepared.text, true, bench)? {
+        match self.judge_under(&prepared.text, &prepared.path, true, bench)? {
             Judgement::Permitted(permit, mut running) => {
                 if prepared.inside {
                     // What PREPARE prepared runs, PREPARE itself does not.
                     running.iter_mut().for_each(|running| running.effect = Effect::None);
                 }
+                for running in running.iter_mut().filter(|running| running.portal.is_none()) {
+                    running.portal = Some(portal.to_owned());
+                    running.had = self.names.served(portal);
+                }
                 self.in_batch = true;
+                self.batch_writes |= running.iter().any(|running| running.writes);
+                if running.iter().any(|running| running.orders.masks_output()) {
+                    // Masks have to know the types and formats of what comes.
+                    self.queue.push(Pending::OwnDescribe);
+                    out.upstream.extend_from_slice(&describe_portal(portal));
+                }
                 self.queue.push(execution(running));
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
@@ -230,9 +264,15 @@ impl Session {
                 out.downstream.ready(self.status);
                 Ok(Step::Done)
             }
-            (Frontend::Sync, Skip::WithServer | Skip::No) => {
+            (Frontend::Sync, Skip::WithServer | Skip::Stopped | Skip::No) => {
+                if self.skip == Skip::Stopped {
+                    // What the batch has changed, and a transaction that is open, must not outlive the limit.
+                    out.upstream.extend_from_slice(&poison(false));
+                    self.queue.push(Pending::Refused { refusal: Refusal::Hushed, simple: false });
+                }
                 self.skip = Skip::No;
                 self.in_batch = false;
+                self.batch_writes = false;
                 self.queue.push(Pending::Sync);
                 out.upstream.extend_from_slice(frame.bytes());
                 Ok(Step::Done)
@@ -296,13 +336,38 @@ fn names<'a>(message: &Frontend<'a>) -> Vec<&'a str> {
     }
 }
 
+/// Whether what a message means depends on the search path.
+fn needs_path(message: &Frontend<'_>) -> bool {
+    match message {
+        Frontend::Query { .. } | Frontend::Parse { .. } | Frontend::Bind { .. } | Frontend::Execute { .. } => true,
+        Frontend::Describe(_)
+        | Frontend::Close(_)
+        | Frontend::Sync
+        | Frontend::Flush
+        | Frontend::CopyDone
+        | Frontend::CopyFail
+        | Frontend::Terminate
+        | Frontend::FunctionCall
+        | Frontend::Password => false,
+    }
+}
+
+fn describe_portal(portal: &str) -> Vec<u8> {
+    own(b'D', &[b"P", portal.as_bytes(), b"\0"].concat())
+}
+
+/// A message of ours.
+pub(super) fn own(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap_or_default();
+    [[tag].as_slice(), &length.to_be_bytes(), body].concat()
+}
+
 /// A Query, or a Parse of a name that nobody uses.
-fn poison(simple: bool) -> Vec<u8> {
+pub(super) fn poison(simple: bool) -> Vec<u8> {
     let (tag, body) = if simple {
         (b'Q', [POISON.as_bytes(), b"\0"].concat())
     } else {
         (b'P', [b"interceptor refused\0".as_slice(), POISON.as_bytes(), b"\0\0\0"].concat())
     };
-    let length = u32::try_from(body.len() + 4).unwrap_or_default();
-    [[tag].as_slice(), &length.to_be_bytes(), &body].concat()
+    own(tag, &body)
 }

@@ -1,11 +1,12 @@
 //! From a text to a permit and its records, or to a refusal and its records.
 
+use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
-use crate::policy::{Decision, Denial, Mode, Obligation, Permit, PolicySet};
-use crate::sql::{self, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
+use crate::policy::{Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet};
+use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
 use crate::wire::{Frame, TransactionStatus};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,8 +58,11 @@ impl sql::Session for Sight<'_> {
         text(self.queue.statement(name, self.names.statement(name)))
     }
 
-    fn portal(&self, name: &str) -> Option<Arc<str>> {
-        text(self.queue.portal(name, self.names.portal(name)))
+    fn portal(&self, name: &str) -> Option<sql::Portal> {
+        match self.queue.portal(name, self.names.portal(name)) {
+            Meaning::Text(prepared) => Some(sql::Portal { text: prepared.text, path: prepared.path }),
+            Meaning::Nothing | Meaning::Unsettled => None,
+        }
     }
 }
 
@@ -73,13 +77,54 @@ fn text(meaning: Meaning) -> Option<Arc<str>> {
 impl Session {
     /// The identity's time has to last until the statement is sent.
     pub(super) fn check_expiry(&self, bench: &Bench<'_>) -> Result<(), Ending> {
-        if bench.unix >= self.identity.expires { Err(Ending::Expired) } else { Ok(()) }
+        if bench.unix >= self.principal.identity().expires { Err(Ending::Expired) } else { Ok(()) }
     }
 
-    /// Judges a text; `runs` says whether it is about to run, and so whether a permit is put on record too.
+    /// Judges a text that is sent now; `runs` says whether it is about to run, and so whether a permit is put on record too.
     pub(super) fn judge(&mut self, text: &str, runs: bool, bench: &Bench<'_>) -> Result<Judgement, Ending> {
+        match self.path.now().clone() {
+            Known::Path(path) => self.judge_under(text, &path, runs, bench),
+            Known::Doubt => self.judge_in_doubt(text, runs, bench),
+        }
+    }
+
+    /// Only what settles the search path runs while nobody knows it.
+    fn judge_in_doubt(&mut self, text: &str, runs: bool, bench: &Bench<'_>) -> Result<Judgement, Ending> {
         let sight = Sight { names: &self.names, queue: &self.queue };
-        let analysis = match bench.readings.read(text, bench.catalog, &sight) {
+        let settles = bench.readings.read(text, bench.catalog, &sight).is_ok_and(|analysis| {
+            !analysis.statements.is_empty()
+                && analysis.statements.iter().all(|statement| path::settles(&statement.effect))
+        });
+        if settles {
+            return self.judge_under(text, &None, runs, bench);
+        }
+        let record = self.record(text, None);
+        self.refuse_on_record(record, Refusal::PathInDoubt)
+    }
+
+    /// The catalogue as names are looked up in it under a search path.
+    fn seen(&mut self, catalog: &Catalog, path: &Schemas) -> Arc<Catalog> {
+        match &self.seen {
+            Some((snapshot, under, seen)) if *snapshot == catalog.snapshot() && under == path => seen.clone(),
+            _ => {
+                let seen = Arc::new(catalog.under(path.as_deref()));
+                self.seen = Some((catalog.snapshot(), path.clone(), seen.clone()));
+                seen
+            }
+        }
+    }
+
+    /// Judges a text under the search path that its names are looked up under.
+    pub(super) fn judge_under(
+        &mut self,
+        text: &str,
+        path: &Schemas,
+        runs: bool,
+        bench: &Bench<'_>,
+    ) -> Result<Judgement, Ending> {
+        let catalog = self.seen(bench.catalog, path);
+        let sight = Sight { names: &self.names, queue: &self.queue };
+        let analysis = match bench.readings.read(text, &catalog, &sight) {
             Ok(analysis) => analysis,
             Err(rejection) => return self.reject(text, rejection),
         };
@@ -96,29 +141,66 @@ impl Session {
             let record = self.record(text, None);
             return self.refuse_on_record(record, Refusal::TooManyStatements);
         }
-        let nothing = Statement::default();
-        let Decision::Permit(mut whole) =
-            bench.policies.decide(&self.identity, &nothing, bench.catalog, &self.around, bench.mode)
-        else {
-            return Err(Ending::Violation("the empty statement is denied".to_owned()));
-        };
-        let mut permits = Vec::with_capacity(analysis.statements.len());
-        for statement in &analysis.statements {
-            match bench.policies.decide(&self.identity, statement, bench.catalog, &self.around, bench.mode) {
-                Decision::Permit(permit) => permits.push(permit),
-                Decision::Deny(denial) => return self.deny(text, &analysis, statement, denial),
-            }
+        if let Some(refusal) = self.loses_path(&analysis) {
+            let record = self.record(text, None);
+            return self.refuse_on_record(record, refusal);
         }
+        let decided = bench.policies.decide(&self.principal, &analysis, &catalog, &self.around, bench.mode);
+        let permit = match decided {
+            Ok(permit) => permit,
+            Err(Denied { at, denial }) => {
+                let nothing = Statement::default();
+                return self.deny(text, &analysis, analysis.statements.get(at).unwrap_or(&nothing), denial);
+            }
+        };
+        if let Some(refusal) = self.cannot_be_limited(&analysis, &permit) {
+            let record = self.record(text, None);
+            return self.refuse_on_record(record, refusal);
+        }
+        self.redacts |= permit.statements().iter().any(|granted| granted.orders().redacts_errors);
         let mut running = VecDeque::new();
         if runs {
-            for (statement, permit) in analysis.statements.iter().zip(&permits) {
-                running.push_back(self.open(text, &analysis, statement, permit)?);
+            for (statement, granted) in analysis.statements.iter().zip(permit.statements()) {
+                running.push_back(self.open(text, &analysis, statement, granted, &catalog)?);
             }
         }
-        for permit in permits {
-            whole = whole.and(permit);
+        Ok(Judgement::Permitted(permit, running))
+    }
+
+    /// A text that ends a transaction in which the path was set, and goes on: what its names mean then is not known now.
+    fn loses_path(&self, analysis: &Analysis) -> Option<Refusal> {
+        let mut changed = self.path.is_changed();
+        let mut lost = false;
+        for statement in &analysis.statements {
+            let empty = statement.uses.is_empty() || path::settles(&statement.effect);
+            if lost && !empty {
+                return Some(Refusal::PathInDoubt);
+            }
+            match &statement.effect {
+                Effect::EndTransaction | Effect::RollbackTo => lost |= changed,
+                Effect::SearchPath { .. } | Effect::ResetAll | Effect::DiscardAll => (changed, lost) = (true, false),
+                Effect::None | Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Fetch(_) => {}
+            }
         }
-        Ok(Judgement::Permitted(whole, running))
+        // After RESET ALL the path is the first one; the walk has not seen that.
+        let resets = |statement: &Statement| matches!(statement.effect, Effect::ResetAll | Effect::DiscardAll);
+        let at = analysis.statements.iter().position(resets)?;
+        let follows = analysis.statements.iter().skip(at + 1).any(|statement| !statement.uses.is_empty());
+        (follows && *self.path.now() != Known::Path(None)).then_some(Refusal::PathInDoubt)
+    }
+
+    /// A limit that is found exceeded when other statements of the same text have run, or are about to, could not take
+    /// them back.
+    fn cannot_be_limited(&self, analysis: &Analysis, permit: &Permit) -> Option<Refusal> {
+        if analysis.statements.len() < 2 {
+            return None;
+        }
+        let writes = analysis.statements.iter().any(writes);
+        let limits =
+            |granted: &Arc<Granted>| granted.orders().limits_result() || granted.orders().max_affected.is_some();
+        let ends = analysis.statements.iter().any(|statement| statement.effect == Effect::EndTransaction);
+        let limited = permit.statements().iter().any(limits);
+        (limited && (writes || ends)).then_some(Refusal::LimitedTogether)
     }
 
     fn open(
@@ -126,16 +208,24 @@ impl Session {
         text: &str,
         analysis: &Analysis,
         statement: &Statement,
-        permit: &Permit,
+        granted: &Granted,
+        catalog: &Catalog,
     ) -> Result<Running, AuditError> {
         let spanned = text.get(statement.span.clone()).unwrap_or(text).trim();
         let mut record = self.record(spanned, Some((analysis, statement)));
         record.decision = Some(Recorded::Permit);
-        record.policies = permit.policies().map(str::to_owned).collect();
-        if let Some(denial) = permit.observed() {
+        record.policies = granted.policies().map(str::to_owned).collect();
+        if let Some(denial) = granted.observed() {
             // Observed, not enforced: the record says which policies would have refused.
-            record.policies = denial.policies.iter().map(|id| format!("{id} (observed)")).collect();
+            record.policies.extend(denial.policies.iter().map(|id| format!("{id} (observed)")));
         }
+        // What the session as a whole has to put up with, every statement has to.
+        let orders = &if self.limits.is_empty() {
+            granted.orders().clone()
+        } else {
+            Arc::new(granted.orders().with(&self.limits))
+        };
+        record.obligations = orders.shown.iter().cloned().collect();
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
         self.totals.statements += 1;
         self.last_statement = entry.seq();
@@ -147,6 +237,20 @@ impl Session {
             copies_in: statement.flags.contains(&Flag::CopyIn),
             rows: 0,
             bytes: 0,
+            portal: match &statement.effect {
+                Effect::Fetch(name) => Some(name.clone()),
+                _ => None,
+            },
+            had: match &statement.effect {
+                Effect::Fetch(name) => self.names.served(name),
+                _ => 0,
+            },
+            orders: orders.clone(),
+            writes: writes(statement),
+            origins: origins(orders, catalog),
+            shape: None,
+            masked: 0,
+            stopped: None,
         })
     }
 
@@ -178,6 +282,7 @@ impl Session {
             sqlstate,
             rows: 0,
             bytes: 0,
+            masked: 0,
             affected: None,
         };
         Entry::open(&self.trail, record, self.backend_pid)?.close(ended)?;
@@ -221,6 +326,43 @@ fn excerpt(text: &str) -> String {
     }
     let digest = crate::audit::digest(text);
     format!("{} [cut: {} bytes in all, sha256 {digest}]", text.get(..end).unwrap_or_default(), text.len())
+}
+
+/// Whether a statement changes anything that a rollback would take back.
+fn writes(statement: &Statement) -> bool {
+    statement.uses.iter().any(|asked| match asked.access {
+        Access::Select
+        | Access::Filter
+        | Access::CopyOut
+        | Access::Execute
+        | Access::Set
+        | Access::Lock
+        | Access::Listen => false,
+        Access::Insert
+        | Access::Update
+        | Access::Delete
+        | Access::Merge
+        | Access::Truncate
+        | Access::CopyIn
+        | Access::Create
+        | Access::Alter
+        | Access::Drop
+        | Access::Comment
+        | Access::Grant
+        | Access::Revoke
+        | Access::Notify
+        | Access::Admin => true,
+    })
+}
+
+/// Where masked columns are in the server's own numbers.
+fn origins(orders: &Orders, catalog: &Catalog) -> Vec<(u32, i16)> {
+    let origin = |(relation, column): &sql::ColumnRef| {
+        let relation = catalog.get(relation)?;
+        let column = relation.columns.iter().find(|known| known.name == *column)?;
+        Some((relation.oid, column.number))
+    };
+    orders.masked.keys().filter_map(origin).collect()
 }
 
 fn relations(statement: &Statement) -> Vec<RelationUse> {

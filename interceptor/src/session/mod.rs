@@ -12,20 +12,25 @@
 mod backend;
 mod frontend;
 mod judge;
+mod limits;
 mod names;
+mod path;
 mod pending;
 mod refusal;
+mod results;
 
 pub use judge::Bench;
 pub use refusal::{Ending, Refusal};
 
 use crate::audit::{Subject, Trail};
-use crate::identity::Identity;
-use crate::policy::{Circumstances, Totals};
+use crate::mask::Key;
+use crate::policy::{Circumstances, Orders, Principal, Totals};
+use crate::sql::Catalog;
 use crate::wire::TransactionStatus;
 use bytes::BytesMut;
 use names::Names;
-use pending::Queue;
+use path::{Schemas, SearchPath};
+use pending::{Bracketed, Queue};
 use std::sync::Arc;
 
 /// What comes out of a message.
@@ -37,6 +42,8 @@ pub struct Output {
     pub downstream: BytesMut,
     /// Whether a statement has run that may have changed the catalogue.
     pub catalog_changed: bool,
+    /// Whether the server is to be told to stop what it is at.
+    pub cancel: bool,
 }
 
 /// What to do after a client's message.
@@ -53,17 +60,35 @@ pub enum Step {
 /// One agent's conversation with one database, from ReadyForQuery on.
 #[derive(Debug)]
 pub struct Session {
-    identity: Arc<Identity>,
+    principal: Principal,
     subject: Arc<Subject>,
     trail: Arc<Trail>,
     around: Circumstances,
+    /// What every statement of the session has to put up with.
+    limits: Arc<Orders>,
+    key: Arc<Key>,
     backend_pid: i32,
     status: TransactionStatus,
     queue: Queue,
     names: Names,
+    path: SearchPath,
+    /// The catalogue under the path that was needed last.
+    seen: Option<(u64, Schemas, Arc<Catalog>)>,
     skip: Skip,
     /// Whether messages of the extended protocol are out that no Sync has ended yet.
     in_batch: bool,
+    /// Whether one of them changes anything.
+    batch_writes: bool,
+    /// Whether the server answers something that the client has been told the end of: until its ReadyForQuery it is not
+    /// for the client.
+    hushed: bool,
+    /// Whether the server has been asked for its answers since it was ready last.
+    flushed: bool,
+    /// Whether the statement under way runs in a transaction of ours, and how it has ended there.
+    bracket: bool,
+    bracketed: Option<Box<Bracketed>>,
+    /// Whether the transaction has touched masked columns: its end may quote them too.
+    redacts: bool,
     copy: Copy,
     totals: Totals,
     /// `seq` of the last statement's record.
@@ -79,6 +104,8 @@ enum Skip {
     WithServer,
     /// We have refused and the server has seen nothing of the batch; the Sync is ours to answer.
     Alone,
+    /// A limit has ended the batch and the server does not know yet; before the Sync it has to be made to fail.
+    Stopped,
 }
 
 /// COPY FROM STDIN turns the conversation around for a while.
@@ -92,23 +119,35 @@ enum Copy {
 impl Session {
     /// A session that the server has just declared ready.
     pub fn new(
-        identity: Arc<Identity>,
+        principal: Principal,
         subject: Arc<Subject>,
         trail: Arc<Trail>,
         around: Circumstances,
+        limits: Arc<Orders>,
+        key: Arc<Key>,
         backend_pid: i32,
     ) -> Self {
         Self {
-            identity,
+            principal,
             subject,
             trail,
             around,
+            limits,
+            key,
             backend_pid,
             status: TransactionStatus::Idle,
             queue: Queue::default(),
             names: Names::default(),
+            path: SearchPath::default(),
+            seen: None,
             skip: Skip::No,
             in_batch: false,
+            batch_writes: false,
+            hushed: false,
+            flushed: false,
+            bracket: false,
+            bracketed: None,
+            redacts: false,
             copy: Copy::No,
             totals: Totals::default(),
             last_statement: 0,

@@ -1,5 +1,6 @@
 //! Prepared statements and portals by name. SQL and protocol share one name space for each, in both directions.
 
+use super::path::Schemas;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,6 +14,12 @@ pub(super) struct Prepared {
     pub(super) text: Arc<str>,
     /// Whether what runs is the inside of a PREPARE or DECLARE, and not the text itself.
     pub(super) inside: bool,
+    /// For a portal the search path that it was made under.
+    pub(super) path: Schemas,
+    /// Whether its errors may quote values of masked columns.
+    pub(super) redacts: bool,
+    /// For a portal the rows that were taken from it.
+    pub(super) served: u64,
 }
 
 /// The names that the server has acknowledged.
@@ -50,6 +57,17 @@ impl Names {
     pub(super) fn declare(&mut self, cursor: &str, prepared: Prepared) {
         self.portals.remove(cursor);
         self.cursors.insert(cursor.to_owned(), prepared);
+    }
+
+    /// Rows that were taken from a portal or cursor.
+    pub(super) fn served(&self, name: &str) -> u64 {
+        self.portal(name).map_or(0, |portal| portal.served)
+    }
+
+    pub(super) fn add_served(&mut self, name: &str, rows: u64) {
+        if let Some(portal) = self.portals.get_mut(name).or_else(|| self.cursors.get_mut(name)) {
+            portal.served += rows;
+        }
     }
 
     pub(super) fn close_portal(&mut self, name: &str) {

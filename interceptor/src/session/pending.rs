@@ -1,9 +1,13 @@
 //! Requests that the server has not answered yet, in order.
 
 use super::names::Prepared;
+use super::path;
 use super::refusal::Refusal;
 use crate::audit::{AuditError, Ended, Entry, Status};
+use crate::policy::Orders;
 use crate::sql::Effect;
+use crate::wire::Described;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -18,12 +22,54 @@ pub(super) struct Running {
     pub(super) copies_in: bool,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    /// The portal or cursor that it takes rows from, if that outlives it, and how many were taken before.
+    pub(super) portal: Option<String>,
+    pub(super) had: u64,
+    /// What has to be met while it runs.
+    pub(super) orders: Arc<Orders>,
+    /// Whether it changes anything.
+    pub(super) writes: bool,
+    /// Where masked columns come from, as a RowDescription says it: table and attribute.
+    pub(super) origins: Vec<(u32, i16)>,
+    /// The columns of its result, once the server has described them.
+    pub(super) shape: Option<Arc<[Described]>>,
+    /// Values that were masked.
+    pub(super) masked: u64,
+    /// Why it is being stopped; what it still sends is not for the client.
+    pub(super) stopped: Option<Refusal>,
 }
 
 impl Running {
     pub(super) fn end(self, status: Status, sqlstate: Option<&str>, affected: Option<u64>) -> Result<(), AuditError> {
-        let Self { entry, rows, bytes, .. } = self;
-        entry.close(Ended { status, reason: None, sqlstate: sqlstate.map(str::to_owned), rows, bytes, affected })
+        let Self { entry, rows, bytes, masked, .. } = self;
+        entry.close(Ended {
+            status,
+            reason: None,
+            sqlstate: sqlstate.map(str::to_owned),
+            rows,
+            bytes,
+            masked,
+            affected,
+        })
+    }
+
+    /// Ends because of a limit.
+    pub(super) fn end_stopped(self, refusal: &Refusal, affected: Option<u64>) -> Result<(), AuditError> {
+        let Self { entry, rows, bytes, masked, .. } = self;
+        entry.close(Ended {
+            status: Status::Stopped,
+            reason: Some(refusal.reason()),
+            sqlstate: Some(refusal.report().code.as_str().to_owned()),
+            rows,
+            bytes,
+            masked,
+            affected,
+        })
+    }
+
+    /// Whether its result, or what it changes, may be too much: nothing that depends on it is sent before it has ended.
+    pub(super) fn is_limited(&self) -> bool {
+        self.orders.limits_result() || (self.writes && self.orders.is_limited())
     }
 }
 
@@ -41,6 +87,11 @@ pub(super) enum Pending {
         prepared: Prepared,
     },
     Describe,
+    /// A Describe of ours: masks have to know the types of a result.
+    OwnDescribe,
+    /// BEGIN and COMMIT or ROLLBACK of ours around a statement that may turn out to change too much.
+    OwnBegin,
+    OwnEnd(Box<Bracketed>),
     /// `None` for the empty statement, which nobody records.
     Execute(Option<Box<Running>>),
     CloseStatement(String),
@@ -53,6 +104,16 @@ pub(super) enum Pending {
         refusal: Refusal,
         simple: bool,
     },
+}
+
+/// A statement that has run in a transaction of ours, which now ends.
+#[derive(Debug)]
+pub(super) struct Bracketed {
+    /// The statement, while nobody has been told how it ended.
+    pub(super) running: Option<Running>,
+    /// Its CommandComplete, which the client gets once the transaction is committed.
+    pub(super) complete: Bytes,
+    pub(super) affected: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +206,9 @@ impl Queue {
             Pending::Parse { .. }
             | Pending::Bind { .. }
             | Pending::Describe
+            | Pending::OwnDescribe
+            | Pending::OwnBegin
+            | Pending::OwnEnd(_)
             | Pending::CloseStatement(_)
             | Pending::ClosePortal(_)
             | Pending::Sync
@@ -180,15 +244,15 @@ impl Queue {
                 Pending::Sync => same_batch = false,
                 Pending::Query(running) => {
                     same_batch = false;
-                    if running.iter().any(|running| running.effect != Effect::None) {
+                    if running.iter().any(|running| touches_names(&running.effect)) {
                         return Meaning::Unsettled;
                     }
                 }
                 // Its answer comes with the Sync that is still to be sent: nothing to wait for.
-                Pending::Execute(Some(running)) if running.effect != Effect::None && same_batch => {
+                Pending::Execute(Some(running)) if touches_names(&running.effect) && same_batch => {
                     return Meaning::Nothing;
                 }
-                Pending::Execute(Some(running)) if running.effect != Effect::None => return Meaning::Unsettled,
+                Pending::Execute(Some(running)) if touches_names(&running.effect) => return Meaning::Unsettled,
                 _ => {}
             }
             match word(request) {
@@ -200,9 +264,70 @@ impl Queue {
         acknowledged.map_or(Meaning::Nothing, |prepared| Meaning::Text(prepared.clone()))
     }
 
+    /// Every statement that has been sent and not ended.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Running> {
+        self.requests.iter().flat_map(|request| match request {
+            Pending::Query(running) => running.iter().collect::<Vec<_>>(),
+            Pending::Execute(Some(running)) => vec![running.as_ref()],
+            Pending::OwnEnd(bracketed) => bracketed.running.iter().collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    /// The statement that the server is at.
+    pub(super) fn current(&mut self) -> Option<&mut Running> {
+        match self.head() {
+            Some(Pending::Query(running)) => running.front_mut(),
+            Some(Pending::Execute(Some(running))) => Some(running),
+            Some(Pending::OwnEnd(bracketed)) => bracketed.running.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Whether a Sync is on its way.
+    pub(super) fn has_sync(&self) -> bool {
+        self.requests.iter().any(|request| matches!(request, Pending::Sync))
+    }
+
+    /// Whether something is on its way that may change the search path: `Some(true)` if nothing has ended its batch yet.
+    pub(super) fn path_unsettled(&self, changed: bool) -> Option<bool> {
+        let mut same_batch = true;
+        for request in self.requests.iter().rev() {
+            let touches = match request {
+                Pending::Sync => {
+                    same_batch = false;
+                    false
+                }
+                Pending::Query(running) => {
+                    same_batch = false;
+                    running.iter().any(|running| path::touches(&running.effect, changed))
+                }
+                Pending::Execute(Some(running)) => path::touches(&running.effect, changed),
+                _ => false,
+            };
+            if touches {
+                return Some(same_batch);
+            }
+        }
+        None
+    }
+
     /// Names of prepared statements that are on their way.
     pub(super) fn parses(&self) -> usize {
         self.requests.iter().filter(|request| matches!(request, Pending::Parse { .. })).count()
+    }
+}
+
+/// Whether SQL does something to the names of prepared statements and cursors.
+fn touches_names(effect: &Effect) -> bool {
+    match effect {
+        Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::DiscardAll => true,
+        Effect::None
+        | Effect::SearchPath { .. }
+        | Effect::ResetAll
+        | Effect::EndTransaction
+        | Effect::RollbackTo
+        | Effect::Fetch(_) => false,
     }
 }
 

@@ -25,6 +25,25 @@ pub enum Refusal {
     LongName,
     /// More prepared statements than a session may hold.
     TooManyStatements,
+    /// Nobody knows what names without a schema mean.
+    PathInDoubt,
+    /// A statement with limits among others that a limit could not take back.
+    LimitedTogether,
+    /// More rows than may leave.
+    TooManyRows(u64),
+    /// More bytes than may leave.
+    TooManyBytes(u64),
+    /// A write of more rows than it may touch.
+    TooManyAffected {
+        /// The limit.
+        most: u64,
+        /// What it would have been.
+        affected: u64,
+    },
+    /// It takes longer than it may, in seconds.
+    TooSlow(u64),
+    /// Nothing that the client hears of: what it was refused for, it has been told.
+    Hushed,
 }
 
 impl Refusal {
@@ -58,6 +77,40 @@ impl Refusal {
                 Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, "too many prepared statements in this session")
                     .hint("close the ones that are no longer needed")
             }
+            Self::PathInDoubt => {
+                Report::error(SqlState::INSUFFICIENT_PRIVILEGE, "the search path is not known at this point")
+                    .detail("it was set in a transaction, or a batch, whose end is not known yet")
+                    .hint("send SET search_path by itself, or name the schema and end the transaction first")
+            }
+            Self::LimitedTogether => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "statements with limits are not sent together with others that write",
+            )
+            .detail("a limit that is reached could not take back what the others have done")
+            .hint("send them one by one, in a transaction if they belong together"),
+            Self::TooManyRows(most) => {
+                Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("more than {most} rows, which is the limit"))
+                    .detail("policy limits the rows of a result; the statement was stopped")
+                    .hint("narrow it down with a condition or LIMIT, or aggregate")
+            }
+            Self::TooManyBytes(most) => {
+                Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("more than {most} bytes, which is the limit"))
+                    .detail("policy limits the size of a result; the statement was stopped")
+                    .hint("select fewer columns or rows")
+            }
+            Self::TooManyAffected { most, affected } => Report::error(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("{affected} rows would have been changed, the limit is {most}"),
+            )
+            .detail("policy limits the rows that a statement changes; its effects are rolled back")
+            .hint("narrow it down with a condition, or change fewer rows at a time"),
+            Self::TooSlow(seconds) => Report::error(
+                SqlState::QUERY_CANCELED,
+                format!("the statement took longer than {seconds} s, which is the limit"),
+            )
+            .detail("policy limits the time of a statement; it was stopped")
+            .hint("narrow it down, or split it"),
+            Self::Hushed => Report::error(SqlState::QUERY_CANCELED, "the statement was stopped"),
         }
     }
 
@@ -75,6 +128,7 @@ fn denied(denial: &Denial) -> Report {
     let code = match &denial.kind {
         DenialKind::Policy | DenialKind::Opaque => SqlState::INSUFFICIENT_PRIVILEGE,
         DenialKind::Missing(Missing::Relation(_)) => SqlState::UNDEFINED_TABLE,
+        DenialKind::Missing(Missing::Column(_)) => SqlState::UNDEFINED_COLUMN,
         DenialKind::Missing(Missing::Function(_)) => SqlState::UNDEFINED_FUNCTION,
         DenialKind::Missing(Missing::Type(_)) => SqlState::UNDEFINED_OBJECT,
         DenialKind::Missing(Missing::Schema(_)) => SqlState::INVALID_SCHEMA_NAME,
@@ -104,6 +158,11 @@ pub enum Ending {
     /// The server broke the protocol, or said what it must not.
     #[error("the database server broke the protocol: {0}")]
     Server(String),
+    /// The server says that an output column is a masked one, and nobody was going to mask it.
+    #[error(
+        "output column {0} comes from a masked column although the analysis did not see it: a fault of interceptor's"
+    )]
+    Leak(usize),
     /// The record cannot be written.
     #[error("the audit record cannot be written")]
     Audit(#[from] AuditError),
@@ -121,6 +180,13 @@ impl Ending {
             Self::Server(_) => {
                 Some(Report::fatal(SqlState::CONNECTION_FAILURE, "the connection to the database server is unusable"))
             }
+            Self::Leak(_) => Some(
+                Report::fatal(
+                    SqlState::INSUFFICIENT_PRIVILEGE,
+                    "the result holds a masked column in a place where it cannot be masked",
+                )
+                .hint("select the column as an output column of its own"),
+            ),
             Self::Audit(_) => Some(
                 Report::fatal(SqlState::IO_ERROR, "the audit record cannot be written")
                     .hint("nothing runs without a record; tell whoever operates this host"),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::{Fsync, Settings, verify};
+use crate::identity::Identity;
 use crate::policy::{Mode, PolicySet};
 use crate::sql::{Catalog, CatalogBuilder, Function, Readings, RelationKind};
 use crate::wire::{Chunk, HEADER, Header, Splitter};
@@ -15,10 +16,10 @@ const POLICIES: &str = r#"
 "#;
 
 fn catalog() -> Catalog {
-    let mut builder = CatalogBuilder::new("shop", 1, &["public".to_owned()]);
+    let mut builder = CatalogBuilder::new("shop", 1, "r", &["public".to_owned()]);
     builder.schema("public");
     builder.relation(1, "public", "orders", RelationKind::Table, false);
-    builder.column(1, "id", "bigint");
+    builder.column(1, 1, "id", "bigint");
     builder.type_name("pg_catalog", "int4");
     builder.function(Function {
         schema: "pg_catalog".into(),
@@ -26,6 +27,7 @@ fn catalog() -> Catalog {
         volatility: "stable".into(),
         security_definer: false,
         language: "internal".into(),
+        width: Some(1),
     });
     builder.build()
 }
@@ -70,7 +72,15 @@ impl Stage {
             totals: Totals::default(),
         };
         Self {
-            session: Session::new(Arc::new(identity), Arc::new(Subject::default()), trail, around, 7),
+            session: Session::new(
+                Principal::new(Arc::new(identity)),
+                Arc::new(Subject::default()),
+                trail,
+                around,
+                Arc::default(),
+                Arc::new(Key::ephemeral()),
+                7,
+            ),
             policies: PolicySet::from_texts(&[("x.cedar".into(), POLICIES.to_owned())]).unwrap(),
             catalog: catalog(),
             readings: Readings::default(),
@@ -121,9 +131,11 @@ impl Stage {
     }
 
     fn server(&mut self, bytes: &[u8], out: &mut Output) -> Result<(), Ending> {
-        for chunk in chunks(bytes, Session::most_from_server) {
+        for chunk in chunks(bytes, |tag| self.session.most_from_server(tag)) {
             match chunk {
-                Chunk::Passing { tag, started, bytes } => self.session.data(tag, started, &bytes, out)?,
+                Chunk::Passing { tag, continued, started, bytes } => {
+                    self.session.data(tag, continued, started, &bytes, out)?;
+                }
                 Chunk::Whole(frame) => self.session.backend(&frame, out)?,
             }
         }
@@ -147,9 +159,9 @@ impl Stage {
     }
 }
 
-fn chunks(bytes: &[u8], most: fn(u8) -> Option<usize>) -> Vec<Chunk> {
+fn chunks(bytes: &[u8], mut most: impl FnMut(u8) -> Option<usize>) -> Vec<Chunk> {
     let (mut splitter, mut buffer, mut chunks) = (Splitter::default(), BytesMut::from(bytes), Vec::new());
-    while let Some(chunk) = splitter.next(&mut buffer, most).unwrap() {
+    while let Some(chunk) = splitter.next(&mut buffer, &mut most).unwrap() {
         chunks.push(chunk);
     }
     chunks
@@ -535,7 +547,7 @@ fn copy_in() {
 fn a_server_that_says_what_nobody_asked_for_ends_the_session() {
     for (script, expected) in [
         ("< Z I", "message `Z` that nobody asked for"),
-        ("< D x", "message `D` that nobody asked for"),
+        ("< D x", "rows in `D` that nobody asked for"),
         ("< C SELECT 1", "message `C` that nobody asked for"),
         ("< 1", "message `1` that nobody asked for"),
         ("< G", "message `G` that nobody asked for"),

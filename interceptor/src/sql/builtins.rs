@@ -1,6 +1,7 @@
 //! What is known about the server's own objects: three tables, each an allowlist or a list of what is closed.
 //! `docs/builtins.md` explains them to policy authors.
 
+use super::catalog::Function;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -17,6 +18,82 @@ pub(super) fn is_harmless(schema: &str, name: &str) -> bool {
         "information_schema" => name.starts_with("_pg_"),
         _ => false,
     }
+}
+
+/// What is known about what a function does besides returning something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// It reads and writes no relation: what goes in is all it knows.
+    Nothing,
+    /// Its body can be read.
+    Body,
+    /// Nothing is known: it may do anything.
+    Anything,
+}
+
+/// Functions of `pg_catalog` off the allowlist, because they act on something, that read and write no relation.
+const ACTS_ON_NO_RELATION: &[&str] = &[
+    "currval",
+    "gen_random_uuid",
+    "lastval",
+    "nextval",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_advisory_unlock",
+    "pg_advisory_unlock_all",
+    "pg_advisory_unlock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_cancel_backend",
+    "pg_notify",
+    "pg_sleep",
+    "pg_sleep_for",
+    "pg_sleep_until",
+    "pg_terminate_backend",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+    "set_config",
+    "setseed",
+    "setval",
+];
+
+/// The same in extensions that are in common use, in C and not declared immutable.
+const EXTENSIONS_ACT_ON_NO_RELATION: &[&str] =
+    &["crypt", "gen_random_bytes", "gen_salt", "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4"];
+
+/// What can be said about a function.
+pub(super) fn sight(function: &Function) -> Sight {
+    let name = &*function.name;
+    if &*function.schema == "pg_catalog" {
+        let harmless = is_harmless("pg_catalog", name) || ACTS_ON_NO_RELATION.contains(&name);
+        return if harmless { Sight::Nothing } else { Sight::Anything };
+    }
+    match &*function.language {
+        "sql" | "plpgsql" => Sight::Body,
+        // Only a superuser can make one; one that is declared immutable is taken at its word.
+        "c" if !function.security_definer
+            && (&*function.volatility == "immutable" || EXTENSIONS_ACT_ON_NO_RELATION.contains(&name)) =>
+        {
+            Sight::Nothing
+        }
+        _ => Sight::Anything,
+    }
+}
+
+/// Catalogues that hold values out of any column: statistics, and statements of other sessions.
+pub(super) fn holds_values(schema: &str, name: &str) -> bool {
+    schema == "pg_catalog"
+        && matches!(
+            name,
+            "pg_statistic"
+                | "pg_statistic_ext_data"
+                | "pg_stats"
+                | "pg_stats_ext"
+                | "pg_stats_ext_exprs"
+                | "pg_stat_activity"
+        )
 }
 
 /// Whether a function is SET in disguise.
@@ -159,7 +236,10 @@ pub fn pinned(name: &str, value: Option<&str>) -> Pinned {
             Some("on" | "true" | "yes" | "1") => Pinned::Kept,
             _ => Pinned::Refused("standard_conforming_strings is pinned to on"),
         },
-        "search_path" => Pinned::Refused("search_path is pinned; name the schema in front of the relation instead"),
+        // Followed where it is set by a statement of its own; anywhere else nobody knows whether it runs.
+        "search_path" => {
+            Pinned::Refused("search_path is set in a way that cannot be followed; use SET search_path = ... by itself")
+        }
         "role" => Pinned::Refused("the role is pinned"),
         "session_authorization" => Pinned::Refused("the role is pinned"),
         "application_name" => Pinned::Refused("application_name names the agent and is pinned"),

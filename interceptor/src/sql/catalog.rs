@@ -1,8 +1,9 @@
 //! A snapshot of what a database holds, and names resolved in it as the server would.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use super::reading::Reading;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Schema and name of a relation that exists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,22 +69,61 @@ pub struct Column {
     pub name: Arc<str>,
     /// Its type as `format_type` prints it.
     pub type_name: Arc<str>,
+    /// `pg_attribute.attnum`.
+    pub number: i16,
 }
 
 /// A relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
     /// Schema and name.
     pub id: RelationRef,
     /// Table, view...
     pub kind: RelationKind,
     /// In attribute order, dropped ones left out.
     pub columns: Vec<Column>,
-    /// Relations that are read or written along with it: what a view's rules mention (with the columns they mention),
-    /// partitions, children, and the parents whose rows it holds a part of.
+    /// Relations that are read or written along with it: what a view's rules mention, partitions, children, and the
+    /// parents whose rows it holds a part of.
     pub reaches: Vec<Reach>,
     /// Whether rewrite rules other than a view's own stand on it: writing to it does more than the statement says.
     pub has_rules: bool,
+    /// Functions that its triggers run when it is written: schema and name.
+    pub(super) triggers: Vec<FunctionName>,
+    /// Columns that are computed from others when a row is written: which, from which.
+    pub(super) generated: Vec<(Arc<str>, Arc<str>)>,
+    /// Labels that comments in the database give to columns, and under an empty name to the relation as a whole.
+    pub(super) labels: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// A view's query, with all names qualified.
+    pub(super) definition: Option<Definition>,
+}
+
+/// Schema and name of a function.
+pub(super) type FunctionName = (Arc<str>, Arc<str>);
+
+/// SQL that the database holds and runs: a view's query, a function's body. Read when it is first needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Definition {
+    /// `sql` or `plpgsql`.
+    pub(super) language: Arc<str>,
+    pub(super) text: Arc<str>,
+    /// The search path that it runs under, where it has one of its own.
+    pub(super) path: Option<Vec<Arc<str>>>,
+    pub(super) reading: OnceLock<Arc<Reading>>,
+}
+
+impl Definition {
+    fn new(language: &str, text: &str, path: Option<Vec<Arc<str>>>) -> Self {
+        Self { language: language.into(), text: text.into(), path, reading: OnceLock::new() }
+    }
+}
+
+impl Relation {
+    /// The labels that the database itself gives a column.
+    pub fn labels<'a>(&'a self, column: &str) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
+        self.labels.get(column).into_iter().flatten()
+    }
 }
 
 /// How one relation leads to another.
@@ -104,8 +144,6 @@ pub struct Reach {
     pub id: RelationRef,
     /// How.
     pub way: Way,
-    /// The columns that are mentioned there; `None` for whatever columns of that name the statement uses.
-    pub columns: Option<Vec<Arc<str>>>,
 }
 
 /// A function, procedure, aggregate or window function; overloads are one.
@@ -121,6 +159,8 @@ pub struct Function {
     pub security_definer: bool,
     /// The language of the overloads, the least transparent one.
     pub language: Arc<str>,
+    /// How many columns a call in FROM has, where it is the same for all overloads and known beforehand.
+    pub width: Option<u32>,
 }
 
 /// A snapshot of one database as one role sees it.
@@ -130,17 +170,61 @@ pub struct Catalog {
     pub database: Arc<str>,
     /// Counts the snapshots of this database.
     pub epoch: u64,
-    /// Names this very snapshot among all that this process has taken.
+    /// Names this very snapshot, seen under its search path, among all that this process has taken.
     pub(super) id: u64,
+    /// The same without the search path.
+    snapshot: u64,
+    /// The role that sessions have.
+    pub(super) role: Arc<str>,
+    search_path: Vec<Arc<str>>,
+    contents: Arc<Contents>,
+}
+
+/// What all views of a snapshot share, whatever their search path.
+#[derive(Debug, Clone, Default)]
+struct Contents {
+    /// The search path that sessions begin with.
     search_path: Vec<Arc<str>>,
     schemas: HashSet<Arc<str>>,
     relations: HashMap<RelationRef, Arc<Relation>>,
     functions: HashMap<Arc<str>, Vec<Arc<Function>>>,
+    bodies: HashMap<FunctionName, Vec<Definition>>,
     types: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     operators: HashSet<Arc<str>>,
 }
 
 impl Catalog {
+    /// The same database seen under another search path; `None` is the one that sessions begin with.
+    pub fn under(&self, path: Option<&[Arc<str>]>) -> Self {
+        let path = path.unwrap_or(&self.contents.search_path);
+        // `"$user"` is the schema of the role's name.
+        let named = |schema: &Arc<str>| if **schema == *"$user" { self.role.clone() } else { schema.clone() };
+        let search_path: Vec<_> = path.iter().map(named).filter(|schema| self.has_schema(schema)).collect();
+        let same = search_path == self.contents.search_path;
+        let mut seen = self.clone();
+        // What is remembered about texts is remembered by this number: each path has its own.
+        seen.id = if same { self.snapshot() } else { self.snapshot() ^ (fingerprint(&search_path) | 1 << 63) };
+        seen.search_path = search_path;
+        seen
+    }
+
+    /// The snapshot's own number, whatever the search path. The upper half is left to the paths.
+    pub fn snapshot(&self) -> u64 {
+        self.snapshot
+    }
+
+    /// The function bodies of a name.
+    pub(super) fn bodies(&self, function: &Function) -> &[Definition] {
+        let name = (function.schema.clone(), function.name.clone());
+        self.contents.bodies.get(&name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All relations but the server's own.
+    pub fn user_relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        let own = |relation: &&Arc<Relation>| !matches!(&*relation.id.schema, "pg_catalog" | "information_schema");
+        self.contents.relations.values().filter(own)
+    }
+
     /// The schemas in which unqualified names are looked for, the implicit `pg_catalog` first.
     fn searched(&self) -> impl Iterator<Item = Arc<str>> + '_ {
         let implicit = if self.search_path.iter().any(|schema| &**schema == "pg_catalog") {
@@ -158,24 +242,24 @@ impl Catalog {
 
     /// Whether there is such a schema.
     pub fn has_schema(&self, name: &str) -> bool {
-        self.schemas.contains(name)
+        self.contents.schemas.contains(name)
     }
 
     /// A relation by its full name.
     pub fn get(&self, id: &RelationRef) -> Option<&Arc<Relation>> {
-        self.relations.get(id)
+        self.contents.relations.get(id)
     }
 
     /// The relation that a name in a statement means; an empty schema is no schema.
     pub fn relation(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
-        let find = |schema: Arc<str>| self.relations.get(&RelationRef { schema, name: name.into() });
+        let find = |schema: Arc<str>| self.contents.relations.get(&RelationRef { schema, name: name.into() });
         if schema.is_empty() { self.searched().find_map(find) } else { find(schema.into()) }
     }
 
     /// Every function that a name in a statement might mean. The server picks one by argument types, which we do not
     /// know, so all of them count.
     pub fn functions(&self, schema: &str, name: &str) -> Vec<&Arc<Function>> {
-        let candidates = self.functions.get(name).map(Vec::as_slice).unwrap_or_default();
+        let candidates = self.contents.functions.get(name).map(Vec::as_slice).unwrap_or_default();
         if schema.is_empty() {
             let searched: Vec<_> = self.searched().collect();
             candidates.iter().filter(|function| searched.contains(&function.schema)).collect()
@@ -186,7 +270,7 @@ impl Catalog {
 
     /// Whether a type name can be resolved.
     pub fn has_type(&self, schema: &str, name: &str) -> bool {
-        let Some(schemas) = self.types.get(name) else { return false };
+        let Some(schemas) = self.contents.types.get(name) else { return false };
         if schema.is_empty() {
             self.searched().any(|schema| schemas.contains(&schema))
         } else {
@@ -196,7 +280,7 @@ impl Catalog {
 
     /// Whether somebody has made an operator of this name of which it is not known what it does.
     pub fn is_user_operator(&self, name: &str) -> bool {
-        self.operators.contains(name)
+        self.contents.operators.contains(name)
     }
 
     /// Names this very snapshot among all that this process has taken.
@@ -206,103 +290,184 @@ impl Catalog {
 
     /// How many relations it holds.
     pub fn len(&self) -> usize {
-        self.relations.len()
+        self.contents.relations.len()
     }
 
     /// Whether it holds nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.relations.is_empty()
+        self.contents.relations.is_empty()
     }
+}
+
+/// Names a list of names.
+fn fingerprint(names: &[Arc<str>]) -> u64 {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(names)
 }
 
 /// Takes rows of the system catalogues and makes a [`Catalog`] of them.
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
     catalog: Catalog,
+    contents: Contents,
     names: HashMap<u32, RelationRef>,
     relations: HashMap<u32, Relation>,
+    /// Names repeat: a column `id` is in half of all tables.
+    words: HashSet<Arc<str>>,
 }
 
 impl CatalogBuilder {
     /// Starts with the database's name and the search path that sessions begin with.
-    pub fn new(database: &str, epoch: u64, search_path: &[String]) -> Self {
-        let search_path = search_path.iter().map(|schema| Arc::from(schema.as_str())).collect();
+    pub fn new(database: &str, epoch: u64, role: &str, search_path: &[String]) -> Self {
+        let search_path: Vec<Arc<str>> = search_path.iter().map(|schema| Arc::from(schema.as_str())).collect();
         Self {
-            catalog: Catalog { database: database.into(), epoch, search_path, ..Catalog::default() },
+            contents: Contents { search_path: search_path.clone(), ..Contents::default() },
+            catalog: Catalog { database: database.into(), epoch, role: role.into(), search_path, ..Catalog::default() },
             ..Self::default()
         }
     }
 
+    fn word(&mut self, text: &str) -> Arc<str> {
+        if let Some(word) = self.words.get(text) {
+            return word.clone();
+        }
+        let word: Arc<str> = text.into();
+        self.words.insert(word.clone());
+        word
+    }
+
     /// A row of `pg_namespace`.
     pub fn schema(&mut self, name: &str) {
-        self.catalog.schemas.insert(name.into());
+        let name = self.word(name);
+        self.contents.schemas.insert(name);
     }
 
     /// A row of `pg_class`.
     pub fn relation(&mut self, oid: u32, schema: &str, name: &str, kind: RelationKind, has_rules: bool) {
-        let id = RelationRef { schema: schema.into(), name: name.into() };
+        let id = RelationRef { schema: self.word(schema), name: self.word(name) };
         self.names.insert(oid, id.clone());
-        self.relations.insert(oid, Relation { id, kind, columns: Vec::new(), reaches: Vec::new(), has_rules });
+        let relation = Relation {
+            oid,
+            id,
+            kind,
+            columns: Vec::new(),
+            reaches: Vec::new(),
+            has_rules,
+            triggers: Vec::new(),
+            generated: Vec::new(),
+            labels: BTreeMap::new(),
+            definition: None,
+        };
+        self.relations.insert(oid, relation);
     }
 
     /// A row of `pg_attribute`, in attribute order.
-    pub fn column(&mut self, oid: u32, name: &str, type_name: &str) {
+    pub fn column(&mut self, oid: u32, number: i16, name: &str, type_name: &str) {
+        let column = Column { name: self.word(name), type_name: self.word(type_name), number };
         if let Some(relation) = self.relations.get_mut(&oid) {
-            relation.columns.push(Column { name: name.into(), type_name: type_name.into() });
+            relation.columns.push(column);
         }
     }
 
-    /// A relation that a view rests on, with the columns that its rule mentions. None at all may mean a whole row
-    /// (`pg_depend` does not name columns then), and so counts as all of them.
-    pub fn view_rests_on(&mut self, view: u32, base: u32, columns: &[String]) {
-        let named: Vec<Arc<str>> = if columns.is_empty() {
-            self.relations
-                .get(&base)
-                .into_iter()
-                .flat_map(|base| &base.columns)
-                .map(|column| column.name.clone())
-                .collect()
-        } else {
-            columns.iter().map(|name| Arc::from(name.as_str())).collect()
-        };
-        self.reach(view, base, Way::Base, Some(named));
+    /// A column that is computed from another one of its row.
+    pub fn generated(&mut self, oid: u32, column: &str, from: &str) {
+        let pair = (self.word(column), self.word(from));
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.generated.push(pair);
+        }
+    }
+
+    /// The comment on a column, or with an empty name on the relation. `interceptor: label=a label=b` gives it labels.
+    pub fn comment(&mut self, oid: u32, column: &str, comment: &str) {
+        let labels: BTreeSet<Arc<str>> = labels_of(comment).map(Arc::from).collect();
+        let column = self.word(column);
+        if let Some(relation) = self.relations.get_mut(&oid)
+            && !labels.is_empty()
+        {
+            relation.labels.insert(column, labels);
+        }
+    }
+
+    /// A view's query as `pg_get_viewdef` prints it under an empty search path.
+    pub fn view(&mut self, oid: u32, text: &str) {
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.definition = Some(Definition::new("sql", text, Some(Vec::new())));
+        }
+    }
+
+    /// A function that a trigger runs when a relation is written.
+    pub fn trigger(&mut self, oid: u32, schema: &str, function: &str) {
+        let name = (self.word(schema), self.word(function));
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.triggers.push(name);
+        }
+    }
+
+    /// The body of a function in SQL or PL/pgSQL; `path` is the search path that it sets for itself.
+    pub fn body(&mut self, schema: &str, function: &str, language: &str, text: &str, path: Option<&str>) {
+        let path = path.map(|path| path_of(path).map(|schema| self.word(schema)).collect());
+        let name = (self.word(schema), self.word(function));
+        self.contents.bodies.entry(name).or_default().push(Definition::new(language, text, path));
+    }
+
+    /// A relation that a view rests on. Every column of it counts where the view's query cannot be read.
+    pub fn view_rests_on(&mut self, view: u32, base: u32) {
+        self.reach(view, base, Way::Base);
     }
 
     /// A row of `pg_inherits`: whoever reads the parent reads the child, and the child's rows are the parent's.
     pub fn inherits(&mut self, child: u32, parent: u32) {
-        self.reach(parent, child, Way::Child, None);
-        self.reach(child, parent, Way::Parent, None);
+        self.reach(parent, child, Way::Child);
+        self.reach(child, parent, Way::Parent);
     }
 
-    fn reach(&mut self, from: u32, to: u32, way: Way, columns: Option<Vec<Arc<str>>>) {
+    fn reach(&mut self, from: u32, to: u32, way: Way) {
         let Some(id) = self.names.get(&to).cloned() else { return };
         if let Some(relation) = self.relations.get_mut(&from) {
-            relation.reaches.push(Reach { id, way, columns });
+            relation.reaches.push(Reach { id, way });
         }
     }
 
     /// The overloads of one name in one schema, as one.
     pub fn function(&mut self, function: Function) {
-        self.catalog.functions.entry(function.name.clone()).or_default().push(Arc::new(function));
+        self.contents.functions.entry(function.name.clone()).or_default().push(Arc::new(function));
     }
 
     /// A row of `pg_type`.
     pub fn type_name(&mut self, schema: &str, name: &str) {
-        self.catalog.types.entry(name.into()).or_default().insert(schema.into());
+        let (schema, name) = (self.word(schema), self.word(name));
+        self.contents.types.entry(name).or_default().insert(schema);
     }
 
     /// An operator that somebody made with a function in a language other than C: what it does is not known. Those of
     /// extensions (`hstore`'s `=`) are C functions that only a superuser can make.
     pub fn user_operator(&mut self, name: &str) {
-        self.catalog.operators.insert(name.into());
+        self.contents.operators.insert(name.into());
     }
 
     /// The snapshot.
-    pub fn build(mut self) -> Catalog {
+    pub fn build(self) -> Catalog {
         static TAKEN: AtomicU64 = AtomicU64::new(1);
-        self.catalog.id = TAKEN.fetch_add(1, Ordering::Relaxed);
-        self.catalog.relations =
-            self.relations.into_values().map(|relation| (relation.id.clone(), Arc::new(relation))).collect();
-        self.catalog
+        let Self { mut catalog, mut contents, relations, .. } = self;
+        catalog.id = TAKEN.fetch_add(1, Ordering::Relaxed);
+        catalog.snapshot = catalog.id;
+        contents.relations =
+            relations.into_values().map(|relation| (relation.id.clone(), Arc::new(relation))).collect();
+        catalog.contents = Arc::new(contents);
+        catalog
     }
+}
+
+/// `interceptor: label=personal label=contact`, anywhere in a comment, to the end of its line.
+fn labels_of(comment: &str) -> impl Iterator<Item = &str> {
+    let lines = comment.lines().filter_map(|line| line.split_once("interceptor:"));
+    lines
+        .flat_map(|(_, said)| said.split([' ', ',', '\t']))
+        .filter_map(|word| word.strip_prefix("label="))
+        .filter(|label| !label.is_empty())
+}
+
+/// The schemas of a search path as settings write it.
+pub(super) fn path_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty())
 }

@@ -1,7 +1,8 @@
 //! The vocabulary of an analysis.
 
 use super::catalog::{Function, RelationRef};
-use std::collections::BTreeSet;
+use super::lineage::Handling;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ pub struct Analysis {
     pub statements: Vec<Statement>,
     /// Names the form of the text: the same for texts that differ in constants and layout only.
     pub shape: Option<Arc<str>>,
+    /// Names this very reading as long as the process lives; zero for one that is not kept.
+    pub id: u64,
 }
 
 /// What one statement does.
@@ -21,6 +24,10 @@ pub struct Statement {
     pub span: Range<usize>,
     /// Everything it asks for; a set, so that repeating oneself costs nothing.
     pub uses: BTreeSet<Use>,
+    /// What is done with each column that it reads, those under views and in partitions included.
+    pub columns: BTreeMap<ColumnRef, Handling>,
+    /// Which columns stand in which output column of its result; what stands in none of them is not shown.
+    pub outputs: Vec<BTreeMap<ColumnRef, Standing>>,
     /// What else is to be known about it.
     pub flags: BTreeSet<Flag>,
     /// What it does to the session.
@@ -29,8 +36,23 @@ pub struct Statement {
     pub opaque: Option<Opaque>,
     /// A name that the catalogue does not know.
     pub missing: Option<Missing>,
+    /// Functions that cannot be seen through, and catalogues that hold values of any column: whatever there is may have
+    /// been read, and by the functions written. `schema.name` each.
+    pub unseen: BTreeSet<String>,
     /// Names that the walk came across in any role: what the second reader may mention without objection.
     pub(super) mentioned: BTreeSet<String>,
+}
+
+/// A column by the names of its relation and its own.
+pub type ColumnRef = (RelationRef, Arc<str>);
+
+/// How a column stands in an output column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// As it is.
+    Whole,
+    /// A view's author made something of it.
+    Computed,
 }
 
 /// One thing that a statement asks for.
@@ -51,6 +73,7 @@ pub struct Use {
 #[expect(missing_docs, reason = "the names are the documentation; the schema explains each")]
 pub enum Access {
     Select,
+    Filter,
     Insert,
     Update,
     Delete,
@@ -77,6 +100,7 @@ impl Access {
     pub fn name(self) -> &'static str {
         match self {
             Self::Select => "select",
+            Self::Filter => "filter",
             Self::Insert => "insert",
             Self::Update => "update",
             Self::Delete => "delete",
@@ -122,7 +146,7 @@ pub enum Object {
 pub enum Flag {
     /// An UPDATE or DELETE whose rows are restricted by WHERE.
     HasWhere,
-    /// An UPDATE or DELETE of every row.
+    /// An UPDATE or DELETE of every row, as far as can be told: `WHERE true` restricts nothing.
     NoWhere,
     /// A data-modifying statement in WITH.
     WritesInWith,
@@ -158,6 +182,21 @@ pub enum Effect {
     Deallocate(Option<String>),
     /// `DISCARD ALL`.
     DiscardAll,
+    /// `SET search_path`.
+    SearchPath {
+        /// What it is from then on; `None` for what the session began with.
+        path: Option<Vec<Arc<str>>>,
+        /// Whether it lasts until the end of the transaction only.
+        local: bool,
+    },
+    /// `RESET ALL`: settings are what the session began with.
+    ResetAll,
+    /// `COMMIT` or `ROLLBACK`, which say in their command tag which of the two happened.
+    EndTransaction,
+    /// `ROLLBACK TO`: settings are what they were at the savepoint.
+    RollbackTo,
+    /// `FETCH`: more rows of a portal or cursor.
+    Fetch(String),
 }
 
 /// Why a statement cannot be judged.
@@ -174,6 +213,9 @@ pub enum Missing {
     /// A function.
     #[error("function {0} does not exist")]
     Function(String),
+    /// A column.
+    #[error("column {0} does not exist")]
+    Column(String),
     /// A type.
     #[error("type \"{0}\" does not exist")]
     Type(String),

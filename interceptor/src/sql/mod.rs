@@ -11,17 +11,21 @@ mod builtins;
 mod catalog;
 mod facts;
 mod guard;
+mod lineage;
 mod names;
+mod reading;
 mod readings;
 mod second;
 mod walk;
 
 pub use builtins::{Pinned, is_sensitive, parameter_is_harmless, pinned};
 pub use catalog::{Catalog, CatalogBuilder, Column, Function, Relation, RelationKind, RelationRef};
-pub use facts::{Access, Analysis, Effect, Flag, Missing, Object, Opaque, Statement, Use};
+pub use facts::{Access, Analysis, ColumnRef, Effect, Flag, Missing, Object, Opaque, Standing, Statement, Use};
 pub use guard::Rejection;
+pub use lineage::Handling;
 pub use names::quoted;
 pub use readings::Readings;
+pub use walk::bases;
 
 use std::sync::Arc;
 
@@ -36,8 +40,30 @@ pub trait Session {
     /// The text that was prepared under a name, by SQL or by protocol.
     fn prepared(&self, name: &str) -> Option<Arc<str>>;
 
-    /// The text that a portal or cursor was made of.
-    fn portal(&self, name: &str) -> Option<Arc<str>>;
+    /// What a portal or cursor was made of.
+    fn portal(&self, name: &str) -> Option<Portal>;
+}
+
+/// What a portal or cursor was made of: its names were looked up when it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portal {
+    /// The text.
+    pub text: Arc<str>,
+    /// The search path at that time; `None` for the one that the session began with.
+    pub path: Option<Arc<[Arc<str>]>>,
+}
+
+/// No session at all.
+pub(crate) struct Nobody;
+
+impl Session for Nobody {
+    fn prepared(&self, _name: &str) -> Option<Arc<str>> {
+        None
+    }
+
+    fn portal(&self, _name: &str) -> Option<Portal> {
+        None
+    }
 }
 
 /// Reads a text of one or more statements.

@@ -95,7 +95,7 @@ pub enum Backend<'a> {
     /// Something failed.
     ErrorResponse(ErrorFields),
     /// Something is worth mentioning.
-    NoticeResponse,
+    NoticeResponse(ErrorFields),
     /// Somebody said NOTIFY.
     NotificationResponse,
     /// The server speaks an older protocol than asked for.
@@ -133,10 +133,7 @@ impl<'a> Backend<'a> {
             b'H' => copy_response(&mut cursor, Self::CopyOutResponse)?,
             b'c' => Self::CopyDone,
             b'E' => Self::ErrorResponse(fields(&mut cursor)?),
-            b'N' => {
-                fields(&mut cursor)?;
-                Self::NoticeResponse
-            }
+            b'N' => Self::NoticeResponse(fields(&mut cursor)?),
             b'A' => {
                 cursor.rest();
                 Self::NotificationResponse
@@ -154,6 +151,34 @@ impl<'a> Backend<'a> {
 
 fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Malformed> {
     std::str::from_utf8(cursor.c_bytes()?).map_err(|_| Malformed("a text is not UTF-8"))
+}
+
+/// A column of a result as RowDescription gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// `pg_class.oid` of the table that it comes from, 0 for an expression.
+    pub table: u32,
+    /// `pg_attribute.attnum`, 0 for a whole row or an expression.
+    pub attribute: i16,
+    /// `pg_type.oid`.
+    pub type_oid: u32,
+    /// 0 for text, 1 for binary.
+    pub format: i16,
+}
+
+/// The columns of a RowDescription.
+pub fn described(frame: &Frame) -> Result<Vec<Described>, Malformed> {
+    let mut cursor = Cursor::new(frame.body());
+    let count = cursor.count()?;
+    let mut columns = Vec::with_capacity(count.min(1664));
+    for _ in 0..count {
+        cursor.c_bytes()?;
+        let (table, attribute, type_oid) = (cursor.i32()?, cursor.i16()?, cursor.i32()?);
+        let (_size, _modifier, format) = (cursor.i16()?, cursor.i32()?, cursor.i16()?);
+        columns.push(Described { table: table.cast_unsigned(), attribute, type_oid: type_oid.cast_unsigned(), format });
+    }
+    cursor.end()?;
+    Ok(columns)
 }
 
 fn columns(cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {

@@ -80,6 +80,8 @@ pub enum Chunk {
     Passing {
         /// The type byte that all of them share.
         tag: u8,
+        /// Bytes at the beginning that belong to a message of an earlier piece.
+        continued: usize,
         /// How many messages began in these bytes.
         started: u64,
         /// The bytes to forward; they may end within a message.
@@ -103,7 +105,7 @@ impl Splitter {
     pub fn next(
         &mut self,
         buffer: &mut BytesMut,
-        most: impl Fn(u8) -> Option<usize>,
+        mut most: impl FnMut(u8) -> Option<usize>,
     ) -> Result<Option<Chunk>, FrameError> {
         if let Some((tag, left)) = self.passing.take() {
             if buffer.is_empty() {
@@ -114,7 +116,7 @@ impl Splitter {
             if now < left {
                 self.passing = Some((tag, left - now));
             }
-            return Ok(Some(Chunk::Passing { tag, started: 0, bytes: buffer.split_to(now).freeze() }));
+            return Ok(Some(Chunk::Passing { tag, continued: now, started: 0, bytes: buffer.split_to(now).freeze() }));
         }
         let Some(header) = Header::read(buffer)? else { return Ok(None) };
         match most(header.tag) {
@@ -142,7 +144,7 @@ impl Splitter {
             end = whole;
             next = Header::read(buffer.get(end..).unwrap_or_default())?;
         }
-        Ok(Chunk::Passing { tag: first.tag, started, bytes: buffer.split_to(end).freeze() })
+        Ok(Chunk::Passing { tag: first.tag, continued: 0, started, bytes: buffer.split_to(end).freeze() })
     }
 
     /// Forgets a half-passed message (the other side of the stream is gone).
@@ -176,7 +178,7 @@ mod tests {
                     Ok(Some(Chunk::Whole(frame))) => {
                         out += &format!("{}({}) ", frame.tag() as char, frame.body().escape_ascii());
                     }
-                    Ok(Some(Chunk::Passing { tag, started, bytes })) => {
+                    Ok(Some(Chunk::Passing { tag, started, bytes, continued: _ })) => {
                         out += &format!("{}x{started}:{} ", tag as char, bytes.len());
                     }
                     Err(error) => return out + &error.to_string(),

@@ -15,7 +15,7 @@ mod say;
 mod sqlstate;
 mod startup;
 
-pub use backend::{Backend, ErrorFields, TransactionStatus};
+pub use backend::{Backend, Described, ErrorFields, TransactionStatus, described};
 pub use cursor::Malformed;
 pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
 pub use frontend::{Frontend, Target, Unreadable};

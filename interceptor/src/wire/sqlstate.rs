@@ -23,6 +23,8 @@ impl SqlState {
     pub const SYNTAX_ERROR: Self = Self("42601");
     /// There is no such type or other object.
     pub const UNDEFINED_OBJECT: Self = Self("42704");
+    /// There is no such column.
+    pub const UNDEFINED_COLUMN: Self = Self("42703");
     /// There is no such function.
     pub const UNDEFINED_FUNCTION: Self = Self("42883");
     /// There is no such relation.
@@ -41,6 +43,8 @@ impl SqlState {
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
     /// A limit on nesting.
     pub const STATEMENT_TOO_COMPLEX: Self = Self("54001");
+    /// Stopped before its end.
+    pub const QUERY_CANCELED: Self = Self("57014");
     /// The daemon stops.
     pub const ADMIN_SHUTDOWN: Self = Self("57P01");
     /// The database, the issuer or the token endpoint cannot be reached.

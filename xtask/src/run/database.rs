@@ -144,6 +144,9 @@ impl Server {
             "full_page_writes=off",
             "synchronous_commit=off",
             "max_connections=300",
+            // What agents might get at if nobody stopped them is there to be got at.
+            "wal_level=logical",
+            "max_prepared_transactions=20",
             // So that the log says which agent a statement came from.
             "log_line_prefix=%m [%p] %u@%d %a ",
         ] {

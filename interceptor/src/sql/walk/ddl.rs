@@ -3,6 +3,7 @@
 //! Tables, views, indexes and sequences are asked for by name. Everything else that is defined is asked for at the
 //! database as a whole; what administers the server or its roles is `admin`.
 
+use super::scope::Entry;
 use super::{Walk, range_name, strings};
 use crate::sql::facts::{Access, Flag, Missing, Object};
 use pg_query::NodeEnum;
@@ -15,19 +16,39 @@ use std::sync::Arc;
 impl Walk<'_> {
     /// `false` if the statement defines nothing.
     pub(super) fn data_definition(&mut self, node: &NodeEnum) -> bool {
+        if let NodeEnum::ViewStmt(view) = node {
+            self.create_view(view);
+            return true;
+        }
+        // Expressions may name columns of what is only being made.
+        let is_definition = self.scoped(|walk| {
+            walk.enter(Entry { is_open: true, ..Entry::default() });
+            walk.definition(node)
+        });
+        if is_definition {
+            self.flag(Flag::Ddl);
+        }
+        is_definition
+    }
+
+    /// What a view shows can be read under another name from then on.
+    fn create_view(&mut self, view: &ViewStmt) {
+        let ViewStmt { view, aliases: _, query, replace: _, options: _, with_check_option: _ } = view;
+        let fields = self.boxed(query, Self::query);
+        fields.iter().for_each(|field| self.store(&field.value));
+        if let Some(view) = view {
+            self.create_relation(view);
+        }
+        self.flag(Flag::Ddl);
+    }
+
+    fn definition(&mut self, node: &NodeEnum) -> bool {
         match node {
             NodeEnum::CreateStmt(create) => self.create_table(create),
             NodeEnum::CreateForeignTableStmt(create) => match &create.base_stmt {
                 Some(base) => self.create_table(base),
                 None => self.opaque("a foreign table without columns"),
             },
-            NodeEnum::ViewStmt(view) => {
-                let ViewStmt { view, aliases: _, query, replace: _, options: _, with_check_option: _ } = &**view;
-                self.boxed(query, Self::node);
-                if let Some(view) = view {
-                    self.create_relation(view);
-                }
-            }
             NodeEnum::CreateSeqStmt(create) => {
                 if let Some(range) = &create.sequence {
                     self.create_relation(range);
@@ -85,11 +106,12 @@ impl Walk<'_> {
             | NodeEnum::CreateEventTrigStmt(_) => self.database(Access::Create),
             NodeEnum::CreateStatsStmt(stats) => {
                 self.database(Access::Create);
-                self.all(&stats.relations);
+                self.from(&stats.relations);
                 for node in &stats.exprs {
                     if let Some(NodeEnum::StatsElem(element)) = &node.node {
-                        self.columns.insert(element.name.clone());
-                        self.boxed(&element.expr, Self::node);
+                        let column = self.find(&element.name);
+                        let computed = self.boxed(&element.expr, Self::node);
+                        self.derive(column.into_iter().chain([computed]));
                     }
                 }
             }
@@ -107,7 +129,6 @@ impl Walk<'_> {
             | NodeEnum::AlterObjectDependsStmt(_) => self.database(Access::Alter),
             _ => return false,
         }
-        self.flag(Flag::Ddl);
         true
     }
 
@@ -209,7 +230,7 @@ impl Walk<'_> {
         if let Some(spec) = &create.partspec {
             for node in &spec.part_params {
                 match &node.node {
-                    Some(NodeEnum::PartitionElem(element)) => self.boxed(&element.expr, Self::node),
+                    Some(NodeEnum::PartitionElem(element)) => drop(self.boxed(&element.expr, Self::node)),
                     _ => self.opaque("an unknown partition key"),
                 }
             }
@@ -227,8 +248,11 @@ impl Walk<'_> {
     fn bounds(&mut self, datums: &[Node]) {
         for node in datums {
             match &node.node {
-                Some(NodeEnum::PartitionRangeDatum(datum)) => self.boxed(&datum.value, Self::node),
-                Some(expression) => self.node(expression),
+                Some(NodeEnum::PartitionRangeDatum(datum)) => drop(self.boxed(&datum.value, Self::node)),
+                Some(expression) => {
+                    let value = self.node(expression);
+                    self.consume(&value);
+                }
                 None => {}
             }
         }
@@ -266,7 +290,7 @@ impl Walk<'_> {
             if let Some(NodeEnum::List(list)) = &exclusion.node {
                 for item in &list.items {
                     match &item.node {
-                        Some(NodeEnum::IndexElem(element)) => self.index_element(element),
+                        Some(NodeEnum::IndexElem(element)) => drop(self.index_element(element)),
                         Some(NodeEnum::List(operator)) => self.operator(&operator.items),
                         _ => self.opaque("an unknown exclusion constraint"),
                     }
@@ -284,7 +308,7 @@ impl Walk<'_> {
         self.relation(&index.relation, false, Access::Alter);
         for node in index.index_params.iter().chain(&index.index_including_params) {
             match &node.node {
-                Some(NodeEnum::IndexElem(element)) => self.index_element(element),
+                Some(NodeEnum::IndexElem(element)) => drop(self.index_element(element)),
                 _ => self.opaque("an index of something unknown"),
             }
         }
@@ -324,7 +348,10 @@ impl Walk<'_> {
                     | NodeEnum::AtalterConstraint(_),
                 ) => {}
                 // SET DEFAULT and USING carry an expression.
-                Some(expression) => self.node(expression),
+                Some(expression) => {
+                    let value = self.node(expression);
+                    self.consume(&value);
+                }
             }
         }
     }
@@ -350,6 +377,8 @@ impl Walk<'_> {
         }
         if let Some(relation) = self.resolve(range) {
             self.ask(access, Object::Relation(relation.id.clone()), true);
+            let entry = self.entry(&relation, &range.schemaname);
+            self.enter(entry);
         }
     }
 

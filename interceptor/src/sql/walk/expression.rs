@@ -1,168 +1,167 @@
 //! Expressions: every node that can stand where a value does.
 
+use super::scope::Entry;
 use super::{Walk, qualified, strings};
 use crate::sql::builtins;
 use crate::sql::facts::{Access, Missing, Object};
+use crate::sql::lineage::{ColumnSet, Field, Handling, Value};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AArrayExpr, AExpr, AIndices, AIndirection, BoolExpr, BooleanTest, CaseExpr, CaseWhen, CoalesceExpr, CollateClause,
-    ColumnDef, ColumnRef, FuncCall, GroupingFunc, GroupingSet, IndexElem, JsonAggConstructor, JsonArgument,
-    JsonArrayAgg, JsonArrayConstructor, JsonArrayQueryConstructor, JsonBehavior, JsonFuncExpr, JsonIsPredicate,
-    JsonKeyValue, JsonObjectAgg, JsonObjectConstructor, JsonOutput, JsonParseExpr, JsonScalarExpr, JsonSerializeExpr,
-    JsonTable, JsonTableColumn, JsonTablePathSpec, JsonValueExpr, MinMaxExpr, MultiAssignRef, NamedArgExpr, Node,
-    NullTest, ResTarget, RowExpr, SortBy, SubLink, TypeCast, TypeName, XmlExpr, XmlSerialize,
+    AArrayExpr, AExpr, AExprKind, AIndices, AIndirection, BoolExpr, BooleanTest, CaseExpr, CaseWhen, CoalesceExpr,
+    CollateClause, ColumnDef, FuncCall, GroupingFunc, IndexElem, JsonAggConstructor, JsonArgument, JsonArrayAgg,
+    JsonArrayConstructor, JsonArrayQueryConstructor, JsonBehavior, JsonFuncExpr, JsonIsPredicate, JsonKeyValue,
+    JsonObjectAgg, JsonObjectConstructor, JsonOutput, JsonParseExpr, JsonScalarExpr, JsonSerializeExpr, JsonTable,
+    JsonTableColumn, JsonTablePathSpec, JsonValueExpr, MinMaxExpr, MultiAssignRef, NamedArgExpr, Node, NullTest,
+    ResTarget, RowExpr, SortBy, SubLink, SubLinkType, TypeCast, TypeName, XmlExpr, XmlSerialize,
 };
+use std::borrow::Borrow;
+use std::sync::Arc;
 
 impl Walk<'_> {
-    pub(super) fn all(&mut self, nodes: &[Node]) {
+    /// Something made of several expressions.
+    pub(super) fn all<N: Borrow<Node>>(&mut self, nodes: &[N]) -> Value {
+        let mut made = ColumnSet::new();
         for node in nodes {
-            self.visit(node, Self::node);
+            self.visit(node.borrow(), Self::node).collect(&mut made);
         }
+        self.mark(&made, Handling::USED);
+        Value::made_of(made)
     }
 
-    /// Names that are columns: USING, SEARCH, CYCLE.
-    pub(super) fn mention(&mut self, nodes: &[Node]) {
-        self.columns.extend(strings(nodes).into_iter().map(str::to_owned));
+    /// Something made of expressions that may be there.
+    fn made_of<'n>(&mut self, nodes: impl IntoIterator<Item = &'n Option<Box<Node>>>) -> Value {
+        let nodes: Vec<&Node> = nodes.into_iter().flatten().map(|node| &**node).collect();
+        self.all(&nodes)
     }
 
-    /// One node of a query or an expression.
-    pub(super) fn node(&mut self, node: &NodeEnum) {
+    /// One node of an expression.
+    pub(super) fn node(&mut self, node: &NodeEnum) -> Value {
         match node {
             // Leaves.
             NodeEnum::AConst(_)
             | NodeEnum::ParamRef(_)
-            | NodeEnum::SetToDefault(_)
-            | NodeEnum::SqlvalueFunction(_)
-            | NodeEnum::CurrentOfExpr(_)
-            | NodeEnum::MergeSupportFunc(_)
             | NodeEnum::Integer(_)
             | NodeEnum::Float(_)
             | NodeEnum::Boolean(_)
             | NodeEnum::String(_)
-            | NodeEnum::BitString(_) => {}
-            NodeEnum::AStar(_) => self.star = true,
+            | NodeEnum::BitString(_) => Value::constant(),
+            NodeEnum::SetToDefault(_)
+            | NodeEnum::SqlvalueFunction(_)
+            | NodeEnum::CurrentOfExpr(_)
+            | NodeEnum::MergeSupportFunc(_) => Value::default(),
+            NodeEnum::AStar(_) => {
+                let fields = self.star(&[]);
+                Value::of_row(fields)
+            }
             NodeEnum::ColumnRef(column) => self.column(column),
-            NodeEnum::List(list) => self.all(&list.items),
+            NodeEnum::List(list) => self.list(&list.items),
 
             // Queries.
-            NodeEnum::SelectStmt(select) => self.select(select),
-            NodeEnum::InsertStmt(insert) => self.insert(insert),
-            NodeEnum::UpdateStmt(update) => self.update(update),
-            NodeEnum::DeleteStmt(delete) => self.delete(delete),
-            NodeEnum::MergeStmt(merge) => self.merge(merge),
-
-            // FROM.
-            NodeEnum::RangeVar(range) => self.range(range),
-            NodeEnum::JoinExpr(join) => self.join(join),
-            NodeEnum::RangeSubselect(range) => self.range_subselect(range),
-            NodeEnum::RangeFunction(range) => self.range_function(range),
-            NodeEnum::RangeTableFunc(range) => self.range_table_func(range),
-            NodeEnum::RangeTableFuncCol(column) => self.range_table_func_column(column),
-            NodeEnum::RangeTableSample(sample) => self.table_sample(sample),
-            NodeEnum::JsonTable(table) => self.json_table(table),
-            NodeEnum::JsonTableColumn(column) => self.json_table_column(column),
+            NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_) => {
+                let fields = self.query(node);
+                Value::of_row(fields)
+            }
+            NodeEnum::SubLink(link) => self.sub_link(link),
 
             // Operators, calls and types.
-            NodeEnum::AExpr(expression) => {
-                let AExpr { kind: _, name, lexpr, rexpr, rexpr_list_start: _, rexpr_list_end: _, location: _ } =
-                    &**expression;
-                self.operator(name);
-                self.boxed(lexpr, Self::node);
-                self.boxed(rexpr, Self::node);
-            }
+            NodeEnum::AExpr(expression) => self.operation(expression),
             NodeEnum::FuncCall(call) => self.call(call),
-            NodeEnum::TypeCast(cast) => {
-                let TypeCast { arg, type_name, location: _ } = &**cast;
-                self.boxed(arg, Self::node);
-                if let Some(type_name) = type_name {
-                    self.type_name(type_name);
-                }
+            NodeEnum::TypeCast(cast) => self.cast(cast),
+            NodeEnum::TypeName(type_name) => {
+                self.type_name(type_name);
+                Value::default()
             }
-            NodeEnum::TypeName(type_name) => self.type_name(type_name),
+            // Another order of the same values.
             NodeEnum::CollateClause(clause) => {
                 let CollateClause { arg, collname: _, location: _ } = &**clause;
-                self.boxed(arg, Self::node);
+                self.boxed(arg, Self::node)
             }
 
-            // Everything that only holds other expressions.
-            NodeEnum::BoolExpr(expression) => {
-                let BoolExpr { xpr: _, boolop: _, args, location: _ } = &**expression;
-                self.all(args);
-            }
-            NodeEnum::AArrayExpr(AArrayExpr { elements, list_start: _, list_end: _, location: _ }) => {
-                self.all(elements)
-            }
-            NodeEnum::AIndirection(indirection) => self.indirection(indirection),
-            NodeEnum::AIndices(indices) => {
-                let AIndices { is_slice: _, lidx, uidx } = &**indices;
-                self.boxed(lidx, Self::node);
-                self.boxed(uidx, Self::node);
-            }
-            NodeEnum::CaseExpr(case) => {
-                let CaseExpr { xpr: _, casetype: _, casecollid: _, arg, args, defresult, location: _ } = &**case;
-                self.boxed(arg, Self::node);
-                self.all(args);
-                self.boxed(defresult, Self::node);
-            }
-            NodeEnum::CaseWhen(when) => {
-                let CaseWhen { xpr: _, expr, result, location: _ } = &**when;
-                self.boxed(expr, Self::node);
-                self.boxed(result, Self::node);
-            }
+            // One of several values as it is.
+            NodeEnum::CaseExpr(case) => self.case(case),
             NodeEnum::CoalesceExpr(coalesce) => {
                 let CoalesceExpr { xpr: _, coalescetype: _, coalescecollid: _, args, location: _ } = &**coalesce;
-                self.all(args);
+                let mut chosen: Option<Value> = None;
+                for node in args {
+                    let value = self.visit(node, Self::node);
+                    self.test(&value);
+                    chosen = Some(chosen.map_or(value.clone(), |chosen| chosen.or(value)));
+                }
+                chosen.unwrap_or_default()
+            }
+            NodeEnum::NullTest(test) => {
+                let NullTest { xpr: _, arg, nulltesttype: _, argisrow: _, location: _ } = &**test;
+                let value = self.boxed(arg, Self::node);
+                self.test(&value);
+                Value::default()
+            }
+            NodeEnum::NamedArgExpr(argument) => {
+                let NamedArgExpr { xpr: _, arg, name: _, argnumber: _, location: _ } = &**argument;
+                self.boxed(arg, Self::node)
+            }
+            NodeEnum::MultiAssignRef(assign) => {
+                let MultiAssignRef { source, colno: _, ncolumns: _ } = &**assign;
+                self.boxed(source, Self::node)
+            }
+            NodeEnum::RowExpr(row) => {
+                let RowExpr { xpr: _, args, row_typeid: _, row_format: _, colnames: _, location: _ } = &**row;
+                let fields = args.iter().map(|node| Field::unnamed(self.visit(node, Self::node)));
+                Value::of_row(fields.collect())
+            }
+            NodeEnum::AIndirection(indirection) => self.indirection(indirection),
+            NodeEnum::ResTarget(target) => {
+                let ResTarget { name: _, indirection, val, location: _ } = &**target;
+                self.all(indirection);
+                self.boxed(val, Self::node)
+            }
+            // Which of the grouping sets this row is of: nothing about the columns.
+            NodeEnum::GroupingFunc(grouping) => {
+                let GroupingFunc { xpr: _, args, refs: _, agglevelsup: _, location: _ } = &**grouping;
+                for node in args {
+                    self.visit(node, Self::node);
+                }
+                Value::default()
+            }
+
+            // Everything that makes something else of what it holds.
+            NodeEnum::BoolExpr(expression) => {
+                let BoolExpr { xpr: _, boolop: _, args, location: _ } = &**expression;
+                self.all(args)
+            }
+            NodeEnum::AArrayExpr(AArrayExpr { elements, list_start: _, list_end: _, location: _ }) => {
+                self.list(elements)
+            }
+            NodeEnum::AIndices(indices) => {
+                let AIndices { is_slice: _, lidx, uidx } = &**indices;
+                self.made_of([lidx, uidx])
             }
             NodeEnum::MinMaxExpr(extreme) => {
                 let MinMaxExpr { xpr: _, minmaxtype: _, minmaxcollid: _, inputcollid: _, op: _, args, location: _ } =
                     &**extreme;
-                self.all(args);
-            }
-            NodeEnum::NullTest(test) => {
-                let NullTest { xpr: _, arg, nulltesttype: _, argisrow: _, location: _ } = &**test;
-                self.boxed(arg, Self::node);
+                self.all(args)
             }
             NodeEnum::BooleanTest(test) => {
                 let BooleanTest { xpr: _, arg, booltesttype: _, location: _ } = &**test;
-                self.boxed(arg, Self::node);
-            }
-            NodeEnum::RowExpr(row) => {
-                let RowExpr { xpr: _, args, row_typeid: _, row_format: _, colnames: _, location: _ } = &**row;
-                self.all(args);
-            }
-            NodeEnum::NamedArgExpr(argument) => {
-                let NamedArgExpr { xpr: _, arg, name: _, argnumber: _, location: _ } = &**argument;
-                self.boxed(arg, Self::node);
-            }
-            NodeEnum::ResTarget(target) => {
-                let ResTarget { name: _, indirection, val, location: _ } = &**target;
-                self.all(indirection);
-                self.boxed(val, Self::node);
-            }
-            NodeEnum::MultiAssignRef(assign) => {
-                let MultiAssignRef { source, colno: _, ncolumns: _ } = &**assign;
-                self.boxed(source, Self::node);
-            }
-            NodeEnum::SubLink(link) => {
-                let SubLink { xpr: _, sub_link_type: _, sub_link_id: _, testexpr, oper_name, subselect, location: _ } =
-                    &**link;
-                self.boxed(testexpr, Self::node);
-                self.operator(oper_name);
-                self.boxed(subselect, Self::node);
+                self.made_of([arg])
             }
             NodeEnum::SortBy(sort) => {
                 let SortBy { node, sortby_dir: _, sortby_nulls: _, use_op, location: _ } = &**sort;
-                self.boxed(node, Self::node);
                 self.operator(use_op);
+                self.made_of([node])
             }
-            NodeEnum::WindowDef(window) => self.window(window),
-            NodeEnum::GroupingSet(GroupingSet { kind: _, content, location: _ }) => self.all(content),
-            NodeEnum::GroupingFunc(grouping) => {
-                let GroupingFunc { xpr: _, args, refs: _, agglevelsup: _, location: _ } = &**grouping;
-                self.all(args);
+            NodeEnum::WindowDef(window) => {
+                self.window(window);
+                Value::default()
             }
             NodeEnum::IndexElem(element) => self.index_element(element),
-            NodeEnum::ColumnDef(definition) => self.column_definition(definition),
+            NodeEnum::ColumnDef(definition) => {
+                self.column_definition(definition);
+                Value::default()
+            }
             NodeEnum::XmlExpr(xml) => {
                 let XmlExpr {
                     xpr: _,
@@ -177,25 +176,182 @@ impl Walk<'_> {
                     typmod: _,
                     location: _,
                 } = &**xml;
-                self.all(named_args);
-                self.all(args);
+                let (named, others) = (self.all(named_args), self.all(args));
+                named.or(others)
             }
             NodeEnum::XmlSerialize(xml) => {
                 let XmlSerialize { xmloption: _, expr, type_name, indent: _, location: _ } = &**xml;
-                self.boxed(expr, Self::node);
                 if let Some(type_name) = type_name {
                     self.type_name(type_name);
                 }
+                self.made_of([expr])
             }
-            json if self.json(json) => {}
-            unknown => self.opaque(format!("`{}` is not known to the analysis", kind_of(unknown))),
+            json => match self.json(json) {
+                Some(value) => value,
+                None => {
+                    self.opaque(format!("`{}` is not known to the analysis", kind_of(json)));
+                    Value::default()
+                }
+            },
+        }
+    }
+
+    /// The elements of an array, the right side of IN: constant where all of them are.
+    fn list(&mut self, nodes: &[Node]) -> Value {
+        let mut constant = true;
+        let mut made = ColumnSet::new();
+        for node in nodes {
+            let value = self.visit(node, Self::node);
+            constant &= value.constant;
+            value.collect(&mut made);
+        }
+        self.mark(&made, Handling::USED);
+        Value { constant, ..Value::made_of(made) }
+    }
+
+    fn sub_link(&mut self, link: &SubLink) -> Value {
+        let SubLink { xpr: _, sub_link_type, sub_link_id: _, testexpr, oper_name, subselect, location: _ } = link;
+        self.operator(oper_name);
+        let test = self.boxed(testexpr, Self::node);
+        let fields = self.boxed(subselect, Self::query);
+        match SubLinkType::try_from(*sub_link_type) {
+            // Whether there are rows, not what is in them.
+            Ok(SubLinkType::ExistsSublink) => Value::default(),
+            Ok(SubLinkType::ExprSublink) => match <[Field; 1]>::try_from(fields) {
+                Ok([field]) if !field.many => field.value,
+                Ok([field]) => self.derive([field.value]),
+                Err(fields) => Value::of_row(fields),
+            },
+            Ok(SubLinkType::MultiexprSublink) => Value::of_row(fields),
+            _ => {
+                let values: Vec<_> = fields.into_iter().map(|field| field.value).chain([test]).collect();
+                self.derive(values)
+            }
+        }
+    }
+
+    fn operation(&mut self, expression: &AExpr) -> Value {
+        let AExpr { kind, name, lexpr, rexpr, rexpr_list_start: _, rexpr_list_end: _, location: _ } = expression;
+        self.operator(name);
+        let (left, right) = (self.boxed(lexpr, Self::node), self.boxed(rexpr, Self::node));
+        let is_equality = strings(name) == ["="];
+        match AExprKind::try_from(*kind) {
+            Ok(AExprKind::AexprNullif) => {
+                self.compared(&left, &right);
+                left
+            }
+            // Says whether a column has one of the values that the statement itself brings.
+            Ok(AExprKind::AexprOp | AExprKind::AexprIn | AExprKind::AexprOpAny) if is_equality => {
+                self.compared(&left, &right);
+                Value { constant: left.constant && right.constant, ..Value::default() }
+            }
+            _ => {
+                let constant = left.constant && right.constant;
+                Value { constant, ..self.derive([left, right]) }
+            }
+        }
+    }
+
+    /// Two values are held against each other. With a constant that confirms a guess; with anything else it tells more.
+    fn compared(&mut self, left: &Value, right: &Value) {
+        let pure = |value: &Value| value.derived.is_empty() && value.row.is_none();
+        if (right.constant && pure(left)) || (left.constant && pure(right)) {
+            self.mark(&left.everything(), Handling::COMPARED);
+            self.mark(&right.everything(), Handling::COMPARED);
+        } else {
+            self.consume(left);
+            self.consume(right);
+        }
+    }
+
+    fn case(&mut self, case: &CaseExpr) -> Value {
+        let CaseExpr { xpr: _, casetype: _, casecollid: _, arg, args, defresult, location: _ } = case;
+        let tested = self.boxed(arg, Self::node);
+        self.consume(&tested);
+        let mut chosen = defresult.as_ref().map_or(Value::constant(), |node| self.visit(node, Self::node));
+        for node in args {
+            let Some(NodeEnum::CaseWhen(when)) = &node.node else {
+                self.opaque("CASE holds something else than WHEN");
+                continue;
+            };
+            let CaseWhen { xpr: _, expr, result, location: _ } = &**when;
+            let condition = self.boxed(expr, Self::node);
+            self.consume(&condition);
+            let result = self.boxed(result, Self::node);
+            chosen = chosen.or(result);
+        }
+        chosen
+    }
+
+    fn cast(&mut self, cast: &TypeCast) -> Value {
+        let TypeCast { arg, type_name, location: _ } = cast;
+        let value = self.boxed(arg, Self::node);
+        let mut keeps = false;
+        if let Some(type_name) = type_name {
+            self.type_name(type_name);
+            // From text to text nothing happens.
+            let to_text = matches!(strings(&type_name.names).last(), Some(&("text" | "varchar")));
+            keeps = to_text && type_name.typmods.is_empty() && type_name.array_bounds.is_empty();
+        }
+        let is_text = |column: &_| {
+            let found = self.column_type(*column);
+            found.is_some_and(|name| &*name == "text" || name.starts_with("character varying"))
+        };
+        if keeps && value.derived.is_empty() && value.row.is_none() && value.whole.iter().all(is_text) {
+            return value;
+        }
+        let constant = value.constant;
+        Value { constant, ..self.derive([value]) }
+    }
+
+    fn column_type(&self, (place, column): (u32, u32)) -> Option<Arc<str>> {
+        let relation = &self.relations.get(place as usize)?.relation;
+        Some(relation.columns.get(column as usize)?.type_name.clone())
+    }
+
+    /// `(row).name`, `(array)[1]`, `(row).*`.
+    fn indirection(&mut self, AIndirection { arg, indirection }: &AIndirection) -> Value {
+        let mut value = self.boxed(arg, Self::node);
+        for node in indirection {
+            value = match &node.node {
+                Some(NodeEnum::String(name)) => self.field_of(value, &name.sval),
+                Some(NodeEnum::AStar(_)) => value,
+                Some(subscript) => {
+                    let subscript = self.node(subscript);
+                    self.derive([value, subscript])
+                }
+                None => value,
+            };
+        }
+        value
+    }
+
+    /// A field of a row, or a function of it by the same spelling.
+    fn field_of(&mut self, value: Value, name: &str) -> Value {
+        let Some(row) = value.row.clone() else {
+            // A field of something that is known as a whole only.
+            self.functions_of_row(name);
+            return self.derive([value]);
+        };
+        let named = row.iter().filter(|field| field.name.as_deref() == Some(name));
+        if let Some(found) = named.map(|field| field.value.clone()).reduce(Value::or) {
+            return found;
+        }
+        self.functions_of_row(name);
+        self.derive([value])
+    }
+
+    fn functions_of_row(&mut self, name: &str) {
+        let functions: Vec<_> = self.catalog.functions("", name).into_iter().cloned().collect();
+        for function in &functions {
+            self.call_function(function);
         }
     }
 
     /// SQL/JSON (PostgreSQL 16 and newer); older servers read the constructors as calls of user functions of those
-    /// names, which the catalogue then knows. `false` for every other node.
-    fn json(&mut self, node: &NodeEnum) -> bool {
-        match node {
+    /// names, which the catalogue then knows. `None` for every other node.
+    fn json(&mut self, node: &NodeEnum) -> Option<Value> {
+        Some(match node {
             NodeEnum::JsonFuncExpr(function) => {
                 let JsonFuncExpr {
                     op: _,
@@ -210,33 +366,36 @@ impl Walk<'_> {
                     quotes: _,
                     location: _,
                 } = &**function;
-                self.json_value(context_item.as_deref());
-                self.boxed(pathspec, Self::node);
-                self.all(passing);
                 self.json_output(output.as_ref());
-                self.json_behavior(on_empty.as_deref());
-                self.json_behavior(on_error.as_deref());
+                let parts = [
+                    self.json_value(context_item.as_deref()),
+                    self.made_of([pathspec]),
+                    self.all(passing),
+                    self.json_behavior(on_empty.as_deref()),
+                    self.json_behavior(on_error.as_deref()),
+                ];
+                self.derive(parts)
             }
             NodeEnum::JsonValueExpr(value) => self.json_value(Some(value)),
             NodeEnum::JsonArgument(argument) => {
                 let JsonArgument { val, name: _ } = &**argument;
-                self.json_value(val.as_deref());
+                self.json_value(val.as_deref())
             }
             NodeEnum::JsonKeyValue(pair) => self.json_pair(pair),
             NodeEnum::JsonParseExpr(parse) => {
                 let JsonParseExpr { expr, output, unique_keys: _, location: _ } = &**parse;
-                self.json_value(expr.as_deref());
                 self.json_output(output.as_ref());
+                self.json_value(expr.as_deref())
             }
             NodeEnum::JsonScalarExpr(scalar) => {
                 let JsonScalarExpr { expr, output, location: _ } = &**scalar;
-                self.boxed(expr, Self::node);
                 self.json_output(output.as_ref());
+                self.made_of([expr])
             }
             NodeEnum::JsonSerializeExpr(serialize) => {
                 let JsonSerializeExpr { expr, output, location: _ } = &**serialize;
-                self.json_value(expr.as_deref());
                 self.json_output(output.as_ref());
+                self.json_value(expr.as_deref())
             }
             NodeEnum::JsonObjectConstructor(JsonObjectConstructor {
                 exprs,
@@ -245,49 +404,48 @@ impl Walk<'_> {
                 unique: _,
                 location: _,
             }) => {
-                self.all(exprs);
                 self.json_output(output.as_ref());
+                self.all(exprs)
             }
             NodeEnum::JsonArrayConstructor(JsonArrayConstructor { exprs, output, absent_on_null: _, location: _ }) => {
-                self.all(exprs);
                 self.json_output(output.as_ref());
+                self.all(exprs)
             }
             NodeEnum::JsonArrayQueryConstructor(query) => {
                 let JsonArrayQueryConstructor { query, output, format: _, absent_on_null: _, location: _ } = &**query;
-                self.boxed(query, Self::node);
                 self.json_output(output.as_ref());
+                self.made_of([query])
             }
             NodeEnum::JsonObjectAgg(aggregate) => {
                 let JsonObjectAgg { constructor, arg, absent_on_null: _, unique: _ } = &**aggregate;
-                self.json_aggregate(constructor.as_deref());
-                if let Some(pair) = arg {
-                    self.json_pair(pair);
-                }
+                let around = self.json_aggregate(constructor.as_deref());
+                let pair = arg.as_ref().map(|pair| self.json_pair(pair)).unwrap_or_default();
+                around.or(pair)
             }
             NodeEnum::JsonArrayAgg(aggregate) => {
                 let JsonArrayAgg { constructor, arg, absent_on_null: _ } = &**aggregate;
-                self.json_aggregate(constructor.as_deref());
-                self.json_value(arg.as_deref());
+                let around = self.json_aggregate(constructor.as_deref());
+                let value = self.json_value(arg.as_deref());
+                around.or(value)
             }
             NodeEnum::JsonIsPredicate(predicate) => {
                 let JsonIsPredicate { expr, format: _, item_type: _, unique_keys: _, location: _ } = &**predicate;
-                self.boxed(expr, Self::node);
+                self.made_of([expr])
             }
-            _ => return false,
-        }
-        true
+            _ => return None,
+        })
     }
 
-    fn json_value(&mut self, value: Option<&JsonValueExpr>) {
-        if let Some(JsonValueExpr { raw_expr, formatted_expr, format: _ }) = value {
-            self.boxed(raw_expr, Self::node);
-            self.boxed(formatted_expr, Self::node);
+    fn json_value(&mut self, value: Option<&JsonValueExpr>) -> Value {
+        match value {
+            Some(JsonValueExpr { raw_expr, formatted_expr, format: _ }) => self.made_of([raw_expr, formatted_expr]),
+            None => Value::default(),
         }
     }
 
-    fn json_pair(&mut self, JsonKeyValue { key, value }: &JsonKeyValue) {
-        self.boxed(key, Self::node);
-        self.json_value(value.as_deref());
+    fn json_pair(&mut self, JsonKeyValue { key, value }: &JsonKeyValue) -> Value {
+        let (key, value) = (self.made_of([key]), self.json_value(value.as_deref()));
+        key.or(value)
     }
 
     fn json_output(&mut self, output: Option<&JsonOutput>) {
@@ -296,21 +454,23 @@ impl Walk<'_> {
         }
     }
 
-    fn json_behavior(&mut self, behavior: Option<&JsonBehavior>) {
-        if let Some(JsonBehavior { btype: _, expr, coerce: _, location: _ }) = behavior {
-            self.boxed(expr, Self::node);
+    fn json_behavior(&mut self, behavior: Option<&JsonBehavior>) -> Value {
+        match behavior {
+            Some(JsonBehavior { btype: _, expr, coerce: _, location: _ }) => self.made_of([expr]),
+            None => Value::default(),
         }
     }
 
-    fn json_aggregate(&mut self, constructor: Option<&JsonAggConstructor>) {
-        if let Some(JsonAggConstructor { output, agg_filter, agg_order, over, location: _ }) = constructor {
-            self.json_output(output.as_ref());
-            self.boxed(agg_filter, Self::node);
-            self.all(agg_order);
-            if let Some(over) = over {
-                self.window(over);
-            }
+    fn json_aggregate(&mut self, constructor: Option<&JsonAggConstructor>) -> Value {
+        let Some(JsonAggConstructor { output, agg_filter, agg_order, over, location: _ }) = constructor else {
+            return Value::default();
+        };
+        self.json_output(output.as_ref());
+        if let Some(over) = over {
+            self.window(over);
         }
+        let (filter, order) = (self.made_of([agg_filter]), self.all(agg_order));
+        filter.or(order)
     }
 
     fn json_path(&mut self, path: Option<&JsonTablePathSpec>) {
@@ -319,60 +479,49 @@ impl Walk<'_> {
         }
     }
 
-    fn json_table(&mut self, table: &JsonTable) {
+    pub(super) fn json_table(&mut self, table: &JsonTable) {
         let JsonTable { context_item, pathspec, passing, columns, on_error, alias, lateral: _, location: _ } = table;
-        self.alias(alias);
-        self.json_value(context_item.as_deref());
         self.json_path(pathspec.as_deref());
-        self.all(passing);
-        self.all(columns);
-        self.json_behavior(on_error.as_deref());
+        let parts =
+            [self.json_value(context_item.as_deref()), self.all(passing), self.json_behavior(on_error.as_deref())];
+        let value = self.derive(parts);
+        let mut fields = Vec::new();
+        self.json_columns(columns, &value, &mut fields);
+        self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
     }
 
-    fn json_table_column(&mut self, column: &JsonTableColumn) {
-        let JsonTableColumn {
-            coltype: _,
-            name: _,
-            type_name,
-            pathspec,
-            format: _,
-            wrapper: _,
-            quotes: _,
-            columns,
-            on_empty,
-            on_error,
-            location: _,
-        } = column;
-        if let Some(type_name) = type_name {
-            self.type_name(type_name);
-        }
-        self.json_path(pathspec.as_deref());
-        self.all(columns);
-        self.json_behavior(on_empty.as_deref());
-        self.json_behavior(on_error.as_deref());
-    }
-
-    fn column(&mut self, ColumnRef { fields, location: _ }: &ColumnRef) {
-        let names = strings(fields);
-        self.star |= names.len() < fields.len();
-        if let ([name], 1) = (names.as_slice(), fields.len()) {
-            self.bare.insert((*name).to_owned());
-        } else if let Some(last) = names.last() {
-            self.dotted.insert((*last).to_owned());
-        }
-        self.columns.extend(names.into_iter().map(str::to_owned));
-    }
-
-    /// `(row).name`, `(array)[1]`, `(row).*`.
-    fn indirection(&mut self, AIndirection { arg, indirection }: &AIndirection) {
-        self.boxed(arg, Self::node);
-        for node in indirection {
-            if let Some(NodeEnum::String(name)) = &node.node {
-                self.columns.insert(name.sval.clone());
-                self.dotted.insert(name.sval.clone());
+    fn json_columns(&mut self, columns: &[Node], value: &Value, fields: &mut Vec<Field>) {
+        for node in columns {
+            let Some(NodeEnum::JsonTableColumn(column)) = &node.node else {
+                self.opaque("JSON_TABLE holds something else than columns");
+                continue;
+            };
+            let JsonTableColumn {
+                coltype: _,
+                name,
+                type_name,
+                pathspec,
+                format: _,
+                wrapper: _,
+                quotes: _,
+                columns,
+                on_empty,
+                on_error,
+                location: _,
+            } = &**column;
+            if let Some(type_name) = type_name {
+                self.type_name(type_name);
+            }
+            self.json_path(pathspec.as_deref());
+            let parts =
+                [self.json_behavior(on_empty.as_deref()), self.json_behavior(on_error.as_deref()), value.clone()];
+            let made = self.derive(parts);
+            if columns.is_empty() {
+                fields.push(Field::new(name, made));
+            } else {
+                self.json_columns(columns, &made, fields);
             }
         }
-        self.all(indirection);
     }
 
     /// Operators are functions by another name; those of `pg_catalog` are harmless, others are not known to be.
@@ -403,7 +552,7 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn call(&mut self, call: &FuncCall) {
+    pub(super) fn call(&mut self, call: &FuncCall) -> Value {
         let FuncCall {
             funcname,
             args,
@@ -412,44 +561,75 @@ impl Walk<'_> {
             over,
             agg_within_group: _,
             agg_star: _,
-            agg_distinct: _,
+            agg_distinct,
             func_variadic: _,
             funcformat: _,
             location: _,
         } = call;
         let parts = strings(funcname);
         self.found.mentioned.extend(parts.last().map(|name| (*name).to_owned()));
-        match qualified(&self.catalog.database, &parts) {
-            Some((schema, name)) => self.function(schema, name, args),
-            None => self.opaque(format!("function `{}` of another database", parts.join("."))),
-        }
-        self.all(args);
-        self.all(agg_order);
-        self.boxed(agg_filter, Self::node);
+        let values: Vec<Value> = args.iter().map(|node| self.visit(node, Self::node)).collect();
+        let around = [self.all(agg_order), self.made_of([agg_filter])];
         if let Some(over) = over {
             self.window(over);
         }
+        let Some((schema, name)) = qualified(&self.catalog.database, &parts) else {
+            self.opaque(format!("function `{}` of another database", parts.join(".")));
+            return self.derive(values);
+        };
+        let counts = name == "count" && matches!(schema, "" | "pg_catalog") && !*agg_distinct;
+        if let ([value], true) = (values.as_slice(), counts) {
+            self.test(value);
+            self.function(schema, name, args);
+            return self.derive(around);
+        }
+        // `email(u)` is another spelling of `u.email`.
+        if let [value] = values.as_slice()
+            && schema.is_empty()
+            && let Some(row) = &value.row
+        {
+            let named = row.iter().filter(|field| field.name.as_deref() == Some(name));
+            let field = named.map(|field| field.value.clone()).reduce(Value::or);
+            let known = !self.catalog.functions(schema, name).is_empty();
+            match field {
+                Some(field) if !known => return field,
+                Some(_) | None => {}
+            }
+        }
+        let result = self.function(schema, name, args);
+        self.derive(values.into_iter().chain(around).chain([result]))
     }
 
-    /// A function by name. All overloads in sight count, since the argument types are not known here.
-    pub(super) fn function(&mut self, schema: &str, name: &str, args: &[Node]) {
+    /// A function by name. All overloads in sight count, since the argument types are not known here. What comes back is
+    /// what it reads by itself.
+    pub(super) fn function(&mut self, schema: &str, name: &str, args: &[Node]) -> Value {
         if builtins::sets_parameter(name) && matches!(schema, "" | "pg_catalog") {
             self.set_config(args);
         }
         if builtins::moves_sequence(name) && matches!(schema, "" | "pg_catalog") && self.sequence(args) {
-            return;
+            return Value::default();
         }
-        // `email(u)` is another spelling of `u.email`.
-        self.columns.insert(name.to_owned());
-        let candidates = self.catalog.functions(schema, name);
+        let candidates: Vec<_> = self.catalog.functions(schema, name).into_iter().cloned().collect();
         if candidates.is_empty() {
-            return self.missing(Missing::Function(name.to_owned()));
+            self.missing(Missing::Function(name.to_owned()));
         }
-        for function in candidates {
-            if !builtins::is_harmless(&function.schema, &function.name) {
-                self.ask(Access::Execute, Object::Function(function.clone()), true);
-            }
+        for function in &candidates {
+            self.call_function(function);
         }
+        Value::default()
+    }
+
+    /// How many columns a call in FROM has.
+    pub(super) fn width(&self, call: &FuncCall) -> Option<u32> {
+        let parts = strings(&call.funcname);
+        let (schema, name) = qualified(&self.catalog.database, &parts)?;
+        // As many as there are arrays.
+        if name == "unnest" {
+            return u32::try_from(call.args.len()).ok();
+        }
+        let candidates = self.catalog.functions(schema, name);
+        let width = candidates.first()?.width?;
+        candidates.iter().all(|function| function.width == Some(width)).then_some(width)
     }
 
     /// `nextval('name')` writes the sequence of that name; `false` where the name is not a constant.
@@ -472,7 +652,7 @@ impl Walk<'_> {
         true
     }
 
-    pub(super) fn index_element(&mut self, element: &IndexElem) {
+    pub(super) fn index_element(&mut self, element: &IndexElem) -> Value {
         let IndexElem {
             name,
             expr,
@@ -483,15 +663,16 @@ impl Walk<'_> {
             ordering: _,
             nulls_ordering: _,
         } = element;
-        self.columns.insert(name.clone());
-        self.boxed(expr, Self::node);
+        let column = if name.is_empty() { None } else { self.find(name) };
+        let computed = self.boxed(expr, Self::node);
+        self.derive(column.into_iter().chain([computed]))
     }
 
     pub(super) fn column_definition(&mut self, definition: &ColumnDef) {
         if let Some(type_name) = &definition.type_name {
             self.type_name(type_name);
         }
-        self.boxed(&definition.raw_default, Self::node);
+        self.made_of([&definition.raw_default]);
         self.constraints(&definition.constraints);
     }
 }

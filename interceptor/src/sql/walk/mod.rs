@@ -4,31 +4,39 @@
 //! statement opaque. Structs are taken apart without `..` where they hold nodes, so that a field which a newer grammar
 //! adds stops the build instead of going unseen.
 //!
-//! Columns: this walk collects the *names* that a statement mentions anywhere and takes every column of that name, of
-//! every relation it touches, for used and read out. That is more than it really does and never less; a star or a
-//! whole row means all columns.
+//! Every expression gives a [`Value`]: the columns that stand in it as they are and those that it was computed from.
+//! Names are resolved in the scopes that PostgreSQL would look in (`scope`). Where more than one thing may be meant, all
+//! of them are: the walk may see more columns than the server, never fewer.
 
+mod body;
 mod ddl;
 mod expression;
 mod query;
+mod reach;
+mod scope;
 mod settings;
 mod statement;
+mod write;
 
 use super::builtins;
-use super::catalog::{Catalog, Relation, RelationKind, Way};
-use super::facts::{Access, Analysis, Flag, Missing, Object, Opaque, Statement, Use};
+use super::catalog::{Catalog, Relation, RelationKind};
+use super::facts::{Access, Analysis, Effect, Flag, Missing, Object, Opaque, Statement, Use};
+use super::lineage::{ColumnId, ColumnSet, Field, Handling, Value};
+use super::reading::Origin;
 use super::{Session, names};
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Alias, Node, ParseResult, RangeVar};
-use std::collections::{BTreeSet, HashSet};
+use pg_query::protobuf::{Node, ParseResult, RangeVar};
+use scope::Level;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// How deep prepared statements may name each other.
-const MOST_NESTING: usize = 4;
+/// How deep prepared statements may name each other, and definitions in the database.
+const MOST_NESTING: usize = 32;
 
 /// Walks all statements of a text.
 pub(super) fn walk(text: &str, tree: &ParseResult, catalog: &Catalog, session: &dyn Session) -> Analysis {
     let (mut created, mut touched) = (HashSet::new(), Touched::default());
+    let mut seen = catalog.clone();
     let statements = tree.stmts.iter().map(|raw| {
         let start = usize::try_from(raw.stmt_location).unwrap_or(0).min(text.len());
         // A length of zero means "to the end".
@@ -36,11 +44,27 @@ pub(super) fn walk(text: &str, tree: &ParseResult, catalog: &Catalog, session: &
             Ok(length) if length > 0 => (start + length).min(text.len()),
             _ => text.len(),
         };
-        let mut walk = Walk::new(catalog, session, &mut created, &mut touched, 0);
+        let mut walk = Walk::new(&seen, session, &mut created, &mut touched, 0);
         walk.boxed(&raw.stmt, Walk::statement);
-        walk.finish(start..end)
+        let statement = walk.finish(start..end);
+        // What follows in the same text is looked up under the new path.
+        if let Effect::SearchPath { path, .. } = &statement.effect {
+            seen = catalog.under(path.as_deref());
+        }
+        statement
     });
-    Analysis { statements: statements.collect(), shape: None }
+    Analysis { statements: statements.collect(), shape: None, id: 0 }
+}
+
+/// The columns that a column rests on: those under a view's, those of parents and partitions, those that a generated one
+/// is computed from.
+pub fn bases(catalog: &Catalog, column: &super::ColumnRef) -> Vec<super::ColumnRef> {
+    let (mut created, mut touched) = (HashSet::new(), Touched::default());
+    let mut walk = Walk::new(catalog, &super::Nobody, &mut created, &mut touched, 0);
+    let mut all = BTreeMap::new();
+    walk.base_columns(column.clone(), super::Standing::Whole, &mut all, 0);
+    all.remove(column);
+    all.into_keys().collect()
 }
 
 struct Walk<'a> {
@@ -50,25 +74,31 @@ struct Walk<'a> {
     created: &'a mut HashSet<(Arc<str>, String)>,
     /// Names of prepared statements and cursors that earlier statements of the same text deal with.
     touched: &'a mut Touched,
-    /// How many EXECUTEs this walk stands under.
+    /// How many EXECUTEs, views and functions this walk stands under.
     nesting: usize,
+    /// Whether names that cannot be resolved may be variables of a function.
+    has_variables: bool,
     found: Statement,
-    /// Names of the common table expressions in sight, innermost scope last.
-    ctes: Vec<String>,
-    /// Relations that are read.
-    sources: Vec<Source>,
-    /// Relations that are written; read as well if a column of theirs is mentioned.
-    targets: Vec<Source>,
-    /// Every name that might be a column's.
-    columns: BTreeSet<String>,
-    /// Names that stand alone and might be a whole row.
-    bare: BTreeSet<String>,
-    /// Names behind a dot: columns, or functions of the row in front of it.
-    dotted: BTreeSet<String>,
-    /// Names under which relations are in sight.
-    aliases: HashSet<String>,
-    /// Whether all columns of everything are meant.
-    star: bool,
+    /// Common table expressions in sight, innermost scope last.
+    ctes: Vec<query::Cte>,
+    /// What names can mean, innermost scope last.
+    levels: Vec<Level>,
+    /// Relations that have been met; a column is named by its relation's place here.
+    relations: Vec<Met>,
+    places: HashMap<super::RelationRef, u32>,
+    /// What is done with columns.
+    handling: BTreeMap<ColumnId, Handling>,
+}
+
+/// A relation that the statement deals with.
+struct Met {
+    relation: Arc<Relation>,
+    /// Whether it stands in FROM.
+    is_source: bool,
+    /// Whether it is written.
+    is_target: bool,
+    /// Whether children and partitions come along (no ONLY).
+    inherits: bool,
 }
 
 /// What a text has done to the session's names so far.
@@ -80,12 +110,6 @@ struct Touched {
     cursors: HashSet<String>,
     /// Whether all of them are dropped at once.
     all: bool,
-}
-
-struct Source {
-    relation: Arc<Relation>,
-    /// Whether children and partitions come along (no ONLY).
-    inherits: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -102,63 +126,23 @@ impl<'a> Walk<'a> {
             created,
             touched,
             nesting,
+            has_variables: false,
             found: Statement::default(),
             ctes: Vec::new(),
-            sources: Vec::new(),
-            targets: Vec::new(),
-            columns: BTreeSet::new(),
-            bare: BTreeSet::new(),
-            dotted: BTreeSet::new(),
-            aliases: HashSet::new(),
-            star: false,
+            levels: Vec::new(),
+            relations: Vec::new(),
+            places: HashMap::new(),
+            handling: BTreeMap::new(),
         }
-    }
-
-    fn finish(mut self, span: std::ops::Range<usize>) -> Statement {
-        self.row_functions();
-        self.star |= self.bare.iter().any(|name| self.aliases.contains(name));
-        for source in std::mem::take(&mut self.sources) {
-            self.read(&source.relation, source.inherits, Access::Select, true);
-        }
-        for target in std::mem::take(&mut self.targets) {
-            // UPDATE and DELETE read what their conditions and RETURNING mention.
-            let mentioned = self.mentioned_columns(&target.relation);
-            if self.star || !mentioned.is_empty() {
-                self.read(&target.relation, target.inherits, Access::Select, true);
-            }
-        }
-        self.found.mentioned.extend(std::mem::take(&mut self.aliases));
-        self.found.span = span;
-        self.found
     }
 
     /// Visits a node where one is given.
-    /// `row.name` is another spelling of `name(row)` where no column is called so (4.2.6 "Field Selection"), and then
-    /// the whole row is read.
-    fn row_functions(&mut self) {
-        for name in std::mem::take(&mut self.dotted) {
-            let mut relations = self.sources.iter().chain(&self.targets).map(|source| &source.relation);
-            let is_column = relations.any(|relation| relation.columns.iter().any(|column| *column.name == *name));
-            let functions = self.catalog.functions("", &name);
-            self.star |= !is_column && !functions.is_empty();
-            for function in functions {
-                if &*function.schema != "pg_catalog" {
-                    self.ask(Access::Execute, Object::Function(function.clone()), true);
-                }
-            }
-        }
+    fn boxed<T: Default>(&mut self, node: &Option<Box<Node>>, visit: fn(&mut Self, &NodeEnum) -> T) -> T {
+        node.as_ref().map(|node| self.visit(node, visit)).unwrap_or_default()
     }
 
-    fn boxed(&mut self, node: &Option<Box<Node>>, visit: fn(&mut Self, &NodeEnum)) {
-        if let Some(node) = node {
-            self.visit(node, visit);
-        }
-    }
-
-    fn visit(&mut self, node: &Node, visit: fn(&mut Self, &NodeEnum)) {
-        if let Some(node) = &node.node {
-            visit(self, node);
-        }
+    fn visit<T: Default>(&mut self, node: &Node, visit: fn(&mut Self, &NodeEnum) -> T) -> T {
+        node.node.as_ref().map(|node| visit(self, node)).unwrap_or_default()
     }
 
     fn opaque(&mut self, why: impl Into<String>) {
@@ -179,6 +163,106 @@ impl<'a> Walk<'a> {
 
     fn admin(&mut self) {
         self.ask(Access::Admin, Object::Database, true);
+    }
+
+    /// Notes what is done with columns.
+    fn mark(&mut self, columns: &ColumnSet, how: Handling) {
+        for column in columns {
+            *self.handling.entry(*column).or_default() |= how;
+        }
+    }
+
+    /// A value is looked at, and nothing of it goes on.
+    fn consume(&mut self, value: &Value) {
+        self.mark(&value.everything(), Handling::USED);
+    }
+
+    /// A new value is made of others.
+    fn derive<V: std::borrow::Borrow<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> Value {
+        let mut all = ColumnSet::new();
+        for value in values {
+            value.borrow().collect(&mut all);
+        }
+        self.mark(&all, Handling::USED);
+        Value::made_of(all)
+    }
+
+    /// A value is kept where it can be found later under another name.
+    fn store(&mut self, value: &Value) {
+        let all = value.everything();
+        self.mark(&all, Handling::USED);
+        self.mark(&all, Handling::DERIVED);
+    }
+
+    /// The statement's result leaves.
+    fn show(&mut self, fields: &[Field]) {
+        let mut places = Vec::with_capacity(fields.len());
+        let mut counted = true;
+        for field in fields {
+            // Behind a field of unknown width nobody can say at which place a column stands.
+            counted &= !field.many;
+            let Value { whole, derived, row, constant: _ } = &field.value;
+            self.mark(whole, if counted { Handling::SHOWN } else { Handling::DERIVED });
+            self.mark(derived, Handling::DERIVED);
+            if row.is_some() {
+                let inside = field.value.everything();
+                self.mark(&inside, Handling::DERIVED);
+            }
+            if counted {
+                places.push(whole.clone());
+            }
+        }
+        self.found.outputs = places.iter().map(|whole| self.underneath(whole)).collect();
+    }
+
+    /// The result so far does not leave but is kept or sent where nobody can mask it.
+    fn keep_result(&mut self) {
+        self.found.outputs.clear();
+        for how in self.handling.values_mut().chain(self.found.columns.values_mut()) {
+            if how.has(Handling::SHOWN) {
+                *how = how.without(Handling::SHOWN);
+                *how |= Handling::DERIVED;
+            }
+        }
+    }
+
+    /// The result so far is only planned.
+    fn drop_result(&mut self) {
+        self.found.outputs.clear();
+        for how in self.handling.values_mut().chain(self.found.columns.values_mut()) {
+            let planned = how.without(Handling::SHOWN).without(Handling::DERIVED);
+            if planned != *how {
+                *how = planned;
+                *how |= Handling::TESTED;
+            }
+        }
+    }
+
+    /// A column by the names that policies know.
+    fn column_ref(&self, (place, column): ColumnId) -> Option<super::facts::ColumnRef> {
+        let relation = &self.relations.get(place as usize)?.relation;
+        Some((relation.id.clone(), relation.columns.get(column as usize)?.name.clone()))
+    }
+
+    /// Where the values of an output come from, for whoever runs a definition.
+    fn origin(&self, value: &Value) -> Origin {
+        let named = |columns: &ColumnSet| columns.iter().filter_map(|column| self.column_ref(*column)).collect();
+        let mut derived = value.derived.clone();
+        for field in value.row.iter().flat_map(|row| row.iter()) {
+            field.value.collect(&mut derived);
+        }
+        Origin { whole: named(&value.whole), derived: named(&derived) }
+    }
+
+    /// Meets a relation; its place in the list.
+    fn meet(&mut self, relation: &Arc<Relation>) -> u32 {
+        if let Some(place) = self.places.get(&relation.id) {
+            return *place;
+        }
+        let place = u32::try_from(self.relations.len()).unwrap_or(u32::MAX);
+        self.relations.push(Met { relation: relation.clone(), is_source: false, is_target: false, inherits: false });
+        self.places.insert(relation.id.clone(), place);
+        place
     }
 
     /// Resolves a relation's name; `None` when it has been noted as missing or as one that this text creates.
@@ -206,59 +290,6 @@ impl<'a> Walk<'a> {
             _ => self.missing(Missing::Relation(range_name(range))),
         }
         None
-    }
-
-    /// Notes the reading of a relation, of its columns that are mentioned, and of what lies under it.
-    fn read(&mut self, relation: &Arc<Relation>, inherits: bool, access: Access, named: bool) {
-        let open = is_open_catalog(relation);
-        self.ask(access, Object::Relation(relation.id.clone()), named && !open);
-        for column in self.mentioned_columns(relation) {
-            self.ask(access, Object::Column(relation.id.clone(), column), named && !open);
-        }
-        let mut seen = HashSet::from([relation.id.clone()]);
-        self.read_through(relation, inherits, access, &mut seen, 0);
-    }
-
-    fn read_through(
-        &mut self,
-        relation: &Arc<Relation>,
-        inherits: bool,
-        access: Access,
-        seen: &mut HashSet<super::RelationRef>,
-        depth: usize,
-    ) {
-        // A view over a view over a view...: past this the statement is not understood.
-        if depth > 32 {
-            return self.opaque(format!("`{}` rests on more than 32 layers of views", relation.id.name));
-        }
-        for reach in &relation.reaches {
-            if (reach.way == Way::Child && !inherits) || !seen.insert(reach.id.clone()) {
-                continue;
-            }
-            let Some(under) = self.catalog.get(&reach.id).cloned() else { continue };
-            self.ask(access, Object::Relation(under.id.clone()), false);
-            let columns = match &reach.columns {
-                Some(columns) => columns.clone(),
-                None => self.mentioned_columns(&under),
-            };
-            for column in columns {
-                self.ask(access, Object::Column(under.id.clone(), column), false);
-            }
-            self.read_through(&under, true, access, seen, depth + 1);
-        }
-    }
-
-    fn mentioned_columns(&self, relation: &Relation) -> Vec<Arc<str>> {
-        let columns = relation.columns.iter().map(|column| &column.name);
-        columns.filter(|name| self.star || self.columns.contains(&***name)).cloned().collect()
-    }
-
-    fn alias(&mut self, alias: &Option<Alias>) {
-        if let Some(Alias { aliasname, colnames }) = alias {
-            self.aliases.insert(aliasname.clone());
-            // Columns go by other names from here on.
-            self.star |= !colnames.is_empty();
-        }
     }
 }
 

@@ -1,23 +1,53 @@
-//! SELECT, INSERT, UPDATE, DELETE, MERGE and what stands in FROM.
+//! SELECT and what stands in FROM.
 
-use super::{Source, Walk};
-use crate::sql::catalog::{Relation, RelationRef, Way};
+use super::Walk;
+use super::scope::{Entry, rename};
 use crate::sql::facts::{Access, Flag, Object};
+use crate::sql::lineage::{Field, Handling, Value, either};
 use pg_query::NodeEnum;
+use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{
-    CmdType, CommonTableExpr, CteCycleClause, CteSearchClause, DeleteStmt, InferClause, InsertStmt, IntoClause,
-    JoinExpr, LockingClause, MergeStmt, MergeWhenClause, Node, OnConflictClause, RangeFunction, RangeSubselect,
-    RangeTableFunc, RangeTableFuncCol, RangeTableSample, RangeVar, ResTarget, ReturningClause, SelectStmt, UpdateStmt,
-    WindowDef, WithClause,
+    CommonTableExpr, CteCycleClause, CteSearchClause, GroupingSet, IntoClause, JoinExpr, LockingClause, Node,
+    RangeFunction, RangeSubselect, RangeTableFunc, RangeTableFuncCol, RangeTableSample, RangeVar, ResTarget,
+    SelectStmt, SetOperation, SortBy, WindowDef, WithClause,
 };
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Common table expressions in sight at once; each reference is compared with all of them.
 const MOST_CTES: usize = 500;
 
+/// How often a recursive WITH is walked until nothing new is found in it. Each round carries columns one step further.
+const MOST_ROUNDS: usize = 8;
+
+/// Recursive WITH within recursive WITH multiplies the rounds.
+const MOST_RECURSIONS: usize = 3;
+
+/// A common table expression in sight.
+#[derive(Debug, Clone)]
+pub(super) struct Cte {
+    name: Rc<str>,
+    fields: Vec<Field>,
+    /// While its own WITH RECURSIVE is being walked.
+    in_progress: bool,
+}
+
 impl Walk<'_> {
-    pub(super) fn select(&mut self, select: &SelectStmt) {
+    /// The columns of a query's result: SELECT, or what a write returns.
+    pub(super) fn query(&mut self, node: &NodeEnum) -> Vec<Field> {
+        match node {
+            NodeEnum::SelectStmt(select) => self.select(select),
+            NodeEnum::InsertStmt(insert) => self.insert(insert),
+            NodeEnum::UpdateStmt(update) => self.update(update),
+            NodeEnum::DeleteStmt(delete) => self.delete(delete),
+            NodeEnum::MergeStmt(merge) => self.merge(merge),
+            other => {
+                self.opaque(format!("`{}` stands where a query should", super::expression::kind_of(other)));
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn select(&mut self, select: &SelectStmt) -> Vec<Field> {
         let SelectStmt {
             distinct_clause,
             into_clause,
@@ -35,61 +65,249 @@ impl Walk<'_> {
             limit_option: _,
             locking_clause,
             with_clause,
-            op: _,
-            all: _,
+            op,
+            all,
             larg,
             rarg,
         } = select;
         let scope = self.with(with_clause);
-        if let Some(into) = into_clause {
-            self.into(into);
-        }
-        let before = self.sources.len();
-        self.all(from_clause);
-        self.locks(locking_clause, before);
-        for list in [distinct_clause, target_list, group_clause, window_clause, values_lists, sort_clause] {
-            self.all(list);
-        }
-        for part in [where_clause, having_clause, limit_offset, limit_count] {
-            self.boxed(part, Self::node);
-        }
-        for arm in [larg, rarg].into_iter().flatten() {
-            self.select(arm);
-        }
+        let fields = if let (Some(left), Some(right)) = (larg, rarg) {
+            let (left, right) = (self.select(left), self.select(right));
+            let fields = either(left, right);
+            // UNION ALL only strings rows together; everything else compares them.
+            if !(*all && *op == SetOperation::SetopUnion as i32) {
+                fields.iter().for_each(|field| self.consume(&field.value));
+            }
+            self.scoped(|walk| {
+                walk.sort(sort_clause, &fields, true);
+                walk.limits(limit_offset, limit_count);
+            });
+            fields
+        } else {
+            self.scoped(|walk| {
+                walk.from(from_clause);
+                walk.locks(locking_clause);
+                let condition = walk.boxed(where_clause, Self::node);
+                walk.consume(&condition);
+                let fields =
+                    if values_lists.is_empty() { walk.targets(target_list) } else { walk.values(values_lists) };
+                group_clause.iter().for_each(|node| walk.group(node, &fields));
+                let condition = walk.boxed(having_clause, Self::node);
+                walk.consume(&condition);
+                walk.all(window_clause);
+                if let [Node { node: None }] = distinct_clause.as_slice() {
+                    fields.iter().for_each(|field| walk.consume(&field.value));
+                } else {
+                    distinct_clause.iter().for_each(|node| walk.group(node, &fields));
+                }
+                walk.sort(sort_clause, &fields, false);
+                walk.limits(limit_offset, limit_count);
+                fields
+            })
+        };
         self.ctes.truncate(scope);
+        match into_clause {
+            Some(into) => {
+                fields.iter().for_each(|field| self.store(&field.value));
+                self.into(into);
+                Vec::new()
+            }
+            None => fields,
+        }
+    }
+
+    fn limits(&mut self, offset: &Option<Box<Node>>, count: &Option<Box<Node>>) {
+        for part in [offset, count] {
+            let value = self.boxed(part, Self::node);
+            self.consume(&value);
+        }
+    }
+
+    /// What stands between SELECT and FROM, or behind RETURNING.
+    pub(super) fn targets(&mut self, list: &[Node]) -> Vec<Field> {
+        let mut fields = Vec::with_capacity(list.len());
+        for node in list {
+            let Some(NodeEnum::ResTarget(target)) = &node.node else {
+                self.opaque("a list of targets holds something else");
+                continue;
+            };
+            let ResTarget { name, indirection, val, location: _ } = &**target;
+            self.all(indirection);
+            let Some(value) = val.as_ref().and_then(|node| node.node.as_ref()) else { continue };
+            if let Some(spread) = self.spread(value) {
+                fields.extend(spread);
+                continue;
+            }
+            let name = if name.is_empty() { named_after(value) } else { Some(name.as_str().into()) };
+            fields.push(Field { name, value: self.node(value), many: false });
+        }
+        fields
+    }
+
+    /// `*`, `t.*` and `(row).*`, which stand for several columns.
+    fn spread(&mut self, node: &NodeEnum) -> Option<Vec<Field>> {
+        match node {
+            NodeEnum::ColumnRef(column) if ends_in_star(&column.fields) => {
+                Some(self.star(&super::strings(&column.fields)))
+            }
+            NodeEnum::AIndirection(indirection) if ends_in_star(&indirection.indirection) => {
+                let value = self.node(node);
+                Some(match &value.row {
+                    Some(row) => row.to_vec(),
+                    None => vec![Field::many(value)],
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// VALUES: one row after the other.
+    fn values(&mut self, lists: &[Node]) -> Vec<Field> {
+        let mut rows: Option<Vec<Field>> = None;
+        for node in lists {
+            let Some(NodeEnum::List(list)) = &node.node else {
+                self.opaque("VALUES holds something else than rows");
+                continue;
+            };
+            let row = list.items.iter().zip(1..).map(|(node, at)| {
+                let value = self.visit(node, Self::node);
+                Field::new(&format!("column{at}"), value)
+            });
+            let row = row.collect();
+            rows = Some(match rows {
+                Some(rows) => either(rows, row),
+                None => row,
+            });
+        }
+        rows.unwrap_or_default()
+    }
+
+    /// GROUP BY and DISTINCT ON: columns of FROM, else of the result by name or position, else expressions.
+    fn group(&mut self, node: &Node, fields: &[Field]) {
+        match &node.node {
+            Some(NodeEnum::GroupingSet(GroupingSet { kind: _, content, location: _ })) => {
+                content.iter().for_each(|node| self.group(node, fields));
+            }
+            Some(NodeEnum::List(list)) => list.items.iter().for_each(|node| self.group(node, fields)),
+            Some(NodeEnum::RowExpr(row)) => row.args.iter().for_each(|node| self.group(node, fields)),
+            Some(other) => self.by(other, fields, false),
+            None => {}
+        }
+    }
+
+    /// ORDER BY: columns of the result by name or position, else expressions.
+    fn sort(&mut self, nodes: &[Node], fields: &[Field], only_result: bool) {
+        for node in nodes {
+            let Some(NodeEnum::SortBy(sort)) = &node.node else {
+                self.opaque("ORDER BY holds something else");
+                continue;
+            };
+            let SortBy { node, sortby_dir: _, sortby_nulls: _, use_op, location: _ } = &**sort;
+            self.operator(use_op);
+            if let Some(node) = node.as_ref().and_then(|node| node.node.as_ref()) {
+                self.by(node, fields, only_result);
+            }
+        }
+    }
+
+    fn by(&mut self, node: &NodeEnum, fields: &[Field], only_result: bool) {
+        match node {
+            NodeEnum::AConst(constant) => {
+                let Some(Val::Ival(position)) = &constant.val else { return };
+                let position = usize::try_from(position.ival).ok().and_then(|position| position.checked_sub(1));
+                let counted = !fields.iter().any(|field| field.many);
+                match position.and_then(|at| fields.get(at)).filter(|_| counted) {
+                    Some(field) => self.consume(&field.value.clone()),
+                    None => fields.iter().for_each(|field| self.consume(&field.value)),
+                }
+            }
+            NodeEnum::ColumnRef(column) => {
+                let names = super::strings(&column.fields);
+                let mut found = false;
+                if let ([name], 1) = (names.as_slice(), column.fields.len()) {
+                    let meant = |field: &&Field| field.name.as_deref().is_none_or(|known| known == *name);
+                    for field in fields.iter().filter(meant) {
+                        found = true;
+                        self.consume(&field.value);
+                    }
+                    // A column of FROM of the same name may be meant as well; the result's counts in any case.
+                    if let Some(value) = self.find(name) {
+                        return self.consume(&value);
+                    }
+                }
+                if !found {
+                    let value = if only_result { self.node(node) } else { self.column(column) };
+                    self.consume(&value);
+                }
+            }
+            other => {
+                let value = self.node(other);
+                self.consume(&value);
+            }
+        }
     }
 
     /// Brings the expressions of a WITH into sight; the scope ends when the caller truncates to the returned length.
-    fn with(&mut self, with: &Option<WithClause>) -> usize {
+    pub(super) fn with(&mut self, with: &Option<WithClause>) -> usize {
         let scope = self.ctes.len();
         let Some(WithClause { ctes, recursive, location: _ }) = with else { return scope };
         if self.ctes.len() + ctes.len() > MOST_CTES {
             self.opaque(format!("more than {MOST_CTES} common table expressions"));
             return scope;
         }
-        let named = |node: &Node| match &node.node {
-            Some(NodeEnum::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
-            _ => None,
-        };
-        if *recursive {
-            self.ctes.extend(ctes.iter().filter_map(named));
-        }
+        let mut tables = Vec::with_capacity(ctes.len());
         for node in ctes {
-            let Some(NodeEnum::CommonTableExpr(cte)) = &node.node else {
-                self.opaque("WITH holds something else than a query");
-                continue;
-            };
-            self.common_table(cte);
-            // Without RECURSIVE an expression sees the ones before it, not itself.
-            self.ctes.push(cte.ctename.clone());
+            match &node.node {
+                Some(NodeEnum::CommonTableExpr(cte)) => tables.push(&**cte),
+                _ => self.opaque("WITH holds something else than a query"),
+            }
+        }
+        if *recursive {
+            self.recursive(&tables, scope);
+        } else {
+            for cte in tables {
+                // It sees the ones before it, not itself.
+                let fields = self.common_table(cte);
+                self.ctes.push(Cte { name: cte.ctename.as_str().into(), fields, in_progress: false });
+            }
         }
         scope
     }
 
-    fn common_table(&mut self, cte: &CommonTableExpr) {
+    /// WITH RECURSIVE: each sees all of them, so they are walked until nothing changes any more.
+    fn recursive(&mut self, tables: &[&CommonTableExpr], scope: usize) {
+        if self.ctes.iter().filter(|cte| cte.in_progress).count() >= MOST_RECURSIONS {
+            return self.opaque("WITH RECURSIVE within WITH RECURSIVE too often");
+        }
+        let unknown = |cte: &&CommonTableExpr| Cte {
+            name: cte.ctename.as_str().into(),
+            fields: vec![Field::many(Value::default())],
+            in_progress: true,
+        };
+        self.ctes.extend(tables.iter().map(unknown));
+        for _ in 0..MOST_ROUNDS {
+            let mut changed = false;
+            for (cte, at) in tables.iter().zip(scope..) {
+                let fields = self.common_table(cte);
+                if let Some(known) = self.ctes.get_mut(at)
+                    && known.fields != fields
+                {
+                    changed = true;
+                    known.fields = fields;
+                }
+            }
+            if !changed {
+                self.ctes.iter_mut().skip(scope).for_each(|cte| cte.in_progress = false);
+                return;
+            }
+        }
+        self.opaque("WITH RECURSIVE carries columns around too many corners");
+    }
+
+    fn common_table(&mut self, cte: &CommonTableExpr) -> Vec<Field> {
         let CommonTableExpr {
             ctename,
-            aliascolnames: _,
+            aliascolnames,
             ctematerialized: _,
             ctequery,
             search_clause,
@@ -102,7 +320,7 @@ impl Walk<'_> {
             ctecoltypmods: _,
             ctecolcollations: _,
         } = cte;
-        self.aliases.insert(ctename.clone());
+        self.found.mentioned.insert(ctename.clone());
         let writes = matches!(
             ctequery.as_ref().and_then(|node| node.node.as_ref()),
             Some(NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_))
@@ -110,29 +328,42 @@ impl Walk<'_> {
         if writes {
             self.flag(Flag::WritesInWith);
         }
-        self.boxed(ctequery, Self::node);
-        if let Some(CteSearchClause { search_col_list, search_breadth_first: _, search_seq_column: _, location: _ }) =
+        let mut fields = self.boxed(ctequery, Self::query);
+        rename(&mut fields, &super::strings(aliascolnames));
+        if let Some(CteSearchClause { search_col_list, search_breadth_first: _, search_seq_column, location: _ }) =
             search_clause
         {
-            self.mention(search_col_list);
+            let value = self.listed(&fields, search_col_list);
+            fields.push(Field::new(search_seq_column, value));
         }
         if let Some(cycle) = cycle_clause {
             let CteCycleClause {
                 cycle_col_list,
-                cycle_mark_column: _,
+                cycle_mark_column,
                 cycle_mark_value,
                 cycle_mark_default,
-                cycle_path_column: _,
+                cycle_path_column,
                 location: _,
                 cycle_mark_type: _,
                 cycle_mark_typmod: _,
                 cycle_mark_collation: _,
                 cycle_mark_neop: _,
             } = &**cycle;
-            self.mention(cycle_col_list);
+            let value = self.listed(&fields, cycle_col_list);
             self.boxed(cycle_mark_value, Self::node);
             self.boxed(cycle_mark_default, Self::node);
+            fields.push(Field::new(cycle_mark_column, value.clone()));
+            fields.push(Field::new(cycle_path_column, value));
         }
+        fields
+    }
+
+    /// Something made of the columns of these names.
+    fn listed(&mut self, fields: &[Field], names: &[Node]) -> Value {
+        let names = super::strings(names);
+        let meant = fields.iter().filter(|field| field.name.as_deref().is_none_or(|name| names.contains(&name)));
+        let values: Vec<_> = meant.map(|field| field.value.clone()).collect();
+        self.derive(values)
     }
 
     /// SELECT INTO and CREATE TABLE AS.
@@ -154,7 +385,7 @@ impl Walk<'_> {
     }
 
     /// FOR UPDATE and its kin lock rows of everything in FROM, or of what OF names.
-    fn locks(&mut self, clauses: &[Node], before: usize) {
+    fn locks(&mut self, clauses: &[Node]) {
         for node in clauses {
             let Some(NodeEnum::LockingClause(LockingClause { locked_rels, strength: _, wait_policy: _ })) = &node.node
             else {
@@ -166,93 +397,248 @@ impl Walk<'_> {
             let _aliases = locked_rels;
         }
         if !clauses.is_empty() {
-            let locked: Vec<_> = self.sources.iter().skip(before).map(|source| source.relation.id.clone()).collect();
+            let sources = self.relations.iter().filter(|met| met.is_source);
+            let locked: Vec<_> = sources.map(|met| met.relation.id.clone()).collect();
             for relation in locked {
                 self.ask(Access::Lock, Object::Relation(relation), true);
             }
         }
     }
 
-    pub(super) fn range(&mut self, range: &RangeVar) {
-        if range.schemaname.is_empty() && self.ctes.contains(&range.relname) {
-            self.alias(&range.alias);
-            self.aliases.insert(range.relname.clone());
-            self.found.mentioned.insert(range.relname.clone());
-            return;
-        }
-        self.sees(range);
-        if let Some(relation) = self.resolve(range) {
-            self.sources.push(Source { relation, inherits: range.inh });
+    pub(super) fn from(&mut self, items: &[Node]) {
+        for node in items {
+            self.visit(node, Self::from_item);
         }
     }
 
-    fn sees(&mut self, range: &RangeVar) {
-        self.aliases.insert(range.relname.clone());
-        self.alias(&range.alias);
-    }
-
-    pub(super) fn join(&mut self, join: &JoinExpr) {
-        let JoinExpr { jointype: _, is_natural, larg, rarg, using_clause, join_using_alias, quals, alias, rtindex: _ } =
-            join;
-        // NATURAL compares every column that both sides have.
-        self.star |= is_natural;
-        self.mention(using_clause);
-        for part in [larg, rarg, quals] {
-            self.boxed(part, Self::node);
-        }
-        self.alias(alias);
-        self.alias(join_using_alias);
-    }
-
-    pub(super) fn range_subselect(&mut self, range: &RangeSubselect) {
-        let RangeSubselect { lateral: _, subquery, alias } = range;
-        self.alias(alias);
-        self.boxed(subquery, Self::node);
-    }
-
-    pub(super) fn range_function(&mut self, range: &RangeFunction) {
-        let RangeFunction { lateral: _, ordinality: _, is_rowsfrom: _, functions, alias, coldeflist } = range;
-        self.alias(alias);
-        // Each is a list: the call and its column definitions.
-        for node in functions {
-            match &node.node {
-                Some(NodeEnum::List(list)) => self.all(&list.items),
-                Some(_) => self.visit(node, Self::node),
-                None => {}
+    /// One thing in FROM, brought into the innermost scope.
+    pub(super) fn from_item(&mut self, node: &NodeEnum) {
+        match node {
+            NodeEnum::RangeVar(range) => self.range(range),
+            NodeEnum::JoinExpr(join) => self.join(join),
+            NodeEnum::RangeSubselect(range) => self.range_subselect(range),
+            NodeEnum::RangeFunction(range) => self.range_function(range),
+            NodeEnum::RangeTableFunc(range) => self.range_table_func(range),
+            NodeEnum::JsonTable(table) => self.json_table(table),
+            NodeEnum::RangeTableSample(sample) => self.table_sample(sample),
+            other => {
+                self.opaque(format!("`{}` in FROM is not known to the analysis", super::expression::kind_of(other)))
             }
         }
-        self.all(coldeflist);
     }
 
-    pub(super) fn range_table_func(&mut self, range: &RangeTableFunc) {
-        let RangeTableFunc { lateral: _, docexpr, rowexpr, namespaces, columns, alias, location: _ } = range;
-        self.alias(alias);
-        self.boxed(docexpr, Self::node);
-        self.boxed(rowexpr, Self::node);
-        self.all(namespaces);
-        self.all(columns);
-    }
-
-    pub(super) fn range_table_func_column(&mut self, column: &RangeTableFuncCol) {
-        let RangeTableFuncCol {
-            colname: _,
-            type_name,
-            for_ordinality: _,
-            is_not_null: _,
-            colexpr,
-            coldefexpr,
-            location: _,
-        } = column;
-        if let Some(type_name) = type_name {
-            self.type_name(type_name);
+    pub(super) fn range(&mut self, range: &RangeVar) {
+        if range.schemaname.is_empty()
+            && let Some(cte) = self.ctes.iter().rev().find(|cte| *cte.name == *range.relname).cloned()
+        {
+            self.found.mentioned.insert(range.relname.clone());
+            let entry = Entry { name: Some(cte.name), fields: cte.fields, ..Entry::default() };
+            return self.enter(entry.renamed(&range.alias));
         }
-        self.boxed(colexpr, Self::node);
-        self.boxed(coldefexpr, Self::node);
+        let entry = match self.resolve(range) {
+            Some(relation) => {
+                let entry = self.entry(&relation, &range.schemaname);
+                let place = self.meet(&relation) as usize;
+                if let Some(met) = self.relations.get_mut(place) {
+                    met.is_source = true;
+                    met.inherits |= range.inh;
+                }
+                entry
+            }
+            // Noted as missing, or made by this very text.
+            None => Entry { name: Some(range.relname.as_str().into()), is_open: true, ..Entry::default() },
+        };
+        self.enter(entry.renamed(&range.alias));
     }
 
-    pub(super) fn table_sample(&mut self, sample: &RangeTableSample) {
+    fn join(&mut self, join: &JoinExpr) {
+        let JoinExpr { jointype: _, is_natural, larg, rarg, using_clause, join_using_alias, quals, alias, rtindex: _ } =
+            join;
+        let side = |walk: &mut Self, arg: &Option<Box<Node>>| {
+            let before = walk.levels.last().map_or(0, |level| level.entries.len());
+            walk.boxed(arg, Self::from_item);
+            let level = walk.levels.last();
+            level.map(|level| level.entries.iter().skip(before).cloned().collect::<Vec<_>>()).unwrap_or_default()
+        };
+        let before = self.levels.last().map_or(0, |level| level.entries.len());
+        let (left, right) = (side(self, larg), side(self, rarg));
+        let mut names: Vec<Rc<str>> = super::strings(using_clause).into_iter().map(Rc::from).collect();
+        if *is_natural {
+            // Every column that both sides have; where one side's names are not all known, perhaps any.
+            let all = |side: &[Entry]| side.iter().flat_map(|entry| entry.fields.clone()).collect::<Vec<Field>>();
+            let (left, right) = (all(&left), all(&right));
+            for field in left.iter().chain(&right).filter(|field| field.name.is_none()) {
+                self.consume(&field.value);
+                left.iter().chain(&right).for_each(|field| self.consume(&field.value));
+            }
+            let shared = left
+                .iter()
+                .filter_map(|field| field.name.clone())
+                .filter(|name| right.iter().any(|field| field.name.as_ref() == Some(name)));
+            names.extend(shared);
+            names.dedup();
+        }
+        let merged: Vec<Field> = names
+            .iter()
+            .map(|name| {
+                let entries = left.iter().chain(&right);
+                let meant = |field: &&Field| field.name.as_ref().is_none_or(|known| known == name);
+                let value = entries
+                    .flat_map(|entry| entry.fields.iter().filter(meant))
+                    .map(|field| field.value.clone())
+                    .reduce(Value::or);
+                let value = value.unwrap_or_default();
+                self.consume(&value);
+                Field::new(name, value)
+            })
+            .collect();
+        if let Some(alias) = join_using_alias {
+            self.enter(Entry {
+                name: Some(alias.aliasname.as_str().into()),
+                fields: merged.clone(),
+                ..Entry::default()
+            });
+        }
+        if !merged.is_empty() {
+            self.enter(Entry { fields: merged, merged: true, ..Entry::default() });
+        }
+        let condition = self.boxed(quals, Self::node);
+        self.consume(&condition);
+        if alias.is_some() {
+            // The alias stands for all of it and hides what is inside.
+            let Some(level) = self.levels.last_mut() else { return };
+            let inside = level.entries.split_off(before);
+            let fields = self.scoped(|walk| {
+                inside.into_iter().for_each(|entry| walk.enter(entry));
+                walk.star(&[])
+            });
+            self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+        }
+    }
+
+    fn range_subselect(&mut self, range: &RangeSubselect) {
+        let RangeSubselect { lateral, subquery, alias } = range;
+        let fields = if *lateral {
+            self.boxed(subquery, Self::query)
+        } else {
+            self.outside(|walk| walk.boxed(subquery, Self::query))
+        };
+        self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+    }
+
+    fn range_function(&mut self, range: &RangeFunction) {
+        let RangeFunction { lateral: _, ordinality, is_rowsfrom: _, functions, alias, coldeflist } = range;
+        let mut fields = Vec::new();
+        for node in functions {
+            // Each is a list: the call and its column definitions.
+            match &node.node {
+                Some(NodeEnum::List(list)) => {
+                    let [call, definitions @ ..] = list.items.as_slice() else { continue };
+                    let definitions = match definitions.first().and_then(|node| node.node.as_ref()) {
+                        Some(NodeEnum::List(list)) => list.items.as_slice(),
+                        _ => &[],
+                    };
+                    fields.extend(self.visit_function(call, definitions));
+                }
+                _ => fields.extend(self.visit_function(node, &[])),
+            }
+        }
+        if !coldeflist.is_empty() {
+            let value = fields.iter().fold(Value::default(), |all, field| all.or(field.value.clone()));
+            fields = self.defined(coldeflist, &value);
+        }
+        let alone = fields.len() == 1 && !*ordinality;
+        if *ordinality {
+            fields.push(Field::new("ordinality", Value::default()));
+        }
+        let mut entry = Entry { name: fields.first().and_then(|field| field.name.clone()), fields, ..Entry::default() };
+        if let Some(alias) = alias
+            && alone
+            && alias.colnames.is_empty()
+            && let Some(field) = entry.fields.first_mut()
+            && !field.many
+        {
+            // A function that returns one column: the column goes by the alias.
+            field.name = Some(alias.aliasname.as_str().into());
+        }
+        if alias.is_none()
+            && let Some(NodeEnum::FuncCall(call)) = functions.first().and_then(first_call)
+        {
+            entry.name = super::strings(&call.funcname).last().map(|name| Rc::from(*name));
+        }
+        self.enter(entry.renamed(alias));
+    }
+
+    /// A call in FROM: its columns, all made of what goes in.
+    fn visit_function(&mut self, node: &Node, definitions: &[Node]) -> Vec<Field> {
+        let Some(node) = &node.node else { return Vec::new() };
+        let value = self.node(node);
+        if !definitions.is_empty() {
+            return self.defined(definitions, &value);
+        }
+        if let Some(row) = &value.row {
+            return row.to_vec();
+        }
+        let name = named_after(node);
+        let width = match node {
+            NodeEnum::FuncCall(call) => self.width(call),
+            // `current_date` and its kin.
+            NodeEnum::SqlvalueFunction(_) => Some(1),
+            _ => None,
+        };
+        match width {
+            Some(1) => vec![Field { name, value, many: false }],
+            Some(width) => (0..width).map(|_| Field::unnamed(value.clone())).collect(),
+            None => vec![Field::many(value)],
+        }
+    }
+
+    fn defined(&mut self, definitions: &[Node], value: &Value) -> Vec<Field> {
+        let mut fields = Vec::new();
+        for node in definitions {
+            if let Some(NodeEnum::ColumnDef(definition)) = &node.node {
+                self.column_definition(definition);
+                fields.push(Field::new(&definition.colname, value.clone()));
+            } else {
+                self.opaque("an unknown column definition");
+            }
+        }
+        fields
+    }
+
+    fn range_table_func(&mut self, range: &RangeTableFunc) {
+        let RangeTableFunc { lateral: _, docexpr, rowexpr, namespaces, columns, alias, location: _ } = range;
+        let (document, rows) = (self.boxed(docexpr, Self::node), self.boxed(rowexpr, Self::node));
+        let spaces = self.all(namespaces);
+        let value = self.derive([document, rows, spaces]);
+        let mut fields = Vec::new();
+        for node in columns {
+            let Some(NodeEnum::RangeTableFuncCol(column)) = &node.node else {
+                self.opaque("XMLTABLE holds something else than columns");
+                continue;
+            };
+            let RangeTableFuncCol {
+                colname,
+                type_name,
+                for_ordinality: _,
+                is_not_null: _,
+                colexpr,
+                coldefexpr,
+                location: _,
+            } = &**column;
+            if let Some(type_name) = type_name {
+                self.type_name(type_name);
+            }
+            let (path, default) = (self.boxed(colexpr, Self::node), self.boxed(coldefexpr, Self::node));
+            let value = self.derive([value.clone(), path, default]);
+            fields.push(Field::new(colname, value));
+        }
+        self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+    }
+
+    fn table_sample(&mut self, sample: &RangeTableSample) {
         let RangeTableSample { relation, method, args, repeatable, location: _ } = sample;
-        self.boxed(relation, Self::node);
+        self.boxed(relation, Self::from_item);
         match super::strings(method).as_slice() {
             ["bernoulli" | "system"] | ["pg_catalog", "bernoulli" | "system"] => {}
             other => self.opaque(format!("`{}` is not one of the built-in sampling methods", other.join("."))),
@@ -274,198 +660,48 @@ impl Walk<'_> {
         } = window;
         self.all(partition_clause);
         self.all(order_clause);
-        self.boxed(start_offset, Self::node);
-        self.boxed(end_offset, Self::node);
-    }
-
-    pub(super) fn insert(&mut self, insert: &InsertStmt) {
-        let InsertStmt {
-            relation,
-            cols,
-            select_stmt,
-            on_conflict_clause,
-            returning_clause,
-            with_clause,
-            r#override: _,
-        } = insert;
-        let scope = self.with(with_clause);
-        let target = self.target(relation, &[Access::Insert]);
-        if let Some(target) = &target {
-            if cols.is_empty() {
-                self.write_all_columns(target, Access::Insert);
-            } else {
-                self.assign(cols, target, Access::Insert);
-            }
-        }
-        self.boxed(select_stmt, Self::node);
-        if let Some(conflict) = on_conflict_clause {
-            self.on_conflict(conflict, target.as_ref());
-        }
-        self.returning(returning_clause);
-        self.ctes.truncate(scope);
-    }
-
-    fn on_conflict(&mut self, conflict: &OnConflictClause, target: Option<&Arc<Relation>>) {
-        let OnConflictClause { action: _, infer, target_list, where_clause, location: _ } = conflict;
-        self.aliases.insert("excluded".to_owned());
-        if let Some(infer) = infer {
-            let InferClause { index_elems, where_clause, conname: _, location: _ } = &**infer;
-            self.all(index_elems);
-            self.boxed(where_clause, Self::node);
-        }
-        if !target_list.is_empty()
-            && let Some(target) = target
-        {
-            self.ask(Access::Update, Object::Relation(target.id.clone()), true);
-            self.assign(target_list, target, Access::Update);
-        }
-        self.boxed(where_clause, Self::node);
-    }
-
-    pub(super) fn update(&mut self, update: &UpdateStmt) {
-        let UpdateStmt { relation, target_list, where_clause, from_clause, returning_clause, with_clause } = update;
-        let scope = self.with(with_clause);
-        let target = self.target(relation, &[Access::Update]);
-        self.restricted(where_clause.is_some());
-        self.all(from_clause);
-        if let Some(target) = &target {
-            self.assign(target_list, target, Access::Update);
-        } else {
-            self.all(target_list);
-        }
-        self.boxed(where_clause, Self::node);
-        self.returning(returning_clause);
-        self.ctes.truncate(scope);
-    }
-
-    pub(super) fn delete(&mut self, delete: &DeleteStmt) {
-        let DeleteStmt { relation, using_clause, where_clause, returning_clause, with_clause } = delete;
-        let scope = self.with(with_clause);
-        self.target(relation, &[Access::Delete]);
-        self.restricted(where_clause.is_some());
-        self.all(using_clause);
-        self.boxed(where_clause, Self::node);
-        self.returning(returning_clause);
-        self.ctes.truncate(scope);
-    }
-
-    pub(super) fn merge(&mut self, merge: &MergeStmt) {
-        let MergeStmt { relation, source_relation, join_condition, merge_when_clauses, returning_clause, with_clause } =
-            merge;
-        let scope = self.with(with_clause);
-        let target = self.target(relation, &[Access::Merge]);
-        self.boxed(source_relation, Self::node);
-        self.boxed(join_condition, Self::node);
-        for node in merge_when_clauses {
-            match &node.node {
-                Some(NodeEnum::MergeWhenClause(when)) => self.merge_when(when, target.as_ref()),
-                _ => self.opaque("MERGE holds something else than WHEN"),
-            }
-        }
-        self.returning(returning_clause);
-        self.ctes.truncate(scope);
-    }
-
-    fn merge_when(&mut self, when: &MergeWhenClause, target: Option<&Arc<Relation>>) {
-        let MergeWhenClause { match_kind: _, command_type, r#override: _, condition, target_list, values } = when;
-        self.boxed(condition, Self::node);
-        self.all(values);
-        let access = match CmdType::try_from(*command_type) {
-            Ok(CmdType::CmdInsert) => Access::Insert,
-            Ok(CmdType::CmdUpdate) => Access::Update,
-            Ok(CmdType::CmdDelete) => Access::Delete,
-            Ok(CmdType::CmdNothing) => return,
-            _ => return self.opaque("MERGE does something unknown"),
-        };
-        let Some(target) = target else { return self.all(target_list) };
-        self.ask(access, Object::Relation(target.id.clone()), true);
-        if access == Access::Insert && target_list.is_empty() {
-            self.write_all_columns(target, access);
-        }
-        self.assign(target_list, target, access);
-    }
-
-    fn restricted(&mut self, has_where: bool) {
-        self.flag(if has_where { Flag::HasWhere } else { Flag::NoWhere });
-    }
-
-    /// A relation that is written.
-    pub(super) fn target(&mut self, range: &Option<RangeVar>, accesses: &[Access]) -> Option<Arc<Relation>> {
-        let range = range.as_ref()?;
-        self.sees(range);
-        let relation = self.resolve(range)?;
-        if relation.has_rules {
-            self.opaque(format!("rewrite rules on `{}` make a write do more than it says", relation.id.name));
-        }
-        for access in accesses {
-            self.ask(*access, Object::Relation(relation.id.clone()), true);
-            let mut seen = HashSet::from([relation.id.clone()]);
-            self.write_through(&relation, *access, &mut seen, 0);
-        }
-        self.targets.push(Source { relation: relation.clone(), inherits: range.inh });
-        Some(relation)
-    }
-
-    /// Writing through a view writes what lies under it, columns included; a partition's rows are its parent's.
-    pub(super) fn write_through(
-        &mut self,
-        relation: &Arc<Relation>,
-        access: Access,
-        seen: &mut HashSet<RelationRef>,
-        depth: usize,
-    ) {
-        if depth > 32 {
-            return self.opaque(format!("`{}` rests on more than 32 layers of views", relation.id.name));
-        }
-        for reach in &relation.reaches {
-            if !seen.insert(reach.id.clone()) {
-                continue;
-            }
-            self.ask(access, Object::Relation(reach.id.clone()), false);
-            let Some(under) = self.catalog.get(&reach.id).cloned() else { continue };
-            if matches!(access, Access::Insert | Access::Update) {
-                for column in &under.columns {
-                    let reached = reach.columns.as_ref().is_none_or(|columns| columns.contains(&column.name));
-                    if reached && reach.way == Way::Base {
-                        self.ask(access, Object::Column(under.id.clone(), column.name.clone()), false);
-                    }
-                }
-            }
-            self.write_through(&under, access, seen, depth + 1);
+        for part in [start_offset, end_offset] {
+            let value = self.boxed(part, Self::node);
+            self.consume(&value);
         }
     }
 
-    fn write_all_columns(&mut self, target: &Arc<Relation>, access: Access) {
-        for column in &target.columns {
-            self.ask(access, Object::Column(target.id.clone(), column.name.clone()), true);
-        }
+    /// A column is counted, or tested for NULL.
+    pub(super) fn test(&mut self, value: &Value) {
+        let all = value.everything();
+        self.mark(&all, Handling::TESTED);
     }
+}
 
-    /// Target columns and, where there are any, the values assigned to them.
-    fn assign(&mut self, list: &[Node], target: &Arc<Relation>, access: Access) {
-        for node in list {
-            let Some(NodeEnum::ResTarget(target_column)) = &node.node else {
-                self.opaque("an assignment to something else than a column");
-                continue;
-            };
-            let ResTarget { name, indirection, val, location: _ } = &**target_column;
-            if let Some(column) = target.columns.iter().find(|column| *column.name == **name) {
-                self.ask(access, Object::Column(target.id.clone(), column.name.clone()), true);
-            }
-            self.all(indirection);
-            self.boxed(val, Self::node);
-        }
+fn ends_in_star(nodes: &[Node]) -> bool {
+    matches!(nodes.last().and_then(|node| node.node.as_ref()), Some(NodeEnum::AStar(_)))
+}
+
+fn first_call(node: &Node) -> Option<&NodeEnum> {
+    match &node.node {
+        Some(NodeEnum::List(list)) => list.items.first().and_then(|node| node.node.as_ref()),
+        other => other.as_ref(),
     }
+}
 
-    fn returning(&mut self, returning: &Option<ReturningClause>) {
-        if let Some(ReturningClause { options, exprs }) = returning {
-            for option in options {
-                if let Some(NodeEnum::ReturningOption(option)) = &option.node {
-                    self.aliases.insert(option.value.clone());
-                }
-            }
-            self.aliases.extend(["old".to_owned(), "new".to_owned()]);
-            self.all(exprs);
+/// The name that an output column gets without AS (`FigureColname`); `None` where that is not worth knowing.
+fn named_after(node: &NodeEnum) -> Option<Rc<str>> {
+    let last = |nodes: &[Node]| super::strings(nodes).last().map(|name| Rc::from(*name));
+    match node {
+        NodeEnum::ColumnRef(column) => last(&column.fields),
+        NodeEnum::FuncCall(call) => last(&call.funcname),
+        NodeEnum::AIndirection(indirection) => last(&indirection.indirection)
+            .or_else(|| indirection.arg.as_ref().and_then(|node| node.node.as_ref()).and_then(named_after)),
+        NodeEnum::TypeCast(cast) => {
+            let inner = cast.arg.as_ref().and_then(|node| node.node.as_ref()).and_then(named_after);
+            inner.or_else(|| cast.type_name.as_ref().and_then(|name| last(&name.names)))
         }
+        NodeEnum::CollateClause(clause) => {
+            clause.arg.as_ref().and_then(|node| node.node.as_ref()).and_then(named_after)
+        }
+        NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::AExpr(_) | NodeEnum::BoolExpr(_) => {
+            Some("?column?".into())
+        }
+        _ => None,
     }
 }

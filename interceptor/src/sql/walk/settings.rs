@@ -2,32 +2,75 @@
 
 use super::Walk;
 use crate::sql::builtins::{self, Pinned};
-use crate::sql::facts::{Access, Flag, Object};
+use crate::sql::facts::{Access, Effect, Flag, Object};
 use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
-use pg_query::protobuf::{Node, VariableSetKind, VariableSetStmt};
+use pg_query::protobuf::{Node, SelectStmt, VariableSetKind, VariableSetStmt};
+use std::sync::Arc;
 
 impl Walk<'_> {
     pub(super) fn set(&mut self, set: &VariableSetStmt) {
-        let VariableSetStmt { kind, name, args, jumble_args: _, is_local: _, location: _ } = set;
+        let VariableSetStmt { kind, name, args, jumble_args: _, is_local, location: _ } = set;
         self.flag(Flag::SessionState);
+        let is_path = name.eq_ignore_ascii_case("search_path");
         match VariableSetKind::try_from(*kind) {
             Ok(VariableSetKind::VarSetValue) => {
                 let values: Option<Vec<String>> = args.iter().map(constant).collect();
-                self.parameter(name, values.map(|values| values.join(",")).as_deref());
+                match values {
+                    Some(values) if is_path => self.search_path(values.iter().map(String::as_str), *is_local),
+                    values => self.parameter(name, values.map(|values| values.join(",")).as_deref()),
+                }
             }
             // SET TRANSACTION and SET SESSION CHARACTERISTICS: isolation, read only, deferrable, snapshot.
             Ok(VariableSetKind::VarSetMulti) if name == "TRANSACTION" || name == "SESSION CHARACTERISTICS" => {}
             Ok(VariableSetKind::VarSetMulti) => self.admin(),
-            // Back to what the session began with, which is what the daemon set. The current value is no change.
-            Ok(
-                VariableSetKind::VarSetDefault
-                | VariableSetKind::VarSetCurrent
-                | VariableSetKind::VarReset
-                | VariableSetKind::VarResetAll,
-            ) => {}
+            // Back to what the session began with, which is what the daemon set.
+            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) if is_path => {
+                self.found.effect = Effect::SearchPath { path: None, local: *is_local };
+            }
+            Ok(VariableSetKind::VarResetAll) => self.found.effect = Effect::ResetAll,
+            // The current value, where it could be another than the session's: inside a function only.
+            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarSetCurrent | VariableSetKind::VarReset) => {}
             Ok(VariableSetKind::Undefined) | Err(_) => self.opaque("an unknown SET"),
         }
+    }
+
+    /// Names are looked up differently from here on.
+    fn search_path<'n>(&mut self, names: impl Iterator<Item = &'n str>, local: bool) {
+        let path: Vec<Arc<str>> = names.filter(|name| !name.is_empty()).map(Arc::from).collect();
+        if path.iter().any(|schema| schema.starts_with("pg_temp")) {
+            return self.opaque("temporary relations shadow others and are not followed");
+        }
+        // Behind anything else, `pg_catalog` can be shadowed: an operator or a function of the same name stands before it.
+        if path.iter().skip(1).any(|schema| &**schema == "pg_catalog") {
+            return self.opaque("pg_catalog can only stand first in the search path, where it is by itself");
+        }
+        self.ask(Access::Set, Object::Parameter("search_path".into()), false);
+        self.found.effect = Effect::SearchPath { path: Some(path), local };
+    }
+
+    /// `SELECT set_config('search_path', '...', false)` and nothing else: it runs exactly once.
+    pub(super) fn sets_search_path(&mut self, select: &SelectStmt) -> bool {
+        let SelectStmt { target_list, .. } = select;
+        let alone = SelectStmt { target_list: target_list.clone(), ..SelectStmt::default() };
+        let same_but_for_targets =
+            SelectStmt { limit_option: alone.limit_option, op: alone.op, ..select.clone() } == alone;
+        let [Node { node: Some(NodeEnum::ResTarget(target)) }] = target_list.as_slice() else { return false };
+        let Some(NodeEnum::FuncCall(call)) = target.val.as_ref().and_then(|node| node.node.as_ref()) else {
+            return false;
+        };
+        let is_call =
+            matches!(super::strings(&call.funcname).as_slice(), ["set_config"] | ["pg_catalog", "set_config"]);
+        let [name, value, local] = call.args.as_slice() else { return false };
+        let is_path = constant(name).is_some_and(|name| name.eq_ignore_ascii_case("search_path"));
+        let (Some(value), Some(local)) = (constant(value), constant(local)) else { return false };
+        if !same_but_for_targets || !is_call || !is_path || !matches!(local.as_str(), "true" | "false" | "t" | "f") {
+            return false;
+        }
+        self.found.mentioned.insert("set_config".to_owned());
+        self.flag(Flag::SessionState);
+        self.search_path(crate::sql::catalog::path_of(&value), local.starts_with('t'));
+        true
     }
 
     /// `set_config(name, value, is_local)`: SET by another name, readable only where the name is a constant.

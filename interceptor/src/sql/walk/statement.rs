@@ -2,7 +2,9 @@
 
 use super::expression::kind_of;
 use super::{MOST_NESTING, Touched, Walk, strings};
+use crate::sql::catalog::Catalog;
 use crate::sql::facts::{Access, Effect, Flag, Missing, Object};
+use crate::sql::lineage::Field;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CallStmt, CopyStmt, CreateTableAsStmt, DeclareCursorStmt, DefElem, DiscardMode, DiscardStmt, DropBehavior,
@@ -13,11 +15,15 @@ use std::collections::{BTreeSet, HashSet};
 impl Walk<'_> {
     pub(super) fn statement(&mut self, node: &NodeEnum) {
         match node {
+            NodeEnum::SelectStmt(select) if self.sets_search_path(select) => {}
             NodeEnum::SelectStmt(_)
             | NodeEnum::InsertStmt(_)
             | NodeEnum::UpdateStmt(_)
             | NodeEnum::DeleteStmt(_)
-            | NodeEnum::MergeStmt(_) => self.node(node),
+            | NodeEnum::MergeStmt(_) => {
+                let fields = self.query(node);
+                self.show(&fields);
+            }
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction.kind),
             NodeEnum::ConstraintsSetStmt(_) => self.flag(Flag::SessionState),
             NodeEnum::VariableSetStmt(set) => self.set(set),
@@ -46,6 +52,7 @@ impl Walk<'_> {
             NodeEnum::CreateTableAsStmt(create) => {
                 let CreateTableAsStmt { query, into, objtype: _, is_select_into: _, if_not_exists: _ } = &**create;
                 self.boxed(query, Self::statement);
+                self.keep_result();
                 if let Some(into) = into {
                     self.into(into);
                 }
@@ -54,7 +61,8 @@ impl Walk<'_> {
                 // The transformed call is only there after analysis; the parser gives the raw one.
                 let CallStmt { funccall, funcexpr: _, outargs } = &**call;
                 if let Some(call) = funccall {
-                    self.call(call);
+                    let value = self.call(call);
+                    self.show(&[Field::many(value)]);
                 }
                 self.all(outargs);
             }
@@ -84,12 +92,13 @@ impl Walk<'_> {
             Ok(
                 TransactionStmtKind::TransStmtBegin
                 | TransactionStmtKind::TransStmtStart
-                | TransactionStmtKind::TransStmtCommit
-                | TransactionStmtKind::TransStmtRollback
                 | TransactionStmtKind::TransStmtSavepoint
-                | TransactionStmtKind::TransStmtRelease
-                | TransactionStmtKind::TransStmtRollbackTo,
+                | TransactionStmtKind::TransStmtRelease,
             ) => {}
+            Ok(TransactionStmtKind::TransStmtCommit | TransactionStmtKind::TransStmtRollback) => {
+                self.found.effect = Effect::EndTransaction;
+            }
+            Ok(TransactionStmtKind::TransStmtRollbackTo) => self.found.effect = Effect::RollbackTo,
             // A prepared transaction outlives the session, and anyone may end it.
             Ok(
                 TransactionStmtKind::TransStmtPrepare
@@ -110,6 +119,7 @@ impl Walk<'_> {
         self.boxed(query, Self::statement);
         self.touched.cursors = cursors;
         self.found.effect = Effect::None;
+        self.drop_result();
         if runs {
             return self.flag(Flag::ExplainAnalyze);
         }
@@ -155,17 +165,41 @@ impl Walk<'_> {
         } else {
             self.flag(Flag::CopyOut);
             if let Some(range) = relation {
-                self.star |= attlist.is_empty();
-                self.mention(attlist);
-                self.range(range);
+                let fields = self.scoped(|walk| {
+                    walk.range(range);
+                    let listed = strings(attlist);
+                    let mut fields = walk.star(&[]);
+                    fields.retain(|field| {
+                        listed.is_empty() || field.name.as_deref().is_none_or(|name| listed.contains(&name))
+                    });
+                    fields
+                });
+                self.show(&fields);
             }
-            let read: Vec<_> = self.sources.iter().map(|source| source.relation.id.clone()).collect();
+            // Rows of COPY cannot be told apart by column here.
+            self.keep_result();
+            let read: Vec<_> = self
+                .relations
+                .iter()
+                .filter(|met| met.is_source || met.is_target)
+                .map(|met| met.relation.clone())
+                .collect();
             for relation in read {
-                let open = self.catalog.get(&relation).is_some_and(|relation| super::is_open_catalog(relation));
-                self.ask(Access::CopyOut, Object::Relation(relation), !open);
+                let open = super::is_open_catalog(&relation);
+                self.ask(Access::CopyOut, Object::Relation(relation.id.clone()), !open);
             }
         }
-        self.boxed(where_clause, Self::node);
+        let condition = self.scoped(|walk| {
+            if let (true, Some(range)) = (*is_from, relation)
+                && let Some(target) = walk.resolve(range)
+            {
+                let entry = walk.entry(&target, &range.schemaname);
+                walk.enter(entry);
+            }
+            walk.boxed(where_clause, Self::node)
+        });
+        // Of what comes in, not of what is there.
+        let _incoming = condition;
     }
 
     fn prepare(&mut self, PrepareStmt { name, argtypes, query }: &PrepareStmt) {
@@ -185,7 +219,7 @@ impl Walk<'_> {
         // What this very text makes of the name is not known before it runs.
         let settled = !self.touched.all && !self.touched.prepared.contains(name);
         match self.session.prepared(name).filter(|_| settled) {
-            Some(text) => self.run_again(&text),
+            Some(text) => self.run_again(&text, self.catalog),
             None => self.missing(Missing::Prepared(name.clone())),
         }
     }
@@ -193,18 +227,23 @@ impl Walk<'_> {
     /// FETCH and MOVE run what the portal was made of, by SQL's DECLARE or by the protocol's Bind.
     fn fetch(&mut self, name: &str) {
         self.flag(Flag::RunsPrepared);
+        self.found.effect = Effect::Fetch(name.to_owned());
         // A cursor that this text declares has just been judged.
         if self.touched.cursors.contains(name) {
             return;
         }
         match self.session.portal(name) {
-            Some(text) => self.run_again(&text),
+            // Its names were looked up when it was made.
+            Some(portal) => {
+                let catalog = self.catalog.under(portal.path.as_deref());
+                self.run_again(&portal.text, &catalog);
+            }
             None => self.missing(Missing::Portal(name.to_owned())),
         }
     }
 
     /// Adds what a text from earlier does.
-    fn run_again(&mut self, text: &str) {
+    fn run_again(&mut self, text: &str, catalog: &Catalog) {
         if self.nesting >= MOST_NESTING {
             return self.opaque("prepared statements name each other too often");
         }
@@ -213,7 +252,8 @@ impl Walk<'_> {
         };
         for raw in &tree.protobuf.stmts {
             let (mut created, mut touched) = (HashSet::new(), Touched::default());
-            let mut inner = Walk::new(self.catalog, self.session, &mut created, &mut touched, self.nesting + 1);
+            let mut inner =
+                Walk::new(catalog, self.session, &mut created, &mut touched, self.nesting + MOST_NESTING / 4);
             let node = raw.stmt.as_ref().and_then(|node| node.node.as_ref());
             match node {
                 Some(NodeEnum::PrepareStmt(prepare)) => {
@@ -224,6 +264,11 @@ impl Walk<'_> {
             }
             let inner = inner.finish(0..0);
             self.found.uses.extend(inner.uses);
+            for (column, how) in inner.columns {
+                *self.found.columns.entry(column).or_default() |= how;
+            }
+            self.found.outputs = inner.outputs;
+            self.found.unseen.extend(inner.unseen);
             self.found.flags.extend(inner.flags);
             self.found.mentioned.extend(inner.mentioned);
             if let Some(opaque) = inner.opaque {

@@ -1,0 +1,163 @@
+//! One value, one mask, one type.
+
+use super::Key;
+use crate::policy::Mask;
+use crate::wire::Described;
+
+/// Types by their OIDs, which are fixed for the server's own (`pg_type.dat`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Json,
+    Jsonb,
+    Uuid,
+    /// Two, four or eight bytes.
+    Integer(usize),
+    Numeric,
+    /// Days since 2000-01-01.
+    Date,
+    /// Microseconds since 2000-01-01.
+    Timestamp,
+    Bytes,
+    Other,
+}
+
+fn kind(oid: u32) -> Kind {
+    match oid {
+        // text, varchar, bpchar, name, unknown
+        25 | 1043 | 1042 | 19 | 705 => Kind::Text,
+        114 => Kind::Json,
+        3802 => Kind::Jsonb,
+        2950 => Kind::Uuid,
+        21 => Kind::Integer(2),
+        23 => Kind::Integer(4),
+        20 => Kind::Integer(8),
+        1700 => Kind::Numeric,
+        1082 => Kind::Date,
+        1114 | 1184 => Kind::Timestamp,
+        17 => Kind::Bytes,
+        _ => Kind::Other,
+    }
+}
+
+/// What stands in a value's place; `None` for NULL.
+pub(super) fn masked(mask: Mask, column: &Described, value: &[u8], salt: u64, key: &Key) -> Option<Vec<u8>> {
+    let kind = kind(column.type_oid);
+    let binary = column.format == 1;
+    match mask {
+        Mask::Null => None,
+        Mask::Redact => redacted(kind, binary),
+        Mask::Hash => hashed(kind, binary, value, key),
+        Mask::Shift => shifted(kind, binary, value, salt, key),
+        Mask::Partial | Mask::Email | Mask::Last4 => match (kind, std::str::from_utf8(value)) {
+            (Kind::Text, Ok(text)) => Some(part(mask, text).into_bytes()),
+            _ => redacted(kind, binary),
+        },
+    }
+}
+
+fn redacted(kind: Kind, binary: bool) -> Option<Vec<u8>> {
+    match kind {
+        Kind::Text => Some(b"[redacted]".to_vec()),
+        Kind::Json => Some(b"\"[redacted]\"".to_vec()),
+        // Its binary form is the text behind a version.
+        Kind::Jsonb if binary => Some(b"\x01\"[redacted]\"".to_vec()),
+        Kind::Jsonb => Some(b"\"[redacted]\"".to_vec()),
+        _ => None,
+    }
+}
+
+/// The part of a text that a mask leaves. Short texts leave nothing: a part of them would be most of them.
+fn part(mask: Mask, text: &str) -> String {
+    let characters = text.chars().count();
+    let first = text.chars().next().map(String::from).unwrap_or_default();
+    match (mask, text.rsplit_once('@')) {
+        (Mask::Email, Some((local, domain))) if !local.is_empty() => format!("{first}***@{domain}"),
+        (Mask::Last4, _) if characters >= 8 => {
+            let last: String = text.chars().skip(characters - 4).collect();
+            format!("****{last}")
+        }
+        (Mask::Last4, _) => "****".to_owned(),
+        _ if characters >= 6 => format!("{first}***{}", text.chars().last().map(String::from).unwrap_or_default()),
+        _ => "***".to_owned(),
+    }
+}
+
+fn hashed(kind: Kind, binary: bool, value: &[u8], key: &Key) -> Option<Vec<u8>> {
+    let digest = key.digest("hash", value);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let number = u64::from_be_bytes(digest.get(..8)?.try_into().ok()?);
+    match kind {
+        Kind::Text => Some(hex(digest.get(..16)?).into_bytes()),
+        Kind::Json => Some(format!("\"{}\"", hex(digest.get(..16)?)).into_bytes()),
+        Kind::Jsonb => {
+            let text = format!("\"{}\"", hex(digest.get(..16)?)).into_bytes();
+            Some(if binary { [vec![1], text].concat() } else { text })
+        }
+        Kind::Uuid if binary => Some(digest.get(..16)?.to_vec()),
+        Kind::Uuid => {
+            let hex = hex(digest.get(..16)?);
+            let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+            let text = format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32));
+            Some(text.into_bytes())
+        }
+        Kind::Integer(size) => integer((number >> (65 - 8 * size as u32)) as i64, size, binary),
+        Kind::Bytes if binary => Some(digest.to_vec()),
+        Kind::Bytes => Some(format!("\\x{}", hex(&digest)).into_bytes()),
+        Kind::Numeric | Kind::Date | Kind::Timestamp | Kind::Other => None,
+    }
+}
+
+fn integer(number: i64, size: usize, binary: bool) -> Option<Vec<u8>> {
+    if !binary {
+        return Some(number.to_string().into_bytes());
+    }
+    number.to_be_bytes().get(8 - size..).map(<[u8]>::to_vec)
+}
+
+fn read_integer(value: &[u8], binary: bool) -> Option<i64> {
+    if !binary {
+        return std::str::from_utf8(value).ok()?.parse().ok();
+    }
+    match value.len() {
+        2 => Some(i16::from_be_bytes(value.try_into().ok()?).into()),
+        4 => Some(i32::from_be_bytes(value.try_into().ok()?).into()),
+        8 => Some(i64::from_be_bytes(value.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+/// Dates and numbers keep their distances: all of a column move by one amount. What would leave its type's range is NULL.
+fn shifted(kind: Kind, binary: bool, value: &[u8], salt: u64, key: &Key) -> Option<Vec<u8>> {
+    let digest = key.digest("shift", &salt.to_be_bytes());
+    let number = u32::from_be_bytes(digest.get(..4)?.try_into().ok()?);
+    let sign = if digest.get(4)? & 1 == 0 { 1 } else { -1 };
+    // A month to two years; ten to ten thousand.
+    let (days, amount) = (sign * i64::from(30 + number % 700), sign * i64::from(10 + number % 9990));
+    match kind {
+        Kind::Integer(size) => {
+            let moved = read_integer(value, binary)?.checked_add(amount)?;
+            let most = i64::MAX >> (64 - 8 * size as u32);
+            (-most..=most).contains(&moved).then(|| integer(moved, size, binary)).flatten()
+        }
+        Kind::Numeric if !binary => {
+            let text = std::str::from_utf8(value).ok()?;
+            let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
+            let moved = whole.parse::<i64>().ok()?.checked_add(amount)?;
+            let fraction = fraction.map(|fraction| format!(".{fraction}")).unwrap_or_default();
+            Some(format!("{moved}{fraction}").into_bytes())
+        }
+        Kind::Date if binary => integer(read_integer(value, true)?.checked_add(days)?, 4, true),
+        Kind::Timestamp if binary => integer(read_integer(value, true)?.checked_add(days * 86_400_000_000)?, 8, true),
+        Kind::Date | Kind::Timestamp => {
+            // ISO style only: what other styles mean is a setting's secret.
+            let text = std::str::from_utf8(value).ok()?;
+            let (day, rest) = text.split_at_checked(10)?;
+            let format = time::macros::format_description!("[year]-[month]-[day]");
+            let moved = time::Date::parse(day, format).ok()?.checked_add(time::Duration::days(days))?;
+            Some(format!("{}{rest}", moved.format(format).ok()?).into_bytes())
+        }
+        Kind::Text | Kind::Json | Kind::Jsonb => redacted(kind, binary),
+        Kind::Numeric | Kind::Uuid | Kind::Bytes | Kind::Other => None,
+    }
+}

@@ -1,0 +1,88 @@
+//! What has to be met for a forbid with obligations to be lifted.
+
+use super::annotation::{Mask, Obligation};
+use crate::sql::ColumnRef;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a permit comes with: every matching obligation, the strictest of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// For each output column what stands in its place, `None` for those that leave as they are.
+    pub masks: Vec<Option<MaskedOutput>>,
+    /// Every column that is masked for this agent and that the statement has to do with.
+    pub masked: BTreeMap<ColumnRef, Mask>,
+    /// Whether error messages may quote values of masked columns.
+    pub redacts_errors: bool,
+    /// Rows that may leave.
+    pub max_rows: Option<u64>,
+    /// Bytes that may leave.
+    pub max_bytes: Option<u64>,
+    /// Rows that a write may touch.
+    pub max_affected: Option<u64>,
+    /// Seconds that it may take.
+    pub timeout: Option<u64>,
+    /// All of them as policies spell them, for the record.
+    pub shown: BTreeSet<String>,
+}
+
+/// An output column that is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaskedOutput {
+    /// How.
+    pub mask: Mask,
+    /// The same for the same column: columns move by different amounts.
+    pub salt: u64,
+}
+
+impl Orders {
+    /// Adds an obligation; `false` for one that this version cannot meet.
+    pub(super) fn add(&mut self, obligation: &Obligation) -> bool {
+        let least = |known: &mut Option<u64>, most: u64| *known = Some(known.map_or(most, |known| known.min(most)));
+        match obligation {
+            Obligation::MaxRows(most) => least(&mut self.max_rows, *most),
+            Obligation::MaxBytes(most) => least(&mut self.max_bytes, *most),
+            Obligation::MaxAffected(most) => least(&mut self.max_affected, *most),
+            Obligation::Timeout(seconds) => least(&mut self.timeout, *seconds),
+            // Met column by column, not here.
+            Obligation::Mask(_) => {}
+            Obligation::Approve(_) | Obligation::Detect(_) => return false,
+        }
+        self.shown.insert(obligation.show());
+        true
+    }
+
+    /// Both together: the least of each limit.
+    pub fn with(&self, others: &Self) -> Self {
+        let least = |mine: Option<u64>, theirs: Option<u64>| mine.into_iter().chain(theirs).min();
+        Self {
+            masks: self.masks.clone(),
+            masked: self.masked.clone(),
+            redacts_errors: self.redacts_errors || others.redacts_errors,
+            max_rows: least(self.max_rows, others.max_rows),
+            max_bytes: least(self.max_bytes, others.max_bytes),
+            max_affected: least(self.max_affected, others.max_affected),
+            timeout: least(self.timeout, others.timeout),
+            shown: self.shown.union(&others.shown).cloned().collect(),
+        }
+    }
+
+    /// Whether a limit may end a statement that has run already.
+    pub fn is_limited(&self) -> bool {
+        self.limits_result() || self.max_affected.is_some()
+    }
+
+    /// Whether an output column is masked.
+    pub fn masks_output(&self) -> bool {
+        self.masks.iter().any(Option::is_some)
+    }
+
+    /// Whether rows have to be counted or weighed.
+    pub fn limits_result(&self) -> bool {
+        self.max_rows.is_some() || self.max_bytes.is_some()
+    }
+
+    /// Whether nothing has to be met.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

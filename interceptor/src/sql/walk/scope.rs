@@ -1,0 +1,277 @@
+//! What a name means: the entries of FROM in the scopes around an expression (`parse_relation.c`, `parse_expr.c`).
+
+use super::Walk;
+use crate::sql::catalog::Relation;
+use crate::sql::facts::{Access, Missing, Object};
+use crate::sql::lineage::{Field, Value};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{Alias, ColumnRef};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One scope: a query's FROM, a write's target.
+#[derive(Debug, Default)]
+pub(super) struct Level {
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Something that columns can be taken from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entry {
+    /// The alias, or the relation's own name.
+    pub(super) name: Option<Rc<str>>,
+    /// The schema, while no alias hides it.
+    pub(super) schema: Option<Rc<str>>,
+    pub(super) fields: Vec<Field>,
+    /// Whether rows have the columns that the system keeps (`ctid`, `xmin`...).
+    pub(super) is_stored: bool,
+    /// Columns that a JOIN has merged: they stand for those of both sides, and are found first.
+    pub(super) merged: bool,
+    /// Names that cannot be resolved otherwise may be in here: an unknown row, a table that is only being made.
+    pub(super) is_open: bool,
+}
+
+/// Columns that every stored row has (5.6 "System Columns"); none of them holds a value that somebody put there.
+const SYSTEM: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+impl Entry {
+    /// The fields that a name may mean.
+    fn named<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Field> {
+        self.fields.iter().filter(move |field| field.name.as_deref() == Some(name))
+    }
+
+    fn unnamed(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(|field| field.name.is_none())
+    }
+
+    /// Gives the entry and its first columns other names.
+    pub(super) fn renamed(mut self, alias: &Option<Alias>) -> Self {
+        if let Some(Alias { aliasname, colnames }) = alias {
+            self.name = Some(aliasname.as_str().into());
+            self.schema = None;
+            rename(&mut self.fields, &super::strings(colnames));
+        }
+        self
+    }
+}
+
+/// Names columns from the left. What stands behind one of unknown width is not known to be where it seems.
+pub(super) fn rename(fields: &mut Vec<Field>, names: &[&str]) {
+    let mut names = names.iter();
+    let many = fields.iter().position(|field| field.many).unwrap_or(fields.len());
+    for (field, name) in fields.iter_mut().take(many).zip(names.by_ref()) {
+        field.name = Some((*name).into());
+    }
+    if many < fields.len() && names.len() > 0 {
+        let rest = names.map(|name| Field::new(name, Value::default())).collect::<Vec<_>>();
+        let hidden = fields.split_off(many);
+        let all = hidden.into_iter().fold(Value::default(), |all, field| all.or(field.value));
+        let named = rest.into_iter().map(|field| Field { value: all.clone(), ..field });
+        fields.extend(named);
+        fields.push(Field::many(all));
+    }
+}
+
+impl Walk<'_> {
+    /// Runs `visit` in a scope of its own.
+    pub(super) fn scoped<T>(&mut self, visit: impl FnOnce(&mut Self) -> T) -> T {
+        self.levels.push(Level::default());
+        let result = visit(self);
+        self.levels.pop();
+        result
+    }
+
+    /// Runs `visit` as if the innermost scope were not there: a sub-query in FROM that is not LATERAL.
+    pub(super) fn outside<T>(&mut self, visit: impl FnOnce(&mut Self) -> T) -> T {
+        let hidden = self.levels.pop();
+        let result = visit(self);
+        self.levels.extend(hidden);
+        result
+    }
+
+    /// Brings something into the innermost scope.
+    pub(super) fn enter(&mut self, entry: Entry) {
+        if let Some(level) = self.levels.last_mut() {
+            level.entries.push(entry);
+        }
+    }
+
+    /// A relation with its columns.
+    pub(super) fn entry(&mut self, relation: &Arc<Relation>, schema: &str) -> Entry {
+        let place = self.meet(relation);
+        let fields = relation.columns.iter().zip(0..);
+        let fields = fields.map(|(column, at)| Field::new(&column.name, Value::column((place, at))));
+        Entry {
+            name: Some((&*relation.id.name).into()),
+            schema: Some(if schema.is_empty() { &*relation.id.schema } else { schema }.into()),
+            fields: fields.collect(),
+            is_stored: true,
+            ..Entry::default()
+        }
+    }
+
+    /// A name in an expression.
+    pub(super) fn column(&mut self, column: &ColumnRef) -> Value {
+        let ColumnRef { fields, location: _ } = column;
+        let names = super::strings(fields);
+        let whole_row = matches!(fields.last().and_then(|node| node.node.as_ref()), Some(NodeEnum::AStar(_)));
+        match (names.as_slice(), whole_row) {
+            ([name], false) => self.unqualified(name),
+            ([qualifier @ .., name], false) => self.dotted(qualifier, name),
+            // `t.*` as a value is the row.
+            (qualifier, true) if !qualifier.is_empty() => {
+                let fields = self.star(qualifier);
+                Value::of_row(fields)
+            }
+            _ => {
+                let fields = self.star(&[]);
+                Value::of_row(fields)
+            }
+        }
+    }
+
+    fn unqualified(&mut self, name: &str) -> Value {
+        if let Some(value) = self.find(name) {
+            return value;
+        }
+        if SYSTEM.contains(&name) && self.levels.iter().any(|level| level.entries.iter().any(|entry| entry.is_stored)) {
+            return Value::default();
+        }
+        if let Some(entry) = self.entry_named(&[name]) {
+            return Value::of_row(entry.fields);
+        }
+        self.unresolved(name.to_owned())
+    }
+
+    /// A column in sight. `None` if there is none; the innermost scope that has one is the one that counts.
+    pub(super) fn find(&self, name: &str) -> Option<Value> {
+        let mut perhaps: Option<Value> = None;
+        for level in self.levels.iter().rev() {
+            let merged =
+                level.entries.iter().rev().filter(|entry| entry.merged).find_map(|entry| entry.named(name).next());
+            let sure = match merged {
+                Some(field) => Some(field.value.clone()),
+                None => level
+                    .entries
+                    .iter()
+                    .flat_map(|entry| entry.named(name))
+                    .map(|field| field.value.clone())
+                    .reduce(Value::or),
+            };
+            if let Some(sure) = sure {
+                return Some(perhaps.map_or(sure.clone(), |perhaps| perhaps.or(sure)));
+            }
+            for field in level.entries.iter().flat_map(Entry::unnamed) {
+                // One of several columns, or one of unknown width: which, nobody knows.
+                let value = field.value.clone();
+                perhaps = Some(perhaps.map_or(value.clone(), |perhaps| perhaps.or(value)));
+            }
+        }
+        perhaps
+    }
+
+    /// The entry of a name, the innermost one: `t`, `s.t`, `d.s.t`.
+    fn entry_named(&self, qualifier: &[&str]) -> Option<Entry> {
+        let is_meant = |entry: &&Entry| match qualifier {
+            [name] => entry.name.as_deref() == Some(*name),
+            [schema, name] => entry.name.as_deref() == Some(*name) && entry.schema.as_deref() == Some(*schema),
+            [database, schema, name] => {
+                **database == *self.catalog.database
+                    && entry.name.as_deref() == Some(*name)
+                    && entry.schema.as_deref() == Some(*schema)
+            }
+            _ => false,
+        };
+        self.levels.iter().rev().find_map(|level| level.entries.iter().rev().find(is_meant)).cloned()
+    }
+
+    fn dotted(&mut self, qualifier: &[&str], name: &str) -> Value {
+        let Some(entry) = self.entry_named(qualifier) else {
+            if self.has_variables || self.is_defining() {
+                return Value::default();
+            }
+            self.missing(Missing::Relation(qualifier.join(".")));
+            return Value::default();
+        };
+        let found = entry.named(name).map(|field| field.value.clone()).reduce(Value::or);
+        if let Some(value) = found {
+            return value;
+        }
+        let perhaps = entry.unnamed().map(|field| field.value.clone()).reduce(Value::or);
+        if SYSTEM.contains(&name) && entry.is_stored {
+            return Value::default();
+        }
+        // `row.name` is another spelling of `name(row)` where no column is called so (4.2.6 "Field Selection").
+        let functions: Vec<_> = self.catalog.functions("", name).into_iter().cloned().collect();
+        if !functions.is_empty() {
+            for function in &functions {
+                self.call_function(function);
+            }
+            let row = Value::of_row(entry.fields);
+            return self.derive([row]);
+        }
+        match perhaps {
+            Some(value) => value,
+            None if entry.is_open => Value::default(),
+            None => self.unresolved(format!("{}.{name}", qualifier.join("."))),
+        }
+    }
+
+    /// All columns of an entry, or of everything in the innermost scope.
+    pub(super) fn star(&mut self, qualifier: &[&str]) -> Vec<Field> {
+        if qualifier.is_empty() {
+            let Some(level) = self.levels.last() else { return Vec::new() };
+            // What JOIN has merged is there twice; one of them is more than the server shows, and moves what follows.
+            let merged = level.entries.iter().any(|entry| entry.merged);
+            let fields = level.entries.iter().flat_map(|entry| entry.fields.iter().cloned());
+            return if merged { self.joined_star() } else { fields.collect() };
+        }
+        match self.entry_named(qualifier) {
+            Some(entry) => entry.fields,
+            None => {
+                if !self.has_variables && !self.is_defining() {
+                    self.missing(Missing::Relation(qualifier.join(".")));
+                }
+                vec![Field::many(Value::default())]
+            }
+        }
+    }
+
+    /// `*` over joins with USING: the merged columns first, then what is left of both sides.
+    fn joined_star(&self) -> Vec<Field> {
+        let Some(level) = self.levels.last() else { return Vec::new() };
+        let only_join = level.entries.iter().filter(|entry| entry.merged).count() == 1
+            && level.entries.len() == 3
+            && !level.entries.iter().any(|entry| entry.fields.iter().any(|field| field.many || field.name.is_none()));
+        let all = || level.entries.iter().flat_map(|entry| &entry.fields);
+        if !only_join {
+            let value = all().fold(Value::default(), |all, field| all.or(field.value.clone()));
+            return vec![Field::many(value)];
+        }
+        let merged: Vec<&Field> =
+            level.entries.iter().filter(|entry| entry.merged).flat_map(|entry| &entry.fields).collect();
+        let is_merged = |field: &&Field| merged.iter().any(|merged| merged.name == field.name);
+        let sides = level.entries.iter().filter(|entry| !entry.merged).flat_map(|entry| &entry.fields);
+        merged.iter().copied().chain(sides.filter(|field| !is_merged(field))).cloned().collect()
+    }
+
+    fn unresolved(&mut self, name: String) -> Value {
+        if !self.has_variables && !self.is_defining() {
+            self.missing(Missing::Column(name));
+        }
+        Value::default()
+    }
+
+    /// Whether names may be those of something that is only being made.
+    fn is_defining(&self) -> bool {
+        self.levels.iter().any(|level| level.entries.iter().any(|entry| entry.is_open))
+    }
+
+    /// A function is called by whatever spelling.
+    pub(super) fn call_function(&mut self, function: &Arc<crate::sql::Function>) {
+        if !crate::sql::builtins::is_harmless(&function.schema, &function.name) {
+            self.ask(Access::Execute, Object::Function(function.clone()), true);
+            self.run_function(function);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! INSERT, UPDATE, DELETE and MERGE.
+
+use super::Walk;
+use super::scope::Entry;
+use crate::sql::catalog::{Relation, RelationRef, Way};
+use crate::sql::facts::{Access, Flag, Object};
+use crate::sql::lineage::{Field, Value};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    BoolExprType, CmdType, DeleteStmt, InferClause, InsertStmt, MergeStmt, MergeWhenClause, Node, NullTestType,
+    OnConflictClause, RangeVar, ResTarget, ReturningClause, UpdateStmt,
+};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl Walk<'_> {
+    pub(super) fn insert(&mut self, insert: &InsertStmt) -> Vec<Field> {
+        let InsertStmt {
+            relation,
+            cols,
+            select_stmt,
+            on_conflict_clause,
+            returning_clause,
+            with_clause,
+            r#override: _,
+        } = insert;
+        let scope = self.with(with_clause);
+        let target = self.target(relation, &[Access::Insert]);
+        if let Some(target) = &target {
+            if cols.is_empty() {
+                self.write_all_columns(target, Access::Insert);
+            } else {
+                self.assign(cols, target, Access::Insert);
+            }
+        }
+        let source = self.boxed(select_stmt, Self::query);
+        source.iter().for_each(|field| self.store(&field.value));
+        let fields = self.scoped(|walk| {
+            walk.enter_target(relation, target.as_ref());
+            if let Some(conflict) = on_conflict_clause {
+                walk.on_conflict(conflict, target.as_ref(), &source);
+            }
+            walk.returning(returning_clause, target.as_ref())
+        });
+        self.ctes.truncate(scope);
+        fields
+    }
+
+    fn on_conflict(&mut self, conflict: &OnConflictClause, target: Option<&Arc<Relation>>, source: &[Field]) {
+        let OnConflictClause { action: _, infer, target_list, where_clause, location: _ } = conflict;
+        if let Some(infer) = infer {
+            let InferClause { index_elems, where_clause, conname: _, location: _ } = &**infer;
+            // Which index decides: nothing is read for that.
+            for node in index_elems {
+                if let Some(NodeEnum::IndexElem(element)) = &node.node {
+                    self.boxed(&element.expr, Self::node);
+                }
+            }
+            self.boxed(where_clause, Self::node);
+        }
+        if let Some(target) = target {
+            // `excluded` is the row that was to be inserted: it is made of what the statement itself brings.
+            let value = source.iter().fold(Value::default(), |all, field| all.or(field.value.clone()));
+            let fields = target.columns.iter().map(|column| Field::new(&column.name, value.clone()));
+            self.enter(Entry { name: Some("excluded".into()), fields: fields.collect(), ..Entry::default() });
+            if !target_list.is_empty() {
+                self.ask(Access::Update, Object::Relation(target.id.clone()), true);
+                self.assign(target_list, target, Access::Update);
+            }
+        }
+        let condition = self.boxed(where_clause, Self::node);
+        self.consume(&condition);
+        if let Some(level) = self.levels.last_mut() {
+            level.entries.retain(|entry| entry.name.as_deref() != Some("excluded"));
+        }
+    }
+
+    pub(super) fn update(&mut self, update: &UpdateStmt) -> Vec<Field> {
+        let UpdateStmt { relation, target_list, where_clause, from_clause, returning_clause, with_clause } = update;
+        let scope = self.with(with_clause);
+        let target = self.target(relation, &[Access::Update]);
+        self.restricted(where_clause);
+        let fields = self.scoped(|walk| {
+            walk.enter_target(relation, target.as_ref());
+            walk.from(from_clause);
+            match &target {
+                Some(target) => walk.assign(target_list, target, Access::Update),
+                None => drop(walk.all(target_list)),
+            }
+            let condition = walk.boxed(where_clause, Self::node);
+            walk.consume(&condition);
+            walk.returning(returning_clause, target.as_ref())
+        });
+        self.ctes.truncate(scope);
+        fields
+    }
+
+    pub(super) fn delete(&mut self, delete: &DeleteStmt) -> Vec<Field> {
+        let DeleteStmt { relation, using_clause, where_clause, returning_clause, with_clause } = delete;
+        let scope = self.with(with_clause);
+        let target = self.target(relation, &[Access::Delete]);
+        self.restricted(where_clause);
+        let fields = self.scoped(|walk| {
+            walk.enter_target(relation, target.as_ref());
+            walk.from(using_clause);
+            let condition = walk.boxed(where_clause, Self::node);
+            walk.consume(&condition);
+            walk.returning(returning_clause, target.as_ref())
+        });
+        self.ctes.truncate(scope);
+        fields
+    }
+
+    pub(super) fn merge(&mut self, merge: &MergeStmt) -> Vec<Field> {
+        let MergeStmt { relation, source_relation, join_condition, merge_when_clauses, returning_clause, with_clause } =
+            merge;
+        let scope = self.with(with_clause);
+        let target = self.target(relation, &[Access::Merge]);
+        let fields = self.scoped(|walk| {
+            walk.enter_target(relation, target.as_ref());
+            walk.boxed(source_relation, Self::from_item);
+            let condition = walk.boxed(join_condition, Self::node);
+            walk.consume(&condition);
+            for node in merge_when_clauses {
+                match &node.node {
+                    Some(NodeEnum::MergeWhenClause(when)) => walk.merge_when(when, target.as_ref()),
+                    _ => walk.opaque("MERGE holds something else than WHEN"),
+                }
+            }
+            walk.returning(returning_clause, target.as_ref())
+        });
+        self.ctes.truncate(scope);
+        fields
+    }
+
+    fn merge_when(&mut self, when: &MergeWhenClause, target: Option<&Arc<Relation>>) {
+        let MergeWhenClause { match_kind: _, command_type, r#override: _, condition, target_list, values } = when;
+        let condition = self.boxed(condition, Self::node);
+        self.consume(&condition);
+        for node in values {
+            let value = self.visit(node, Self::node);
+            self.store(&value);
+        }
+        let access = match CmdType::try_from(*command_type) {
+            Ok(CmdType::CmdInsert) => Access::Insert,
+            Ok(CmdType::CmdUpdate) => Access::Update,
+            Ok(CmdType::CmdDelete) => Access::Delete,
+            Ok(CmdType::CmdNothing) => return,
+            _ => return self.opaque("MERGE does something unknown"),
+        };
+        let Some(target) = target else { return drop(self.all(target_list)) };
+        self.ask(access, Object::Relation(target.id.clone()), true);
+        if access == Access::Insert && target_list.is_empty() {
+            self.write_all_columns(target, access);
+        }
+        self.assign(target_list, target, access);
+    }
+
+    fn restricted(&mut self, condition: &Option<Box<Node>>) {
+        let restricts = condition.as_ref().and_then(|node| node.node.as_ref()).is_some_and(restricts);
+        self.flag(if restricts { Flag::HasWhere } else { Flag::NoWhere });
+    }
+
+    /// A relation that is written.
+    pub(super) fn target(&mut self, range: &Option<RangeVar>, accesses: &[Access]) -> Option<Arc<Relation>> {
+        let range = range.as_ref()?;
+        let relation = self.resolve(range)?;
+        for access in accesses {
+            self.ask(*access, Object::Relation(relation.id.clone()), true);
+            let mut seen = HashSet::from([relation.id.clone()]);
+            self.write_through(&relation, *access, &mut seen, 0);
+        }
+        let place = self.meet(&relation) as usize;
+        if let Some(met) = self.relations.get_mut(place) {
+            met.is_target = true;
+            met.inherits |= range.inh;
+        }
+        Some(relation)
+    }
+
+    /// Brings the target into sight.
+    fn enter_target(&mut self, range: &Option<RangeVar>, target: Option<&Arc<Relation>>) {
+        let (Some(range), Some(target)) = (range, target) else {
+            return self.enter(Entry { is_open: true, ..Entry::default() });
+        };
+        let entry = self.entry(target, &range.schemaname).renamed(&range.alias);
+        self.enter(entry);
+    }
+
+    /// Writing through a view writes what lies under it, columns included; a partition's rows are its parent's. Triggers
+    /// run with the write, rules do more than it says.
+    fn write_through(
+        &mut self,
+        relation: &Arc<Relation>,
+        access: Access,
+        seen: &mut HashSet<RelationRef>,
+        depth: usize,
+    ) {
+        if depth > super::MOST_NESTING {
+            return self.opaque(format!("`{}` rests on too many layers of views", relation.id.name));
+        }
+        if relation.has_rules {
+            self.opaque(format!("rewrite rules on `{}` make a write do more than it says", relation.id.name));
+        }
+        for trigger in &relation.triggers {
+            self.run_trigger(trigger);
+        }
+        for reach in &relation.reaches {
+            if !seen.insert(reach.id.clone()) {
+                continue;
+            }
+            self.ask(access, Object::Relation(reach.id.clone()), false);
+            let Some(under) = self.catalog.get(&reach.id).cloned() else { continue };
+            if matches!(access, Access::Insert | Access::Update) && reach.way == Way::Base {
+                for column in &under.columns {
+                    self.ask(access, Object::Column(under.id.clone(), column.name.clone()), false);
+                }
+            }
+            self.write_through(&under, access, seen, depth + 1);
+        }
+    }
+
+    fn write_all_columns(&mut self, target: &Arc<Relation>, access: Access) {
+        for column in &target.columns {
+            self.ask(access, Object::Column(target.id.clone(), column.name.clone()), true);
+        }
+    }
+
+    /// Target columns and, where there are any, the values assigned to them.
+    fn assign(&mut self, list: &[Node], target: &Arc<Relation>, access: Access) {
+        for node in list {
+            let Some(NodeEnum::ResTarget(target_column)) = &node.node else {
+                self.opaque("an assignment to something else than a column");
+                continue;
+            };
+            let ResTarget { name, indirection, val, location: _ } = &**target_column;
+            if let Some(column) = target.columns.iter().find(|column| *column.name == **name) {
+                self.ask(access, Object::Column(target.id.clone(), column.name.clone()), true);
+            }
+            self.all(indirection);
+            let value = self.boxed(val, Self::node);
+            self.store(&value);
+        }
+    }
+
+    fn returning(&mut self, returning: &Option<ReturningClause>, target: Option<&Arc<Relation>>) -> Vec<Field> {
+        let Some(ReturningClause { options, exprs }) = returning else { return Vec::new() };
+        let mut names = vec!["old".to_owned(), "new".to_owned()];
+        for option in options {
+            match &option.node {
+                Some(NodeEnum::ReturningOption(option)) => names.push(option.value.clone()),
+                _ => self.opaque("RETURNING WITH holds something else than names"),
+            }
+        }
+        // The row before and after: found by their names only, and not part of `*`.
+        let shown = self.levels.last().map_or(0, |level| level.entries.len());
+        if let Some(target) = target {
+            for name in names {
+                let entry = Entry { name: Some(name.as_str().into()), ..self.entry(target, "") };
+                self.levels.push(super::Level { entries: vec![entry] });
+                let hidden = self.levels.len() - 1;
+                // Outside the innermost scope, where a `*` does not look and qualified names do.
+                self.levels.swap(hidden - 1, hidden);
+            }
+        }
+        let fields = self.targets(exprs);
+        if let Some(target) = target {
+            let _same = target;
+            let extra = 2 + options.len();
+            let innermost = self.levels.pop();
+            self.levels.truncate(self.levels.len().saturating_sub(extra));
+            self.levels.extend(innermost);
+        }
+        debug_assert_eq!(shown, self.levels.last().map_or(0, |level| level.entries.len()));
+        fields
+    }
+}
+
+/// Whether a condition leaves rows out as far as can be told from its form: `id = id`, `true` and `$1 OR ...` do not.
+fn restricts(node: &NodeEnum) -> bool {
+    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.as_ref()).is_some_and(restricts);
+    match node {
+        NodeEnum::BoolExpr(expression) => {
+            let mut parts = expression.args.iter().filter_map(|node| node.node.as_ref());
+            match BoolExprType::try_from(expression.boolop) {
+                Ok(BoolExprType::OrExpr) => parts.all(restricts),
+                Ok(BoolExprType::AndExpr | BoolExprType::NotExpr) => parts.any(restricts),
+                Ok(BoolExprType::Undefined) | Err(_) => false,
+            }
+        }
+        // Two sides that differ, of which one is not written out.
+        NodeEnum::AExpr(expression) => {
+            let is_constant = |node: &Option<Box<Node>>| {
+                let node = node.as_ref().and_then(|node| node.node.as_ref());
+                matches!(node, None | Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::TypeCast(_)))
+            };
+            let both = is_constant(&expression.lexpr) && is_constant(&expression.rexpr);
+            !both && !same(&expression.lexpr, &expression.rexpr)
+        }
+        NodeEnum::NullTest(test) => test.nulltesttype == NullTestType::IsNull as i32,
+        NodeEnum::BooleanTest(test) => inner(&test.arg),
+        NodeEnum::CollateClause(clause) => inner(&clause.arg),
+        NodeEnum::TypeCast(cast) => inner(&cast.arg),
+        NodeEnum::ColumnRef(_) | NodeEnum::SubLink(_) | NodeEnum::FuncCall(_) | NodeEnum::CurrentOfExpr(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether two expressions are written alike, wherever they stand.
+fn same(left: &Option<Box<Node>>, right: &Option<Box<Node>>) -> bool {
+    let names = |node: &Option<Box<Node>>| match node.as_ref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::ColumnRef(column)) => super::strings(&column.fields).last().map(|name| (*name).to_owned()),
+        _ => None,
+    };
+    match (names(left), names(right)) {
+        (Some(left), Some(right)) => left == right,
+        _ => false,
+    }
+}
