@@ -18,7 +18,7 @@ use time::macros::format_description;
 /// Size after which a new segment begins, in bytes.
 const SEGMENT: u64 = 256 << 20;
 /// Records and time between two signed checkpoints.
-const CHECKPOINT_RECORDS: u64 = 1000;
+pub(super) const CHECKPOINT_RECORDS: u64 = 1000;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the record cannot be kept.
@@ -49,6 +49,18 @@ pub enum AuditError {
     /// An earlier write failed half-way; nothing is written behind it.
     #[error("audit trail is closed after a failed write")]
     Closed,
+}
+
+impl AuditError {
+    /// Whether there is no room left to write to.
+    pub fn is_full(&self) -> bool {
+        let full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match self {
+            Self::Folder { source, .. } | Self::Write(source) => full(source),
+            Self::Damaged { .. } | Self::Encode(_) | Self::Closed => false,
+        }
+    }
 }
 
 /// The last record, named outside the chain so that its end cannot be cut off unseen.

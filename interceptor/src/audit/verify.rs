@@ -42,11 +42,16 @@ pub struct Report {
     pub records: u64,
     /// Checkpoints with a good signature.
     pub checkpoints: u64,
+    /// The last record that a good signature stands for.
+    pub signed: u64,
     /// The last record's number and hash.
     pub head: Option<(u64, String)>,
     /// What does not add up; empty for a trail that stands.
     pub findings: Vec<Finding>,
 }
+
+/// Records that may stand behind the last checkpoint (`trail` signs at least this often).
+const MOST_UNSIGNED: u64 = super::trail::CHECKPOINT_RECORDS;
 
 /// Verifies the whole trail of a folder.
 ///
@@ -94,6 +99,13 @@ pub fn verify(dir: &Path) -> io::Result<Report> {
         Err(_) => report.findings.push(finding(&dir.join("head"), 0, "it is missing")),
     }
     check_checkpoints(dir, &checkpoints, &hashes, &mut report);
+    // The daemon signs after so many records at most: what is not signed was written since, or the signatures are gone.
+    let unsigned = report.records.saturating_sub(report.signed);
+    if unsigned > MOST_UNSIGNED && report.findings.is_empty() {
+        let text =
+            format!("the last {unsigned} records are not signed; the daemon leaves no more than {MOST_UNSIGNED}");
+        report.findings.push(finding(&dir.join("checkpoints.jsonl"), 0, &text));
+    }
     Ok(report)
 }
 
@@ -130,7 +142,10 @@ fn check_checkpoints(dir: &Path, text: &str, hashes: &[String], report: &mut Rep
         } else {
             let there = usize::try_from(checkpoint.seq).ok().and_then(|seq| hashes.get(seq));
             match there {
-                Some(hash) if *hash == checkpoint.hash => report.checkpoints += 1,
+                Some(hash) if *hash == checkpoint.hash => {
+                    report.checkpoints += 1;
+                    report.signed = report.signed.max(checkpoint.seq);
+                }
                 // A trail that breaks earlier has been reported already.
                 None if broken => {}
                 _ => wrong("the trail does not lead to what was signed"),

@@ -74,7 +74,8 @@ impl Config {
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let config: Self = toml::from_str(&text)
             .map_err(|error| ConfigError::Wrong { path: path.to_owned(), text: error.to_string() })?;
-        let mistakes = config.capture.mistakes();
+        let mut mistakes = config.capture.mistakes();
+        mistakes.extend(config.limits.mistakes());
         if !mistakes.is_empty() {
             return Err(ConfigError::Wrong { path: path.to_owned(), text: mistakes.join("; ") });
         }

@@ -83,6 +83,8 @@ impl Exchange {
 
     /// Exchanges a token that has been verified.
     pub(super) async fn exchange(&self, token: &str, verified: &Verified) -> Result<Identity, ExchangeError> {
+        // They are handed on as they stand: what is no good in the agent's token would look like the exchange's fault.
+        groups(&verified.claims).map_err(|error| ExchangeError::Refused(error.to_string()))?;
         let answer = self.ask(token).await.map_err(ExchangeError::Http)?;
         let issued = read(&answer)?;
         let unverified = Unverified::read(&issued.token).map_err(ExchangeError::Token)?;
@@ -219,17 +221,19 @@ fn same(subject: &Verified, exchanged: &Verified) -> Result<(), ExchangeError> {
 
 fn identity(exchanged: Verified, expires: u64) -> Result<Identity, TokenError> {
     let Verified { issuer, subject, on_behalf_of, claims, .. } = exchanged;
-    let groups: BTreeSet<String> = match claims.get("groups") {
-        None => BTreeSet::new(),
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|group| name(group).map(str::to_owned))
-            .collect::<Option<_>>()
-            .ok_or(TokenError::Claim("groups"))?,
-        Some(_) => return Err(TokenError::Claim("groups")),
-    };
-    let groups = groups.into_iter().collect();
+    let groups = groups(&claims)?.into_iter().collect();
     Ok(Identity { subject, issuer, groups, claims: attributes(&claims), on_behalf_of, expires })
+}
+
+fn groups(claims: &Map<String, Value>) -> Result<BTreeSet<String>, TokenError> {
+    match claims.get("groups") {
+        None => Ok(BTreeSet::new()),
+        Some(Value::Array(list)) => {
+            let names = list.iter().map(|group| name(group).map(str::to_owned));
+            names.collect::<Option<_>>().ok_or(TokenError::Claim("groups"))
+        }
+        Some(_) => Err(TokenError::Claim("groups")),
+    }
 }
 
 fn attributes(claims: &Map<String, Value>) -> BTreeMap<String, BTreeSet<String>> {

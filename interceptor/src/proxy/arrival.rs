@@ -1,7 +1,7 @@
 //! From a greeting to a session: who that is, whether it may, and in.
 
 use super::catalogs::Place;
-use super::greeting::{Greeted, Wishes, negotiate, wishes};
+use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
 use super::relay::{Surroundings, now, relay};
@@ -11,7 +11,7 @@ use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Reco
 use crate::identity::{Evidence, EvidenceError, Identity};
 use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
 use crate::redirect::Origin;
-use crate::session::Session;
+use crate::session::{Session, audit_report};
 use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -68,6 +68,17 @@ impl<'a> Arrival<'a> {
             Err(error) => arrival.reason = Some(error.to_string()),
         }
         arrival
+    }
+
+    /// The client did not get as far as asking for anything; that is on record, and this is what it is told.
+    pub(super) fn not_greeted(&self, error: &GreetingError) -> Option<Report> {
+        if error.is_silent() {
+            return error.report();
+        }
+        let report = error.report();
+        let told = report.clone().unwrap_or_else(|| Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()));
+        let refused = self.refuse(Refused { report: told, reason: error.to_string() });
+        report.map(|_| refused)
     }
 
     /// Does what was asked for, to its end.
@@ -336,9 +347,7 @@ fn unavailable(text: &str) -> Report {
 }
 
 fn unrecorded(error: &AuditError) -> Refused {
-    let report = Report::fatal(SqlState::IO_ERROR, "the audit record cannot be written")
-        .hint("nothing runs without a record; tell whoever operates this host");
-    Refused { report, reason: with_sources(error) }
+    Refused { report: audit_report(error), reason: with_sources(error) }
 }
 
 fn not_connected(error: &LoginError) -> Refused {

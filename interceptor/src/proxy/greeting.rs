@@ -28,6 +28,11 @@ pub(super) enum GreetingError {
 }
 
 impl GreetingError {
+    /// Whether nothing has been said that would be worth recording.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self, Self::Gone(_))
+    }
+
     /// What the client is told; nothing where it does not speak the protocol.
     pub(super) fn report(&self) -> Option<Report> {
         match self {

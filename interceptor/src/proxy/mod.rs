@@ -41,6 +41,15 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What is wrong with them.
+    pub fn mistakes(&self) -> Vec<String> {
+        let zero = |name: &str, value: u64| {
+            (value == 0).then(|| format!("`{name} = 0` in [limits] would let nobody in; leave it out for the default"))
+        };
+        let connections = u64::try_from(self.connections).unwrap_or(u64::MAX);
+        [zero("login_seconds", self.login_seconds), zero("connections", connections)].into_iter().flatten().collect()
+    }
+
     fn login(&self) -> Duration {
         Duration::from_secs(self.login_seconds)
     }

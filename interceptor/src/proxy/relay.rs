@@ -122,7 +122,9 @@ impl Ends<'_> {
                 read = read(&mut self.server, &mut self.server_buffer), if read_server => {
                     if read.map_err(|error| lost(&error))? == 0 {
                         self.hear_server(session)?;
-                        return if session.is_running() || !self.server_buffer.is_empty() {
+                        return if session.server_ended() {
+                            Err(Ending::ServerEnded)
+                        } else if session.is_running() || !self.server_buffer.is_empty() {
                             Err(Ending::Server("it closed the connection".to_owned()))
                         } else {
                             Ok("the server closed the connection")
@@ -158,6 +160,7 @@ impl Ends<'_> {
             match self.client_splitter.next(&mut self.client_buffer, Session::most_from_client)? {
                 None => return Ok(()),
                 Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
+                Some(Chunk::Skipped { tag, body }) => session.skipped(tag, body, &mut self.out)?,
                 Some(Chunk::Whole(frame)) => self.judge(session, frame, around).await?,
             }
         }
@@ -191,6 +194,9 @@ impl Ends<'_> {
                 None => return Ok(()),
                 Some(Chunk::Passing { tag, continued, started, bytes }) => {
                     session.data(tag, continued, started, &bytes, &mut self.out)?;
+                }
+                Some(Chunk::Skipped { tag, .. }) => {
+                    return Err(Ending::Server(format!("message `{}` is too long", tag.escape_ascii())));
                 }
                 Some(Chunk::Whole(frame)) => session.backend(&frame, &mut self.out)?,
             }

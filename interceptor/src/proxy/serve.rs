@@ -122,7 +122,8 @@ async fn connection(proxy: &Proxy, mut stream: TcpStream, peer: SocketAddr, stop
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no session came of a connection");
-            return say(&mut stream, error.report()).await;
+            let report = Arrival::new(proxy, peer, origin, evidence).not_greeted(&error);
+            return say(&mut stream, report).await;
         }
         Err(_) => return tracing::debug!("a client said nothing for too long"),
     };

@@ -181,7 +181,9 @@ impl Server {
                 .map_err(|error| LoginError::Protocol(error.to_string()))?
             {
                 Some(Chunk::Whole(frame)) => return Ok(frame),
-                Some(Chunk::Passing { .. }) => return Err(LoginError::Protocol("a message passed unseen".to_owned())),
+                Some(Chunk::Passing { .. } | Chunk::Skipped { .. }) => {
+                    return Err(LoginError::Protocol("a message passed unseen".to_owned()));
+                }
                 None => {
                     if self.stream.read_buf(&mut self.buffer).await.map_err(LoginError::Lost)? == 0 {
                         return Err(LoginError::Lost(io::ErrorKind::UnexpectedEof.into()));

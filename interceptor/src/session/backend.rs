@@ -127,6 +127,7 @@ impl Session {
         let redacts = self.quotes_masked();
         if fields.is_fatal() {
             relay_error(fields, frame, redacts, out);
+            self.server_ended = true;
             return Ok(());
         }
         self.path.failed();

@@ -6,7 +6,7 @@ use super::path::Known;
 use super::pending::{Meaning, Pending};
 use super::refusal::{Ending, Refusal};
 use super::{Copy, Output, Session, Skip, Step};
-use crate::sql::Effect;
+use crate::sql::{Effect, Rejection};
 use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable};
 
 /// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them.
@@ -39,6 +39,18 @@ impl Session {
         if self.skip == Skip::No && (self.copy == Copy::In || self.queue.awaits_copy_data()) {
             out.upstream.extend_from_slice(bytes);
         }
+    }
+
+    /// A statement that was too long to be kept.
+    pub fn skipped(&mut self, tag: u8, body: usize, out: &mut Output) -> Result<(), Ending> {
+        if self.copy == Copy::In {
+            return Err(Ending::Violation("unexpected message during COPY from the client".to_owned()));
+        }
+        if self.skip == Skip::No {
+            let refusal = self.refuse_unread(Refusal::Rejected(Rejection::TooLong(body)))?;
+            self.refuse(refusal, tag == b'Q', out);
+        }
+        Ok(())
     }
 
     /// A whole message.

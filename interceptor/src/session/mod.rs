@@ -20,7 +20,7 @@ mod refusal;
 mod results;
 
 pub use judge::Bench;
-pub use refusal::{Ending, Refusal};
+pub use refusal::{Ending, Refusal, audit_report};
 
 use crate::audit::{Subject, Trail};
 use crate::mask::Key;
@@ -91,6 +91,7 @@ pub struct Session {
     redacts: bool,
     copy: Copy,
     totals: Totals,
+    server_ended: bool,
     /// `seq` of the last statement's record.
     last_statement: u64,
 }
@@ -150,8 +151,14 @@ impl Session {
             redacts: false,
             copy: Copy::No,
             totals: Totals::default(),
+            server_ended: false,
             last_statement: 0,
         }
+    }
+
+    /// Whether the server has said its last word.
+    pub fn server_ended(&self) -> bool {
+        self.server_ended
     }
 
     /// Whether the server is at work for this session: then, and only then, there is something to cancel.

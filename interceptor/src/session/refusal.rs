@@ -53,8 +53,10 @@ impl Refusal {
             Self::Denied(denial) => denied(denial),
             Self::Rejected(rejection) => match rejection {
                 Rejection::Syntax(_) => Report::error(SqlState::SYNTAX_ERROR, rejection.to_string()),
-                Rejection::TooLong(_) => Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, rejection.to_string())
-                    .hint("send large values as parameters or with COPY"),
+                Rejection::TooLong(_) | Rejection::TooMuch => {
+                    Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, rejection.to_string())
+                        .hint("send large values as parameters or with COPY")
+                }
                 Rejection::TooComplex(_) => Report::error(SqlState::STATEMENT_TOO_COMPLEX, rejection.to_string()),
             },
             Self::Encoding => {
@@ -155,6 +157,12 @@ pub enum Ending {
     /// The client broke the protocol.
     #[error("protocol violation: {0}")]
     Violation(String),
+    /// A message longer than its kind may be.
+    #[error("{0}")]
+    TooLong(FrameError),
+    /// The server has said why, and ended the session.
+    #[error("the database server has ended the session")]
+    ServerEnded,
     /// The server broke the protocol, or said what it must not.
     #[error("the database server broke the protocol: {0}")]
     Server(String),
@@ -176,6 +184,12 @@ impl Ending {
     pub fn report(&self) -> Option<Report> {
         match self {
             Self::Terminated => None,
+            Self::TooLong(error) => Some(
+                Report::fatal(SqlState::PROGRAM_LIMIT_EXCEEDED, error.to_string())
+                    .hint("send large values with COPY, or in several statements"),
+            ),
+            // The client has heard the server's own last words.
+            Self::ServerEnded => None,
             Self::Violation(rule) => Some(Report::fatal(SqlState::PROTOCOL_VIOLATION, rule)),
             Self::Server(_) => {
                 Some(Report::fatal(SqlState::CONNECTION_FAILURE, "the connection to the database server is unusable"))
@@ -187,15 +201,19 @@ impl Ending {
                 )
                 .hint("select the column as an output column of its own"),
             ),
-            Self::Audit(_) => Some(
-                Report::fatal(SqlState::IO_ERROR, "the audit record cannot be written")
-                    .hint("nothing runs without a record; tell whoever operates this host"),
-            ),
+            Self::Audit(error) => Some(audit_report(error)),
             Self::Expired => {
                 Some(Report::fatal(SqlState::INVALID_AUTHORIZATION, "the agent's identity is not accepted"))
             }
         }
     }
+}
+
+/// What a client is told when its statement, or its session, cannot be recorded.
+pub fn audit_report(error: &AuditError) -> Report {
+    let code = if error.is_full() { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
+    Report::fatal(code, "the audit record cannot be written")
+        .hint("nothing runs without a record; tell whoever operates this host")
 }
 
 impl From<Malformed> for Ending {
@@ -206,7 +224,10 @@ impl From<Malformed> for Ending {
 
 impl From<FrameError> for Ending {
     fn from(error: FrameError) -> Self {
-        Self::Violation(error.to_string())
+        match error {
+            FrameError::TooLong { .. } => Self::TooLong(error),
+            FrameError::Length { .. } => Self::Violation(error.to_string()),
+        }
     }
 }
 

@@ -124,6 +124,7 @@ impl Stage {
         for chunk in chunks(bytes, Session::most_from_client) {
             match chunk {
                 Chunk::Passing { bytes, .. } => self.session.copy_data(&bytes, out),
+                Chunk::Skipped { tag, body } => self.session.skipped(tag, body, out)?,
                 Chunk::Whole(frame) => assert_eq!(self.session.frontend(&frame, &bench, out)?, Step::Done),
             }
         }
@@ -136,6 +137,7 @@ impl Stage {
                 Chunk::Passing { tag, continued, started, bytes } => {
                     self.session.data(tag, continued, started, &bytes, out)?;
                 }
+                Chunk::Skipped { tag, .. } => panic!("{tag} is too long"),
                 Chunk::Whole(frame) => self.session.backend(&frame, out)?,
             }
         }

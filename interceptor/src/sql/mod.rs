@@ -16,6 +16,7 @@ mod names;
 mod reading;
 mod readings;
 mod second;
+mod stack;
 mod walk;
 
 pub use builtins::{Pinned, is_sensitive, parameter_is_harmless, pinned};
@@ -29,14 +30,10 @@ pub use walk::bases;
 
 use std::sync::Arc;
 
-/// Stack that a thread needs to read hostile statements on, in bytes.
-///
-/// libpg_query's own limits end at trees a few thousand levels deep, which 16 MiB hold (measured); twice that and more
-/// costs nothing, for a stack's pages are only taken when they are touched.
-pub const STACK: usize = 64 << 20;
+pub use stack::ORDINARY as STACK;
 
 /// What the session has done so far that changes what a name means.
-pub trait Session {
+pub trait Session: Sync {
     /// The text that was prepared under a name, by SQL or by protocol.
     fn prepared(&self, name: &str) -> Option<Arc<str>>;
 
@@ -72,15 +69,33 @@ impl Session for Nobody {
 /// [`Rejection`] where the server would not run any of it: no SQL, too long, too deep.
 pub fn analyse(text: &str, catalog: &Catalog, session: &dyn Session) -> Result<Analysis, Rejection> {
     guard::check(text)?;
-    let tree = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(Rejection::from_parser)?;
-    let mut analysis = walk::walk(text, &tree.protobuf, catalog, session);
+    if !stack::holds(text) {
+        return stack::deep(|| read(text, catalog, session))?.map_err(too_deep)?;
+    }
+    match read(text, catalog, session) {
+        Ok(analysis) => analysis,
+        Err(walk::NeedsDepth) => stack::deep(|| read(text, catalog, session))?.map_err(too_deep)?,
+    }
+}
+
+/// On a deep stack everything is read that the guard lets through.
+fn too_deep(_: walk::NeedsDepth) -> Rejection {
+    Rejection::TooComplex("what it runs is too long".to_owned())
+}
+
+fn read(text: &str, catalog: &Catalog, session: &dyn Session) -> Result<Result<Analysis, Rejection>, walk::NeedsDepth> {
+    let tree = match pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(Rejection::from_parser) {
+        Ok(tree) => tree,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    let mut analysis = walk::walk(text, &tree.protobuf, catalog, session)?;
     analysis.shape = shape(text).map(Into::into);
     if let Some(objection) = second::object(text, &analysis) {
         for statement in &mut analysis.statements {
             statement.opaque.get_or_insert_with(|| objection.clone());
         }
     }
-    Ok(analysis)
+    Ok(Ok(analysis))
 }
 
 /// Names the form of a text: the same for texts that differ in constants and layout only.

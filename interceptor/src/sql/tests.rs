@@ -606,3 +606,43 @@ fn what_is_made_of_values_is_told_from_the_values() {
     // Behind a call of unknown width nobody knows which column is which.
     check_lineage("select * from jsonb_each('{}') g, customers", "missing: function jsonb_each does not exist");
 }
+
+#[test]
+fn depth_is_read_or_refused_and_never_the_end() {
+    // On the stack of a worker, as the daemon reads.
+    let read = |text: String| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let said = thread.spawn(move || match analyse(&text, &catalog(), &Prepared::default()) {
+            Ok(_) => "read".to_owned(),
+            Err(Rejection::TooComplex(_)) => "too complex".to_owned(),
+            Err(rejection) => rejection.to_string().chars().take(60).collect(),
+        });
+        said.unwrap().join().unwrap()
+    };
+    for (before, after) in [
+        ("(select ", ")"),
+        ("(", ")"),
+        ("not ", ""),
+        ("- ", ""),
+        ("1 + ", ""),
+        ("1 || ", ""),
+        ("count(", ")"),
+        ("array[", "]"),
+        ("case when true then ", " end"),
+        ("select 1 union all ", ""),
+        ("exists (select ", ")"),
+    ] {
+        for times in [100, 500, 800, 2000, 8000, 100_000] {
+            let start = if before.starts_with("select") { "" } else { "select " };
+            let end = if before.starts_with("select") { "select 1" } else { "1" };
+            let text = format!("{start}{}{end}{}", before.repeat(times), after.repeat(times));
+            let said = read(text);
+            let fine = ["read", "too complex"].contains(&said.as_str())
+                || said.starts_with("statement has more than")
+                || said.starts_with("syntax error");
+            assert!(fine, "{before} x {times}: {said}");
+        }
+    }
+    let casts = format!("select 1{}", "::int4".repeat(50_000));
+    assert_eq!(read(casts), "too complex");
+}

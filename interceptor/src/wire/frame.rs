@@ -87,6 +87,13 @@ pub enum Chunk {
         /// The bytes to forward; they may end within a message.
         bytes: Bytes,
     },
+    /// A message that was longer than its kind may be and that could be skipped: none of it was kept.
+    Skipped {
+        /// The type byte.
+        tag: u8,
+        /// The body's length.
+        body: usize,
+    },
 }
 
 /// Cuts a stream into messages that are looked at and runs of bytes that are not.
@@ -96,17 +103,28 @@ pub enum Chunk {
 #[derive(Debug, Default)]
 pub struct Splitter {
     passing: Option<(u8, usize)>,
+    /// A message that is being skipped: its head, and what is left of it.
+    skipping: Option<(Header, usize)>,
 }
 
 impl Splitter {
     /// Takes the next piece off `buffer`; `None` when more bytes are needed.
     ///
-    /// `most` gives the greatest body for a kind that is looked at, `None` for a kind that only passes.
+    /// `most_of` gives the greatest body for a kind that is looked at, `None` for a kind that only passes.
     pub fn next(
         &mut self,
         buffer: &mut BytesMut,
-        mut most: impl FnMut(u8) -> Option<usize>,
+        mut most_of: impl FnMut(u8) -> Option<usize>,
     ) -> Result<Option<Chunk>, FrameError> {
+        if let Some((header, left)) = self.skipping.take() {
+            let now = left.min(buffer.len());
+            buffer.advance(now);
+            if now < left {
+                self.skipping = Some((header, left - now));
+                return Ok(None);
+            }
+            return Ok(Some(Chunk::Skipped { tag: header.tag, body: header.body }));
+        }
         if let Some((tag, left)) = self.passing.take() {
             if buffer.is_empty() {
                 self.passing = Some((tag, left));
@@ -119,8 +137,13 @@ impl Splitter {
             return Ok(Some(Chunk::Passing { tag, continued: now, started: 0, bytes: buffer.split_to(now).freeze() }));
         }
         let Some(header) = Header::read(buffer)? else { return Ok(None) };
-        match most(header.tag) {
+        match most_of(header.tag) {
             None => Ok(Some(self.run(header, buffer)?)),
+            // A statement that is too long ends nothing but itself: it is read past, so that its sender gets to read why.
+            Some(most) if header.body > most && matches!(header.tag, b'Q' | b'P' | b'B') => {
+                self.skipping = Some((header, HEADER + header.body));
+                self.next(buffer, most_of)
+            }
             Some(most) if header.body > most => Err(FrameError::TooLong { tag: header.tag, body: header.body, most }),
             Some(_) if buffer.len() < HEADER + header.body => {
                 buffer.reserve(HEADER + header.body - buffer.len());
@@ -181,6 +204,7 @@ mod tests {
                     Ok(Some(Chunk::Passing { tag, started, bytes, continued: _ })) => {
                         out += &format!("{}x{started}:{} ", tag as char, bytes.len());
                     }
+                    Ok(Some(Chunk::Skipped { tag, body })) => out += &format!("{}-{body} ", tag as char),
                     Err(error) => return out + &error.to_string(),
                 }
             }
@@ -203,7 +227,10 @@ mod tests {
         check(b"D\0\0\0\x06abD\0\0\0\x06cdZ\0\0\0\x05I", 6, "Dx1:6 Dx0:1 Dx1:5 Dx0:2 Z(I)");
         check(b"Q\0\0\0\x03", 5, "message `Q` has the impossible length 3");
         check(b"Q\xff\xff\xff\xff", 5, "message `Q` has the impossible length -1");
-        check(b"Q\0\0\x01\0", 5, "message `Q` has 252 bytes, at most 100 are accepted");
+        check(b"C\0\0\x01\0", 5, "message `C` has 252 bytes, at most 100 are accepted");
+        let long = [b"Q\0\0\x01\0".as_slice(), &[b'x'; 252], b"Z\0\0\0\x05I"].concat();
+        check(&long, 1000, "Q-252 Z(I)");
+        check(&long, 7, "Q-252 Z(I)");
         check(b"D\0\0\0\x06abD\0\0\0\x01", 100, "message `D` has the impossible length 1");
     }
 
@@ -226,6 +253,7 @@ mod tests {
                     match chunk {
                         Chunk::Whole(frame) => { count += 1; seen.extend_from_slice(frame.bytes()); }
                         Chunk::Passing { started, bytes, .. } => { count += started; seen.extend_from_slice(&bytes); }
+                        Chunk::Skipped { .. } => panic!("nothing here is too long"),
                     }
                 }
             }

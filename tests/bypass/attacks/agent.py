@@ -98,7 +98,7 @@ def play(request):
         mine = Connection(database)
         connections.append(mine)
     except EOFError as error:
-        return {"raw": "", "errors": [str(error)], "messages": [], "rows": 0, "closed": str(error), "slowest": 0}
+        return {"raw": "", "data": "", "errors": [str(error)], "messages": [], "rows": 0, "closed": str(error), "slowest": 0}
     try:
         for step in request["steps"]:
             since = time.time()
@@ -115,6 +115,7 @@ def play(request):
         closed = str(error) or "closed"
     result = {
         "raw": b"".join(mine.raw)[: 1 << 24].hex(),
+        "data": b"".join(body for tag, body in answers if tag in "dD")[: 1 << 22].hex(),
         "errors": [fields(body).get("C") for tag, body in answers if tag == "E"] + ([closed] if closed else []),
         "messages": [fields(body).get("M", "") + " / " + fields(body).get("D", "") for tag, body in answers if tag == "E"],
         "rows": sum(1 for tag, _ in answers if tag in "dD"),

@@ -64,6 +64,8 @@ class Database:
 def verdicts(case, answer, leaks, effect):
     """Everything that an answer counts as."""
     errors, expected = answer["errors"], set(case.get("sqlstate", []))
+    # An effect that says "is still there" proves on a bare server that a text is harmless; here it must hold.
+    effect = effect and "IS NOT NULL" not in case.get("oracle", {}).get("effect", "")
     harm = (leaks and case["expect"] != "allow") or (effect and case["expect"] == "deny")
     found = []
     if not harm and expected & set(errors):
@@ -72,6 +74,12 @@ def verdicts(case, answer, leaks, effect):
         found += ["mask", "allow"]
     if not harm and "42501" in errors:
         found.append("deny")
+    # What the server itself refuses is refused.
+    if not harm and case["expect"] == "error" and case.get("oracle", {}).get("bare_sqlstate") in errors:
+        found.append("error")
+    # Cases that may be allowed or refused name no code: any limit's will do.
+    if not harm and "error" in case.get("also_ok", []) and not expected and set(errors) <= {"54000", "54001", "57014"} and errors:
+        found.append("error")
     if answer["closed"]:
         found.append("close")
     if case["expect"] == "allow" and errors and case.get("oracle", {}).get("bare_sqlstate") in errors:
@@ -105,7 +113,9 @@ def play(case, database, agent, port):
         if "failure" in answer:
             return [answer["failure"]]
         received = bytes.fromhex(answer["raw"])
-        leaks = [leak for leak in oracle.get("leak", []) if leak.encode() in received]
+        # A leak of one letter is one in a row; every error message has that letter somewhere.
+        rows = bytes.fromhex(answer["data"])
+        leaks = [leak for leak in oracle.get("leak", []) if leak.encode() in (received if len(leak) > 3 else rows)]
         missing = [text for text in oracle.get("must_contain", []) if text.encode() not in received]
         effect = bool(oracle.get("effect")) and inside.execute(fill(oracle["effect"])).fetchone()[0] in (True, "t")
         wrong, found = [], verdicts(case, answer, leaks, effect)
@@ -116,7 +126,8 @@ def play(case, database, agent, port):
             wrong.append(f"leaks {leaks}")
         if case["expect"] == "allow" and missing:
             wrong.append(f"missing {missing}")
-        if answer["rows"] > oracle.get("max_rows_out", 1 << 60):
+        # The budget's own case counts over all of its statements.
+        if answer["rows"] > oracle.get("max_rows_out_total", oracle.get("max_rows_out", 1 << 60)):
             wrong.append(f"{answer['rows']} rows")
         return wrong
     finally:

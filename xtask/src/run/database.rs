@@ -137,7 +137,8 @@ impl Server {
         let mut postgres = Command::new(myself()?);
         postgres.arg("enter").arg("--cgroup").arg(cgroup.path());
         postgres.args(["--uid", &user.uid.to_string(), "--gid", &user.gid.to_string(), "--"]).arg(bin.join("postgres"));
-        postgres.arg("-D").arg(&data).arg("-k").arg(&dir).args(["-h", &superuser.host, "-p", &PORT.to_string()]);
+        // No Unix socket: nothing but the redirect leads to it from the agents' cgroup.
+        postgres.arg("-D").arg(&data).args(["-k", ""]).args(["-h", &superuser.host, "-p", &PORT.to_string()]);
         for setting in [
             // Thrown away at the end: nothing of it needs to survive a crash.
             "fsync=off",

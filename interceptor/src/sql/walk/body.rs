@@ -10,6 +10,7 @@ use crate::sql::catalog::{Definition, Function, FunctionName, Relation};
 use crate::sql::facts::{Object, Use};
 use crate::sql::lineage::Handling;
 use crate::sql::reading::Reading;
+use crate::sql::stack;
 use pg_query::NodeEnum;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -118,6 +119,9 @@ impl Walk<'_> {
                 Piece::Sql(text) => (text.clone(), "a statement"),
                 Piece::Expression(text) => (format!("SELECT {text}"), "an expression"),
             };
+            if !stack::holds(&text) {
+                return unseen("it is too long");
+            }
             let Ok(tree) = pg_query::parse(&text, pg_query::ParserOptions::DEFAULT) else {
                 return unseen(format!("{what} of it cannot be read"));
             };

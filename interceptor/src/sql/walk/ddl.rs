@@ -92,8 +92,26 @@ impl Walk<'_> {
                 self.database(if grant.is_grant { Access::Grant } else { Access::Revoke })
             }
             NodeEnum::AlterDefaultPrivilegesStmt(_) => self.database(Access::Grant),
-            NodeEnum::CreateFunctionStmt(_)
-            | NodeEnum::DefineStmt(_)
+            NodeEnum::CreateFunctionStmt(create) => {
+                self.database(Access::Create);
+                if strings(&create.funcname).first().is_some_and(|schema| schema.starts_with("pg_temp")) {
+                    self.opaque("temporary functions shadow others and are not followed");
+                }
+                // Code of the server itself, or in a language that nobody can look into.
+                let language = create.options.iter().find_map(|node| match &node.node {
+                    Some(NodeEnum::DefElem(option)) if option.defname == "language" => {
+                        match option.arg.as_ref().and_then(|node| node.node.as_ref()) {
+                            Some(NodeEnum::String(name)) => Some(name.sval.to_ascii_lowercase()),
+                            _ => None,
+                        }
+                    }
+                    _ => None,
+                });
+                if language.is_some_and(|name| !matches!(name.as_str(), "sql" | "plpgsql")) {
+                    self.admin();
+                }
+            }
+            NodeEnum::DefineStmt(_)
             | NodeEnum::CreateDomainStmt(_)
             | NodeEnum::CompositeTypeStmt(_)
             | NodeEnum::CreateEnumStmt(_)

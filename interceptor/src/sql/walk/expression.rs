@@ -577,6 +577,10 @@ impl Walk<'_> {
             self.opaque(format!("function `{}` of another database", parts.join(".")));
             return self.derive(values);
         };
+        if schema.starts_with("pg_temp") {
+            self.opaque("temporary functions shadow others and are not followed");
+            return self.derive(values);
+        }
         let counts = name == "count" && matches!(schema, "" | "pg_catalog") && !*agg_distinct;
         if let ([value], true) = (values.as_slice(), counts) {
             self.test(value);

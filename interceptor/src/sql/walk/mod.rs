@@ -33,8 +33,20 @@ use std::sync::Arc;
 /// How deep prepared statements may name each other, and definitions in the database.
 const MOST_NESTING: usize = 32;
 
+/// The statement has to be read again, on a deep stack.
+#[derive(Debug)]
+pub(super) struct NeedsDepth;
+
 /// Walks all statements of a text.
-pub(super) fn walk(text: &str, tree: &ParseResult, catalog: &Catalog, session: &dyn Session) -> Analysis {
+///
+/// # Errors
+/// [`NeedsDepth`] where a prepared text has to be read that an ordinary stack may not hold.
+pub(super) fn walk(
+    text: &str,
+    tree: &ParseResult,
+    catalog: &Catalog,
+    session: &dyn Session,
+) -> Result<Analysis, NeedsDepth> {
     let (mut created, mut touched) = (HashSet::new(), Touched::default());
     let mut seen = catalog.clone();
     let statements = tree.stmts.iter().map(|raw| {
@@ -46,14 +58,17 @@ pub(super) fn walk(text: &str, tree: &ParseResult, catalog: &Catalog, session: &
         };
         let mut walk = Walk::new(&seen, session, &mut created, &mut touched, 0);
         walk.boxed(&raw.stmt, Walk::statement);
+        if walk.needs_depth {
+            return Err(NeedsDepth);
+        }
         let statement = walk.finish(start..end);
         // What follows in the same text is looked up under the new path.
         if let Effect::SearchPath { path, .. } = &statement.effect {
             seen = catalog.under(path.as_deref());
         }
-        statement
+        Ok(statement)
     });
-    Analysis { statements: statements.collect(), shape: None, id: 0 }
+    Ok(Analysis { statements: statements.collect::<Result<_, _>>()?, shape: None, id: 0 })
 }
 
 /// The columns that a column rests on: those under a view's, those of parents and partitions, those that a generated one
@@ -76,6 +91,8 @@ struct Walk<'a> {
     touched: &'a mut Touched,
     /// How many EXECUTEs, views and functions this walk stands under.
     nesting: usize,
+    /// Whether a text from elsewhere is too long to be read on an ordinary stack.
+    needs_depth: bool,
     /// Whether names that cannot be resolved may be variables of a function.
     has_variables: bool,
     found: Statement,
@@ -126,6 +143,7 @@ impl<'a> Walk<'a> {
             created,
             touched,
             nesting,
+            needs_depth: false,
             has_variables: false,
             found: Statement::default(),
             ctes: Vec::new(),
@@ -226,13 +244,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The result so far is only planned.
+    /// The result so far is only planned. What was made of values stays: the planner folds calls whose arguments it knows,
+    /// and EXPLAIN prints what it has folded.
     fn drop_result(&mut self) {
         self.found.outputs.clear();
         for how in self.handling.values_mut().chain(self.found.columns.values_mut()) {
-            let planned = how.without(Handling::SHOWN).without(Handling::DERIVED);
-            if planned != *how {
-                *how = planned;
+            if how.has(Handling::SHOWN) {
+                *how = how.without(Handling::SHOWN);
                 *how |= Handling::TESTED;
             }
         }

@@ -5,6 +5,7 @@ use super::{MOST_NESTING, Touched, Walk, strings};
 use crate::sql::catalog::Catalog;
 use crate::sql::facts::{Access, Effect, Flag, Missing, Object};
 use crate::sql::lineage::Field;
+use crate::sql::stack;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CallStmt, CopyStmt, CreateTableAsStmt, DeclareCursorStmt, DefElem, DiscardMode, DiscardStmt, DropBehavior,
@@ -247,6 +248,10 @@ impl Walk<'_> {
         if self.nesting >= MOST_NESTING {
             return self.opaque("prepared statements name each other too often");
         }
+        if !stack::holds(text) {
+            self.needs_depth = true;
+            return;
+        }
         let Ok(tree) = pg_query::parse(text, pg_query::ParserOptions::DEFAULT) else {
             return self.opaque("a prepared statement that cannot be read");
         };
@@ -262,6 +267,7 @@ impl Walk<'_> {
                 Some(node) => inner.statement(node),
                 None => {}
             }
+            self.needs_depth |= inner.needs_depth;
             let inner = inner.finish(0..0);
             self.found.uses.extend(inner.uses);
             for (column, how) in inner.columns {
