@@ -81,7 +81,8 @@ fn check(statement: &str, expected: &str) {
     let principal = Principal::new(Arc::new(identity));
     let said = match policies.decide(&principal, &analysis, &catalog, &around, Mode::Enforce) {
         Ok(permit) => format!("permit {}", permit.statements()[0].policies().collect::<Vec<_>>().join(" ")),
-        Err(Denied { denial, .. }) => {
+        Err(denied) => {
+            let Denied { denial, .. } = *denied;
             format!("deny {}: {}", denial.policies.join(" "), denial.hint.unwrap_or_default())
         }
     };

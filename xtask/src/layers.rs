@@ -21,7 +21,7 @@ const PLAN: &[Room] = &[
     Room {
         floor: 8,
         name: "cli",
-        imports: &["admin", "app", "audit", "config", "policy", "proxy", "redirect", "sql", "telemetry"],
+        imports: &["admin", "app", "audit", "config", "identity", "policy", "proxy", "redirect", "sql", "telemetry"],
     },
     Room {
         floor: 7,

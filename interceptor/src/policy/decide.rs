@@ -72,7 +72,7 @@ impl PolicySet {
         database: &str,
         around: &Circumstances,
         mode: Mode,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<Permit, Box<Denial>> {
         let ask = |part, context| {
             let mut gathered = Gathered::new(&self.labels);
             let agent = gathered.agent(principal.identity()).map_err(|error| Broken::new(&error))?;
@@ -103,7 +103,7 @@ impl PolicySet {
             }
             Ok(grant)
         });
-        let granted = self.conclude(outcome, mode).map_err(|denial| *denial)?;
+        let granted = self.conclude(outcome, mode)?;
         Ok(Permit { statements: vec![Arc::new(granted)] })
     }
 
@@ -115,10 +115,10 @@ impl PolicySet {
         catalog: &Catalog,
         around: &Circumstances,
         mode: Mode,
-    ) -> Result<Permit, Denied> {
+    ) -> Result<Permit, Box<Denied>> {
         let statements = (0..analysis.statements.len()).map(|at| {
             let granted = self.decide_statement(principal, analysis, at, catalog, around, mode);
-            granted.map_err(|denial| Denied { at, denial: *denial })
+            granted.map_err(|denial| Box::new(Denied { at, denial: *denial }))
         });
         Ok(Permit { statements: statements.collect::<Result<_, _>>()? })
     }

@@ -167,7 +167,7 @@ impl<'a> Arrival<'a> {
                 self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes), deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
-            Err(denial) => return Err(self.denied(denial)),
+            Err(denial) => return Err(self.denied(*denial)),
         };
         let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
         let parameters = self.parameters(&identity, &wishes);

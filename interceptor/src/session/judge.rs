@@ -148,7 +148,8 @@ impl Session {
         let decided = bench.policies.decide(&self.principal, &analysis, &catalog, &self.around, bench.mode);
         let permit = match decided {
             Ok(permit) => permit,
-            Err(Denied { at, denial }) => {
+            Err(denied) => {
+                let Denied { at, denial } = *denied;
                 let nothing = Statement::default();
                 return self.deny(text, &analysis, analysis.statements.get(at).unwrap_or(&nothing), denial);
             }

@@ -46,7 +46,8 @@ impl Session {
         }
         let (bytes, started) = match within(running, continued, started, bytes) {
             Ok(()) => (bytes, started),
-            Err(Cut { end, rows, refusal }) => {
+            Err(cut) => {
+                let Cut { end, rows, refusal } = *cut;
                 running.stopped = Some(refusal);
                 out.cancel = true;
                 (bytes.get(..end).unwrap_or_default(), rows)
@@ -73,8 +74,8 @@ impl Session {
         let Some(shape) = running.shape.clone() else {
             return Err(Ending::Server("rows that were not described".to_owned()));
         };
-        if let Err(Cut { refusal, .. }) = within(running, 0, 1, frame.bytes()) {
-            running.stopped = Some(refusal);
+        if let Err(cut) = within(running, 0, 1, frame.bytes()) {
+            running.stopped = Some(cut.refusal);
             out.cancel = true;
             return Ok(());
         }
@@ -148,7 +149,7 @@ struct Cut {
 }
 
 /// Whether a run of rows stays within the limits of its statement.
-fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Result<(), Cut> {
+fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Result<(), Box<Cut>> {
     let orders = &running.orders;
     let rows_left = orders.max_rows.map(|most| most.saturating_sub(running.had + running.rows));
     if orders.max_bytes.is_none() && rows_left.is_none_or(|left| started <= left) {
@@ -158,12 +159,12 @@ fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Re
     let (mut end, mut rows) = (continued, 0);
     while let Ok(Some(header)) = Header::read(bytes.get(end..).unwrap_or_default()) {
         if let Some(most) = orders.max_rows.filter(|_| rows_left.is_some_and(|left| rows >= left)) {
-            return Err(Cut { end, rows, refusal: Refusal::TooManyRows(most) });
+            return Err(Box::new(Cut { end, rows, refusal: Refusal::TooManyRows(most) }));
         }
         let next = end.saturating_add(HEADER).saturating_add(header.body);
         // A message that is begun cannot be taken back: it counts whole before any of it leaves.
         if let Some(most) = orders.max_bytes.filter(|_| bytes_left.is_some_and(|left| next as u64 > left)) {
-            return Err(Cut { end, rows, refusal: Refusal::TooManyBytes(most) });
+            return Err(Box::new(Cut { end, rows, refusal: Refusal::TooManyBytes(most) }));
         }
         rows += 1;
         end = next;

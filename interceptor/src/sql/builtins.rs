@@ -10,6 +10,11 @@ use std::sync::LazyLock;
 /// volatile ones that only look volatile (`random`, `clock_timestamp`, the sizes of relations).
 static HARMLESS: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("harmless_functions.txt").lines().collect());
 
+/// The functions of the server that may be called freely.
+pub fn server_functions() -> impl Iterator<Item = &'static str> {
+    HARMLESS.iter().copied()
+}
+
 /// Whether calling a function needs no permit.
 pub(super) fn is_harmless(schema: &str, name: &str) -> bool {
     match schema {

@@ -407,12 +407,12 @@ impl Walk<'_> {
 
     pub(super) fn from(&mut self, items: &[Node]) {
         for node in items {
-            self.visit(node, Self::from_item);
+            self.visit(node, Self::source);
         }
     }
 
     /// One thing in FROM, brought into the innermost scope.
-    pub(super) fn from_item(&mut self, node: &NodeEnum) {
+    pub(super) fn source(&mut self, node: &NodeEnum) {
         match node {
             NodeEnum::RangeVar(range) => self.range(range),
             NodeEnum::JoinExpr(join) => self.join(join),
@@ -456,7 +456,7 @@ impl Walk<'_> {
             join;
         let side = |walk: &mut Self, arg: &Option<Box<Node>>| {
             let before = walk.levels.last().map_or(0, |level| level.entries.len());
-            walk.boxed(arg, Self::from_item);
+            walk.boxed(arg, Self::source);
             let level = walk.levels.last();
             level.map(|level| level.entries.iter().skip(before).cloned().collect::<Vec<_>>()).unwrap_or_default()
         };
@@ -638,7 +638,7 @@ impl Walk<'_> {
 
     fn table_sample(&mut self, sample: &RangeTableSample) {
         let RangeTableSample { relation, method, args, repeatable, location: _ } = sample;
-        self.boxed(relation, Self::from_item);
+        self.boxed(relation, Self::source);
         match super::strings(method).as_slice() {
             ["bernoulli" | "system"] | ["pg_catalog", "bernoulli" | "system"] => {}
             other => self.opaque(format!("`{}` is not one of the built-in sampling methods", other.join("."))),

@@ -118,7 +118,7 @@ impl Walk<'_> {
         let target = self.target(relation, &[Access::Merge]);
         let fields = self.scoped(|walk| {
             walk.enter_target(relation, target.as_ref());
-            walk.boxed(source_relation, Self::from_item);
+            walk.boxed(source_relation, Self::source);
             let condition = walk.boxed(join_condition, Self::node);
             walk.consume(&condition);
             for node in merge_when_clauses {
