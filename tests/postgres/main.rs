@@ -9,6 +9,7 @@
 mod clients;
 mod identity;
 mod introspection;
+mod masks;
 mod record;
 mod restart;
 mod transparency;

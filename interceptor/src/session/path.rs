@@ -68,8 +68,7 @@ impl SearchPath {
             Effect::RollbackTo => {
                 self.failed = false;
                 if self.is_changed() {
-                    self.local = None;
-                    self.session = Known::Doubt;
+                    self.set(Known::Doubt);
                 }
             }
             Effect::None | Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Fetch(_) => {}
@@ -170,6 +169,11 @@ mod tests {
         check(&[("SET", set("hr", true)), ("i", none())], "default");
         check(&[("SET", set("a", true)), ("SET", set("b", false)), ("COMMIT", Effect::EndTransaction)], "b");
         check(&[("SET", set("hr", false)), ("ROLLBACK", Effect::RollbackTo)], "doubt");
+        check(&[("SET", set("hr", true)), ("ROLLBACK", Effect::RollbackTo)], "doubt");
+        check(
+            &[("SET", set("hr", true)), ("ROLLBACK", Effect::RollbackTo), ("ROLLBACK", Effect::EndTransaction)],
+            "default",
+        );
         check(&[("ROLLBACK", Effect::RollbackTo)], "default");
         check(
             &[("SET", set("hr", false)), ("ROLLBACK", Effect::RollbackTo), ("ROLLBACK", Effect::EndTransaction)],

@@ -7,9 +7,9 @@ use crate::sql::lineage::{Field, Handling, Value, either};
 use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{
-    CommonTableExpr, CteCycleClause, CteSearchClause, GroupingSet, IntoClause, JoinExpr, LockingClause, Node,
-    RangeFunction, RangeSubselect, RangeTableFunc, RangeTableFuncCol, RangeTableSample, RangeVar, ResTarget,
-    SelectStmt, SetOperation, SortBy, WindowDef, WithClause,
+    AExprKind, CommonTableExpr, CteCycleClause, CteSearchClause, GroupingSet, IntoClause, JoinExpr, LockingClause,
+    MinMaxOp, Node, RangeFunction, RangeSubselect, RangeTableFunc, RangeTableFuncCol, RangeTableSample, RangeVar,
+    ResTarget, SelectStmt, SetOperation, SortBy, SqlValueFunctionOp, SubLinkType, WindowDef, WithClause,
 };
 use std::rc::Rc;
 
@@ -684,24 +684,80 @@ fn first_call(node: &Node) -> Option<&NodeEnum> {
     }
 }
 
-/// The name that an output column gets without AS (`FigureColname`); `None` where that is not worth knowing.
+/// The name that an output column gets without AS (`FigureColname` in `parse_target.c`).
 fn named_after(node: &NodeEnum) -> Option<Rc<str>> {
-    let last = |nodes: &[Node]| super::strings(nodes).last().map(|name| Rc::from(*name));
+    // Not worth telling apart: any name may be theirs.
+    if matches!(node, NodeEnum::XmlExpr(_) | NodeEnum::JsonFuncExpr(_)) {
+        return None;
+    }
+    Some(figure(node).map_or("?column?".into(), |(_, name)| name))
+}
+
+/// How much a node insists on its name, and the name: a cast gives its type's to what does not care.
+fn figure(node: &NodeEnum) -> Option<(u8, Rc<str>)> {
+    let last = |nodes: &[Node]| super::strings(nodes).last().map(|name| (2, Rc::from(*name)));
+    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.as_ref()).and_then(figure);
+    let fixed = |name: &str| Some((2, name.into()));
     match node {
         NodeEnum::ColumnRef(column) => last(&column.fields),
+        NodeEnum::AIndirection(indirection) => last(&indirection.indirection).or_else(|| inner(&indirection.arg)),
         NodeEnum::FuncCall(call) => last(&call.funcname),
-        NodeEnum::AIndirection(indirection) => last(&indirection.indirection)
-            .or_else(|| indirection.arg.as_ref().and_then(|node| node.node.as_ref()).and_then(named_after)),
-        NodeEnum::TypeCast(cast) => {
-            let inner = cast.arg.as_ref().and_then(|node| node.node.as_ref()).and_then(named_after);
-            inner.or_else(|| cast.type_name.as_ref().and_then(|name| last(&name.names)))
+        NodeEnum::AExpr(expression) if expression.kind == AExprKind::AexprNullif as i32 => fixed("nullif"),
+        NodeEnum::TypeCast(cast) => match inner(&cast.arg) {
+            Some((strength, name)) if strength > 1 => Some((strength, name)),
+            weak => cast.type_name.as_ref().and_then(|name| last(&name.names)).map(|(_, name)| (1, name)).or(weak),
+        },
+        NodeEnum::CollateClause(clause) => inner(&clause.arg),
+        NodeEnum::GroupingFunc(_) => fixed("grouping"),
+        NodeEnum::MergeSupportFunc(_) => fixed("merge_action"),
+        NodeEnum::SubLink(link) => match SubLinkType::try_from(link.sub_link_type) {
+            Ok(SubLinkType::ExistsSublink) => fixed("exists"),
+            Ok(SubLinkType::ArraySublink) => fixed("array"),
+            Ok(SubLinkType::ExprSublink) => match link.subselect.as_ref().and_then(|node| node.node.as_ref()) {
+                Some(NodeEnum::SelectStmt(select)) => {
+                    match leftmost(select).target_list.first().and_then(|node| node.node.as_ref()) {
+                        Some(NodeEnum::ResTarget(target)) if !target.name.is_empty() => {
+                            Some((2, target.name.as_str().into()))
+                        }
+                        Some(NodeEnum::ResTarget(target)) => inner(&target.val),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        NodeEnum::CaseExpr(case) => match inner(&case.defresult) {
+            Some((strength, name)) if strength > 1 => Some((strength, name)),
+            _ => Some((1, "case".into())),
+        },
+        NodeEnum::AArrayExpr(_) => fixed("array"),
+        NodeEnum::RowExpr(_) => fixed("row"),
+        NodeEnum::CoalesceExpr(_) => fixed("coalesce"),
+        NodeEnum::MinMaxExpr(extreme) => {
+            fixed(if extreme.op == MinMaxOp::IsGreatest as i32 { "greatest" } else { "least" })
         }
-        NodeEnum::CollateClause(clause) => {
-            clause.arg.as_ref().and_then(|node| node.node.as_ref()).and_then(named_after)
-        }
-        NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::AExpr(_) | NodeEnum::BoolExpr(_) => {
-            Some("?column?".into())
+        NodeEnum::XmlSerialize(_) => fixed("xmlserialize"),
+        NodeEnum::JsonParseExpr(_) => fixed("json"),
+        NodeEnum::JsonScalarExpr(_) => fixed("json_scalar"),
+        NodeEnum::JsonSerializeExpr(_) => fixed("json_serialize"),
+        NodeEnum::JsonObjectConstructor(_) => fixed("json_object"),
+        NodeEnum::JsonArrayConstructor(_) | NodeEnum::JsonArrayQueryConstructor(_) => fixed("json_array"),
+        NodeEnum::JsonObjectAgg(_) => fixed("json_objectagg"),
+        NodeEnum::JsonArrayAgg(_) => fixed("json_arrayagg"),
+        NodeEnum::SqlvalueFunction(function) => {
+            // SVFOP_CURRENT_DATE becomes current_date; what takes a precision ends in `_N`.
+            let name = SqlValueFunctionOp::try_from(function.op).ok()?.as_str_name().trim_start_matches("SVFOP_");
+            fixed(name.to_ascii_lowercase().trim_end_matches("_n"))
         }
         _ => None,
     }
+}
+
+/// The SELECT that gives a set operation its names.
+fn leftmost(mut select: &SelectStmt) -> &SelectStmt {
+    while let Some(left) = &select.larg {
+        select = left;
+    }
+    select
 }
