@@ -119,3 +119,19 @@ fn agents_leave_the_schema_and_the_server_alone() {
     check("vacuum", "deny no-administration: ask a database administrator");
     check("alter system set wal_level = logical", "deny no-administration: ask a database administrator");
 }
+
+/// The example sets are documentation that runs: each folder's `cases.toml` says what its policies decide.
+#[test]
+fn the_examples_decide_as_they_say() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/examples");
+    let mut folders: Vec<_> = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert_eq!(folders.len(), 5);
+    let output = std::process::Command::new(interceptor_tests::binary())
+        .args(["policy", "test"])
+        .args(&folders)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}

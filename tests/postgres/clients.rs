@@ -105,7 +105,7 @@ fn psql_18_binds_and_speaks_the_newest_protocol() {
         "$psql" -XAtq -v VERBOSITY=verbose -f /tmp/bind-$$.sql 2>&1 | grep -o '^[t78]$\|42501: .*'
         rm /tmp/bind-$$.sql
         "$psql" min_protocol_version=3.2 -XAtc '\conninfo' | grep Protocol
-        (timeout --signal=INT 4 "$psql" min_protocol_version=3.2 -XAtc "select count(*) from generate_series(1, 100000000000)" 2>&1; true)"#;
+        (timeout --foreground --signal=INT 4 "$psql" min_protocol_version=3.2 -XAtc "select count(*) from generate_series(1, 100000000000)" 2>&1; true)"#;
     let outcome = Scene::demo().run(script);
     assert_eq!(
         outcome.stdout,

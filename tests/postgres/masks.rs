@@ -8,7 +8,7 @@ fn masks_and_limits_hold_by_every_route() {
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/postgres");
     let outcome = Scene::demo()
         .with("--policies", format!("{here}/masks"))
-        .run(&format!("$PYTHON {here}/masks.py && $INTERCEPTOR audit verify $INTERCEPTOR_AUDIT"));
+        .run(&format!("$PYTHON {here}/masks.py && $INTERCEPTOR audit verify"));
     assert_eq!(outcome.status, 0, "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stdout.contains("checked"), "{}", outcome.stdout);
 }

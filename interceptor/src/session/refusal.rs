@@ -225,6 +225,11 @@ impl From<Malformed> for Ending {
 impl From<FrameError> for Ending {
     fn from(error: FrameError) -> Self {
         match error {
+            // No client says this at all; or nobody can mean it, for it is beyond PostgreSQL's own limit
+            // (`PQ_LARGE_MESSAGE_LIMIT`).
+            FrameError::TooLong { body, most, .. } if most == 0 || body >= (1 << 30) - 1 => {
+                Self::Violation(error.to_string())
+            }
             FrameError::TooLong { .. } => Self::TooLong(error),
             FrameError::Length { .. } => Self::Violation(error.to_string()),
         }

@@ -5,6 +5,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Bytes before a body: the tag and the length word.
 pub const HEADER: usize = 5;
 
+/// Longest message that is read past without being kept, in bytes: what is longer ends the connection at its header.
+const LONGEST_SKIPPED: usize = 256 << 20;
+
 /// The head of a message: what it is and how long its body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -140,7 +143,9 @@ impl Splitter {
         match most_of(header.tag) {
             None => Ok(Some(self.run(header, buffer)?)),
             // A statement that is too long ends nothing but itself: it is read past, so that its sender gets to read why.
-            Some(most) if header.body > most && matches!(header.tag, b'Q' | b'P' | b'B') => {
+            Some(most)
+                if header.body > most && header.body <= LONGEST_SKIPPED && matches!(header.tag, b'Q' | b'P' | b'B') =>
+            {
                 self.skipping = Some((header, HEADER + header.body));
                 self.next(buffer, most_of)
             }
