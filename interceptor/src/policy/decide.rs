@@ -170,7 +170,9 @@ impl PolicySet {
             self.passes(&verdict, asked.named, what)?;
             grant.policies.extend(names(&verdict.permits));
             grant.watched.extend(verdict.watching.iter().cloned());
-            for id in &verdict.obliging {
+            // How drivers and ORMs find their way is not what limits on reading are about.
+            let is_introspection = !asked.named && is_in_catalog(&asked.object);
+            for id in verdict.obliging.iter().filter(|_| !is_introspection) {
                 let Some(annotations) = self.annotations.get(id) else { continue };
                 let masks_here = is_detail(asked) && matches!(asked.access, Access::Select | Access::Filter);
                 let met = annotations.obligations.iter().all(|obligation| match obligation {
@@ -430,6 +432,14 @@ fn salt((relation, column): &ColumnRef) -> u64 {
 fn is_named(statement: &Statement, (relation, column): &ColumnRef) -> bool {
     let is_it = |asked: &Use| matches!(&asked.object, Object::Column(of, name) if of == relation && name == column);
     statement.uses.iter().any(|asked| asked.named && is_it(asked))
+}
+
+/// Whether this is of the server's own catalogues.
+fn is_in_catalog(object: &Object) -> bool {
+    match object {
+        Object::Relation(id) | Object::Column(id, _) => matches!(&*id.schema, "pg_catalog" | "information_schema"),
+        Object::Database | Object::Schema(_) | Object::Function(_) | Object::Parameter(_) => false,
+    }
 }
 
 fn is_of_server(relation: &Relation) -> bool {
