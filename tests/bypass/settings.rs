@@ -4,8 +4,10 @@ use interceptor_tests::Scene;
 
 const REFUSED: &[&str] = &[
     "set search_path = pg_temp, public",
-    "set local search_path to hr",
-    "select set_config('search_path', 'hr', false)",
+    "set search_path = public, pg_catalog",
+    "select set_config('search_path', 'hr', false) where false",
+    "select set_config('search_path', path, false) from (values ('hr')) v(path)",
+    "select 1, set_config('search_path', 'hr', false)",
     "select set_config('sea' || 'rch_path', 'hr', false)",
     "update pg_settings set setting = 'hr' where name = 'search_path'",
     "set role none",

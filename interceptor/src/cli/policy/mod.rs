@@ -1,6 +1,7 @@
 //! `policy`: what can be said about a set without a daemon.
 
 mod cases;
+mod recorded;
 
 use crate::policy::{Explanation, LoadError, PolicySet};
 use anyhow::{Result, bail};
@@ -49,6 +50,29 @@ pub(super) enum Policy {
         #[arg(long)]
         json: bool,
     },
+    /// Decide recorded statements anew: what another policy set would change
+    #[command(
+        after_help = "The database is the one that the folder's `cases.toml` sketches.\nExit status: 0 if nothing changes, 1 otherwise.\n\nExample:\n  interceptor policy replay policies/next --audit /var/lib/interceptor/audit"
+    )]
+    Replay {
+        /// Folder with policies and cases
+        dir: PathBuf,
+        /// Audit folder
+        #[arg(long, value_name = "DIR", env = "INTERCEPTOR_AUDIT", default_value = "/var/lib/interceptor/audit")]
+        audit: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the smallest policy that permits what was recorded as permitted, for review
+    #[command(
+        after_help = "Run the daemon with `mode = \"observe\"` for a while, then look at what this prints before you use it.\n\nExample:\n  interceptor policy suggest --audit /var/lib/interceptor/audit > policies/suggested.cedar"
+    )]
+    Suggest {
+        /// Audit folder
+        #[arg(long, value_name = "DIR", env = "INTERCEPTOR_AUDIT", default_value = "/var/lib/interceptor/audit")]
+        audit: PathBuf,
+    },
 }
 
 pub(super) fn policy(command: Policy) -> Result<ExitCode> {
@@ -56,6 +80,8 @@ pub(super) fn policy(command: Policy) -> Result<ExitCode> {
         Policy::Check { dir, json } => check(dir, json),
         Policy::Test { dirs, json } => test(&dirs, json),
         Policy::Explain { dir, who, sql, json } => explain(&dir, &who, &sql, json),
+        Policy::Replay { dir, audit, json } => recorded::replay(&dir, &audit, json),
+        Policy::Suggest { audit } => recorded::suggest(&audit),
     }
 }
 
