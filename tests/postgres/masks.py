@@ -89,6 +89,13 @@ except psycopg.Error as error:
     check("pipeline", error.sqlstate, "42501")
 check("pipeline goes on", rows(connection, "select 1"), [(1,)])
 
+# The second net: whatever the column, what looks like a key or an address does not leave.
+net = "select 'to sk_live_abcdefgh and a@b.example', '{\"k\": \"sk_live_abcdefgh\"}'::jsonb, id from api_keys limit 1"
+for binary in (False, True):
+    found = rows(connection, net, binary=binary)[0]
+    check("second net", (found[0], found[1], found[2] > 0), ("to [secret] and [email]", {"k": "[secret]"}, True))
+refused("copy past the net", lambda: copied("copy api_keys to stdout"), "42501", "looked through")
+
 refused("derived", lambda: rows(connection, "select lower(email) from customers"), "42501", "masked")
 refused("compared", lambda: rows(connection, "select id from customers where email = 'x'"), "42501", "masked")
 refused("copy", lambda: copied("copy customers to stdout"), "42501", "masked")

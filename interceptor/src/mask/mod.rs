@@ -4,6 +4,7 @@
 //! meaning for a type, NULL stands there, which every type has. The replacement never depends on anything but the value,
 //! the column and the daemon's own key.
 
+mod detect;
 mod key;
 mod value;
 
@@ -63,7 +64,17 @@ pub fn row(
         };
         match (orders.masks.get(at).copied().flatten(), value) {
             (_, None) => out.put_i32(-1),
-            (None, Some(value)) => put(out, value)?,
+            (None, Some(value)) => match value::searched(&orders.detect, column, value) {
+                value::Searched::Nothing => put(out, value)?,
+                value::Searched::Cleaned(value) => {
+                    masked += 1;
+                    put(out, &value)?;
+                }
+                value::Searched::Hidden => {
+                    masked += 1;
+                    out.put_i32(-1);
+                }
+            },
             (Some(MaskedOutput { mask, salt }), Some(value)) => {
                 masked += 1;
                 match value::masked(mask, column, value, salt, key) {

@@ -1,8 +1,9 @@
 //! One value, one mask, one type.
 
-use super::Key;
-use crate::policy::Mask;
+use super::{Key, detect};
+use crate::policy::{Detector, Mask};
 use crate::wire::Described;
+use std::collections::BTreeSet;
 
 /// Types by their OIDs, which are fixed for the server's own (`pg_type.dat`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,45 @@ fn kind(oid: u32) -> Kind {
         1114 | 1184 => Kind::Timestamp,
         17 => Kind::Bytes,
         _ => Kind::Other,
+    }
+}
+
+/// What a search through a value comes to.
+pub(super) enum Searched {
+    /// It may leave as it is.
+    Nothing,
+    /// This may.
+    Cleaned(Vec<u8>),
+    /// NULL leaves in its place.
+    Hidden,
+}
+
+/// Looks for what detectors find in texts and JSON, and arrays of them.
+pub(super) fn searched(detectors: &BTreeSet<Detector>, column: &Described, value: &[u8]) -> Searched {
+    if detectors.is_empty() {
+        return Searched::Nothing;
+    }
+    let kind = kind(column.type_oid);
+    // _text, _varchar, _bpchar, _json, _jsonb, and XML
+    let holds_text = matches!(column.type_oid, 1009 | 1015 | 1014 | 199 | 3807 | 142);
+    if !holds_text && !matches!(kind, Kind::Text | Kind::Json | Kind::Jsonb) {
+        return Searched::Nothing;
+    }
+    let Some(cleaned) = detect::cleaned(detectors, value) else { return Searched::Nothing };
+    match kind {
+        Kind::Text => Searched::Cleaned(cleaned),
+        // A mark in the place of a number would be no JSON.
+        Kind::Json | Kind::Jsonb => {
+            let text =
+                if kind == Kind::Jsonb && column.format == 1 { cleaned.get(1..).unwrap_or_default() } else { &cleaned };
+            if serde_json::from_slice::<serde_json::Value>(text).is_ok() {
+                Searched::Cleaned(cleaned)
+            } else {
+                Searched::Hidden
+            }
+        }
+        _ if column.format == 0 && column.type_oid != 142 => Searched::Cleaned(cleaned),
+        _ => Searched::Hidden,
     }
 }
 

@@ -4,6 +4,7 @@
 //! malformed values and obligations on permits stop the load.
 
 use cedar_policy::{Effect, EntityTypeName, Policy, ResourceConstraint};
+use std::collections::BTreeSet;
 
 /// What lifts a forbid when it is met.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +22,38 @@ pub enum Obligation {
     /// Somebody of this group has to say yes.
     Approve(String),
     /// Values that look like one of these are replaced.
-    Detect(String),
+    Detect(BTreeSet<Detector>),
+}
+
+/// Forms of values that can be told in any column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Detector {
+    /// Cloud and API keys, tokens, private keys.
+    Secret,
+    /// Addresses.
+    Email,
+    /// Account numbers, by their checksum.
+    Iban,
+    /// Card numbers, by their checksum.
+    Card,
+    /// US social security numbers.
+    Ssn,
+}
+
+impl Detector {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Secret, Self::Email, Self::Iban, Self::Card, Self::Ssn];
+
+    /// The name in policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Email => "email",
+            Self::Iban => "iban",
+            Self::Card => "card",
+            Self::Ssn => "ssn",
+        }
+    }
 }
 
 /// What stands in the place of a masked value, from the mildest to the strictest: where several policies mask a column,
@@ -83,7 +115,9 @@ impl Obligation {
             Self::MaxAffected(most) => format!("max_affected({most})"),
             Self::Timeout(seconds) => format!("timeout({seconds}s)"),
             Self::Approve(group) => format!("approve({group})"),
-            Self::Detect(kinds) => format!("detect({kinds})"),
+            Self::Detect(kinds) => {
+                format!("detect({})", kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
+            }
         }
     }
 }
@@ -197,7 +231,16 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
             .map(Obligation::Timeout)
             .ok_or_else(|| format!("`@timeout(\"{value}\")` needs a time such as \"30s\" or \"5m\"")),
         "approve" => text(Obligation::Approve),
-        "detect" => text(Obligation::Detect),
+        "detect" => {
+            let kinds = value.split(',').map(|name| {
+                let found = Detector::ALL.into_iter().find(|kind| kind.name() == name.trim());
+                found.ok_or_else(|| {
+                    let names: Vec<_> = Detector::ALL.iter().map(|kind| kind.name()).collect();
+                    format!("`@detect` does not know `{}`; it knows {}", name.trim(), names.join(", "))
+                })
+            });
+            kinds.collect::<Result<_, _>>().map(Obligation::Detect)
+        }
         _ => return None,
     })
 }
@@ -251,6 +294,12 @@ mod tests {
             "refused: `@max_rows` stands on a permit; obligations are annotations on forbids",
         );
         check("@mode(\"observe\")", "forbid", "");
+        check("@detect(\"card, email\")", "forbid", "detect(email,card)");
+        check(
+            "@detect(\"phone\")",
+            "forbid",
+            "refused: `@detect` does not know `phone`; it knows secret, email, iban, card, ssn",
+        );
         check("@mode(\"off\")", "forbid", "refused: `@mode(\"off\")` is not one of enforce, observe");
         check("@mask(\"null\") @filter(\"equality\")", "forbid", "mask(null)");
         check(

@@ -10,7 +10,7 @@ use super::orders::{MaskedOutput, Orders};
 use super::principal::Principal;
 use super::verdict::{Bench, Broken, Verdict};
 use crate::sql::{
-    Access, Analysis, Catalog, ColumnRef, Handling, Object, Relation, RelationRef, Standing, Statement, Use,
+    Access, Analysis, Catalog, ColumnRef, Flag, Handling, Object, Relation, RelationRef, Standing, Statement, Use,
 };
 use cedar_policy::{Context, PolicyId};
 use sha2::{Digest, Sha256};
@@ -191,6 +191,13 @@ impl PolicySet {
         if self.masks {
             self.mask(bench, statement, &mut grant)?;
         }
+        if !grant.orders.detect.is_empty() && statement.flags.contains(&Flag::CopyOut) {
+            let mut denial = Denial::new(DenialKind::Policy, "COPY cannot be looked through for what must not leave");
+            denial.reason =
+                Some(format!("it needs {}", grant.orders.shown.iter().cloned().collect::<Vec<_>>().join(", ")));
+            denial.hint = Some("select the rows instead".to_owned());
+            return Err(Box::new(denial));
+        }
         Ok(grant)
     }
 
@@ -341,7 +348,7 @@ impl PolicySet {
             (false, false) => Denial::new(DenialKind::Policy, "policy forbids something that this statement reaches"),
         };
         self.attribute(&mut denial, policies);
-        let unmet = |obligation: &&Obligation| matches!(obligation, Obligation::Approve(_) | Obligation::Detect(_));
+        let unmet = |obligation: &&Obligation| matches!(obligation, Obligation::Approve(_));
         let unmet: Vec<_> = denial.obligations.iter().filter(unmet).map(Obligation::show).collect();
         if denial.reason.is_none() && !unmet.is_empty() {
             denial.reason = Some(format!("it needs {}, which this version cannot do", unmet.join(", ")));

@@ -20,7 +20,7 @@ mod orders;
 mod principal;
 mod verdict;
 
-pub use annotation::{Mask, Obligation};
+pub use annotation::{Detector, Mask, Obligation};
 pub use circumstances::{Circumstances, Totals};
 pub use decide::{Denied, Granted, Permit};
 pub use denial::{Denial, DenialKind};

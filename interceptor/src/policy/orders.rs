@@ -1,6 +1,6 @@
 //! What has to be met for a forbid with obligations to be lifted.
 
-use super::annotation::{Mask, Obligation};
+use super::annotation::{Detector, Mask, Obligation};
 use crate::sql::ColumnRef;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,8 @@ pub struct Orders {
     pub max_affected: Option<u64>,
     /// Seconds that it may take.
     pub timeout: Option<u64>,
+    /// What is looked for in all columns that are not masked.
+    pub detect: BTreeSet<Detector>,
     /// All of them as policies spell them, for the record.
     pub shown: BTreeSet<String>,
 }
@@ -45,7 +47,8 @@ impl Orders {
             Obligation::Timeout(seconds) => least(&mut self.timeout, *seconds),
             // Met column by column, not here.
             Obligation::Mask(_) => {}
-            Obligation::Approve(_) | Obligation::Detect(_) => return false,
+            Obligation::Detect(kinds) => self.detect.extend(kinds),
+            Obligation::Approve(_) => return false,
         }
         self.shown.insert(obligation.show());
         true
@@ -62,6 +65,7 @@ impl Orders {
             max_bytes: least(self.max_bytes, others.max_bytes),
             max_affected: least(self.max_affected, others.max_affected),
             timeout: least(self.timeout, others.timeout),
+            detect: self.detect.union(&others.detect).copied().collect(),
             shown: self.shown.union(&others.shown).cloned().collect(),
         }
     }
@@ -71,9 +75,9 @@ impl Orders {
         self.limits_result() || self.max_affected.is_some()
     }
 
-    /// Whether an output column is masked.
+    /// Whether rows have to be looked into: an output column is masked, or something is looked for in all of them.
     pub fn masks_output(&self) -> bool {
-        self.masks.iter().any(Option::is_some)
+        !self.detect.is_empty() || self.masks.iter().any(Option::is_some)
     }
 
     /// Whether rows have to be counted or weighed.

@@ -154,6 +154,11 @@ impl Session {
                 return self.deny(text, &analysis, analysis.statements.get(at).unwrap_or(&nothing), denial);
             }
         };
+        let copies = analysis.statements.iter().any(|statement| statement.flags.contains(&Flag::CopyOut));
+        if copies && !self.limits.detect.is_empty() {
+            let record = self.record(text, None);
+            return self.refuse_on_record(record, Refusal::CopyUnseen);
+        }
         if let Some(refusal) = self.cannot_be_limited(&analysis, &permit) {
             let record = self.record(text, None);
             return self.refuse_on_record(record, refusal);

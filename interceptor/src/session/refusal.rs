@@ -29,6 +29,8 @@ pub enum Refusal {
     PathInDoubt,
     /// A statement with limits among others that a limit could not take back.
     LimitedTogether,
+    /// COPY where everything that leaves has to be looked through.
+    CopyUnseen,
     /// More rows than may leave.
     TooManyRows(u64),
     /// More bytes than may leave.
@@ -90,6 +92,10 @@ impl Refusal {
             )
             .detail("a limit that is reached could not take back what the others have done")
             .hint("send them one by one, in a transaction if they belong together"),
+            Self::CopyUnseen => {
+                Report::error(SqlState::INSUFFICIENT_PRIVILEGE, "COPY cannot be looked through for what must not leave")
+                    .hint("select the rows instead")
+            }
             Self::TooManyRows(most) => {
                 Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("more than {most} rows, which is the limit"))
                     .detail("policy limits the rows of a result; the statement was stopped")
