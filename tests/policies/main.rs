@@ -73,6 +73,7 @@ fn check(statement: &str, expected: &str) {
         tls: false,
         now: "2026-01-31T12:00:00Z".into(),
         in_transaction: false,
+        in_flux: false,
         statement_bytes: statement.len(),
         totals: Totals::default(),
     };

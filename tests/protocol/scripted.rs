@@ -253,7 +253,7 @@ fn converse(mut stream: TcpStream, behaviour: Behaviour) -> Option<()> {
             (b'Q', Behaviour::Answers(bytes)) if !is_catalog => answer.extend_from_slice(bytes),
             (b'Q', _) => {
                 let results = String::from_utf8_lossy(&body).matches("select").count().min(9);
-                for _ in 0..if is_catalog { 13 } else { results } {
+                for _ in 0..if is_catalog { 14 } else { results } {
                     answer.extend(message(b'T', b"\0\0"));
                     answer.extend(message(b'C', b"SELECT 0\0"));
                 }

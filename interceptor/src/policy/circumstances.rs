@@ -25,6 +25,8 @@ pub struct Circumstances {
     pub now: String,
     /// Whether a transaction block is open.
     pub in_transaction: bool,
+    /// Whether the schema has been changed in a way that the catalogue does not show yet.
+    pub in_flux: bool,
     /// Bytes of the text.
     pub statement_bytes: usize,
     /// What the session has had so far.

@@ -116,8 +116,11 @@ impl PolicySet {
         around: &Circumstances,
         mode: Mode,
     ) -> Result<Permit, Box<Denied>> {
-        let statements = (0..analysis.statements.len()).map(|at| {
-            let granted = self.decide_statement(principal, analysis, at, catalog, around, mode);
+        // What a statement of the text has made or changed is not in the catalogue that the next is judged by.
+        let mut around = around.clone();
+        let statements = analysis.statements.iter().zip(0..).map(|(statement, at)| {
+            let granted = self.decide_statement(principal, analysis, at, catalog, &around, mode);
+            around.in_flux |= statement.changes_catalog();
             granted.map_err(|denial| Box::new(Denied { at, denial: *denial }))
         });
         Ok(Permit { statements: statements.collect::<Result<_, _>>()? })
@@ -146,7 +149,7 @@ impl PolicySet {
         }
         let who = (principal.fingerprint(), catalog.snapshot());
         // A reading without a number is not kept, and so cannot be told from another one.
-        let remembers = self.moving.is_empty() && analysis.id != 0 && mode == Mode::Enforce;
+        let remembers = self.moving.is_empty() && analysis.id != 0 && mode == Mode::Enforce && !around.in_flux;
         if remembers && let Some(granted) = self.memo.statement(who, analysis.id, at) {
             return Ok(granted);
         }
@@ -191,6 +194,15 @@ impl PolicySet {
         if self.masks {
             self.mask(bench, statement, &mut grant)?;
         }
+        if grant.orders.max_affected.is_some() && statement.flags.contains(&Flag::WritesUncounted) {
+            let mut denial = Denial::new(DenialKind::Policy, "the rows that this statement changes cannot be counted");
+            denial.reason = Some(
+                "changes in WITH, under EXPLAIN ANALYZE and in functions do not show, and policy limits them"
+                    .to_owned(),
+            );
+            denial.hint = Some("change the rows in a statement of its own".to_owned());
+            return Err(Box::new(denial));
+        }
         if !grant.orders.detect.is_empty() && statement.flags.contains(&Flag::CopyOut) {
             let mut denial = Denial::new(DenialKind::Policy, "COPY cannot be looked through for what must not leave");
             denial.reason =
@@ -230,10 +242,18 @@ impl PolicySet {
     /// What runs code that nobody can see through may do anything: it is for agents that nothing is held against.
     fn see_through(&self, bench: &Bench<'_>, statement: &Statement) -> Result<(), Box<Denial>> {
         let vouched = |name: &&String| self.labels.is_transparent(name);
-        let Some(name) = statement.unseen.iter().find(|name| !vouched(name)) else { return Ok(()) };
-        if self.sees_all(bench).map_err(broken)? {
+        let unseen = statement.unseen.iter().find(|name| !vouched(name));
+        let in_flux = bench.around.in_flux && statement.uses.iter().any(|asked| !is_definition(asked));
+        if (unseen.is_none() && !in_flux) || self.sees_all(bench).map_err(broken)? {
             return Ok(());
         }
+        let Some(name) = unseen else {
+            let mut denial = Denial::new(DenialKind::Policy, "the schema is being changed in this transaction");
+            denial.reason =
+                Some("what names mean now cannot be seen from outside, and some relations or columns are forbidden or masked here".to_owned());
+            denial.hint = Some("commit the change first".to_owned());
+            return Err(Box::new(denial));
+        };
         let mut denial = Denial::new(DenialKind::Policy, format!("{name} may reach what is kept from this agent"));
         denial.reason =
             Some("what it does cannot be seen, and some relations or columns are forbidden or masked here".to_owned());
@@ -292,7 +312,12 @@ impl PolicySet {
             let masks = columns.iter().filter_map(|(column, standing)| {
                 let mask = *masked.get(column)?;
                 // What a view's author has made of a value may be just the part that a mild mask leaves.
-                let mask = if *standing == Standing::Computed { mask.max(Mask::Redact) } else { mask };
+                let mask = match (standing, mask) {
+                    (Standing::Computed, mask) => mask.max(Mask::Redact),
+                    // Beside a constant of the agent's choice these two give themselves away.
+                    (Standing::Mixed, Mask::Hash | Mask::Shift) => Mask::Redact,
+                    (Standing::Whole | Standing::Mixed, mask) => mask,
+                };
                 Some((mask, column))
             });
             masks.max().map(|(mask, column)| MaskedOutput { mask, salt: salt(column) })
@@ -439,6 +464,15 @@ fn salt((relation, column): &ColumnRef) -> u64 {
 fn is_named(statement: &Statement, (relation, column): &ColumnRef) -> bool {
     let is_it = |asked: &Use| matches!(&asked.object, Object::Column(of, name) if of == relation && name == column);
     statement.uses.iter().any(|asked| asked.named && is_it(asked))
+}
+
+/// Whether this only makes, changes or drops objects, or touches none that anybody made.
+fn is_definition(asked: &Use) -> bool {
+    let defines = matches!(
+        asked.access,
+        Access::Create | Access::Alter | Access::Drop | Access::Comment | Access::Grant | Access::Revoke | Access::Set
+    );
+    defines || is_in_catalog(&asked.object)
 }
 
 /// Whether this is of the server's own catalogues.

@@ -212,6 +212,7 @@ impl<'a> Arrival<'a> {
             tls: false,
             now: now().0,
             in_transaction: false,
+            in_flux: false,
             statement_bytes: 0,
             totals: Totals::default(),
         }

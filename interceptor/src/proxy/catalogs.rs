@@ -169,7 +169,14 @@ select c.oid, pg_catalog.pg_get_viewdef(c.oid)
 select inhrelid, inhparent from pg_catalog.pg_inherits;
 select t.tgrelid, n.nspname, p.proname
   from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
- where not t.tgisinternal and t.tgenabled <> 'D';
+ where not t.tgisinternal and t.tgenabled <> 'D'
+union
+select e.relation, n.nspname, p.proname
+  from (select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid, adrelid from pg_catalog.pg_attrdef
+        union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid, conrelid from pg_catalog.pg_constraint where conrelid <> 0
+        union all select 'pg_catalog.pg_class'::pg_catalog.regclass, indexrelid, indrelid from pg_catalog.pg_index) e(class, id, relation)
+  join pg_catalog.pg_depend d on d.classid = e.class and d.objid = e.id and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace;
 select a.attrelid, a.attname, b.attname
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
@@ -193,12 +200,30 @@ select n.nspname, p.proname, l.lanname,
        case l.lanname when 'plpgsql' then pg_catalog.pg_get_functiondef(p.oid) else coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end,
        (select pg_catalog.substr(c, 13) from pg_catalog.unnest(p.proconfig) c where c like 'search\\_path=%')
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
- where l.lanname in ('sql', 'plpgsql') and p.prokind in ('f', 'p') and n.nspname not in ('pg_catalog', 'information_schema');
+ where l.lanname in ('sql', 'plpgsql') and p.prokind in ('f', 'p') and n.nspname not in ('pg_catalog', 'information_schema')
+union all
+select n.nspname, p.proname, 'sql', 'select ' || pg_catalog.pg_get_expr(p.proargdefaults, 0), null
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where p.pronargdefaults > 0 and n.nspname not in ('pg_catalog', 'information_schema');
 select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
  where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
 select distinct o.oprname from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
   join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
  where n.nspname <> 'pg_catalog' and (l.lanname not in ('internal', 'c') or p.provolatile = 'v' or p.prosecdef);
+select t.typname
+  from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_type t on t.oid in (c.castsource, c.casttarget)
+ where l.lanname not in ('internal', 'c') and t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+union
+select t.typname
+  from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_type t on t.oid = c.casttarget
+ where l.lanname not in ('internal', 'c')
+union
+select t.typname
+  from pg_catalog.pg_type t join pg_catalog.pg_constraint c on c.contypid = t.oid
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = c.oid
+   and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass;
 commit";
 
 async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Catalog, LoginError> {
@@ -233,6 +258,7 @@ fn read(place: &Place, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
         bodies,
         types,
         operators,
+        coded_types,
     ] = answers
     else {
         return None;
@@ -290,6 +316,9 @@ fn read(place: &Place, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
     }
     for row in operators {
         builder.user_operator(text(row, 0)?);
+    }
+    for row in coded_types {
+        builder.coded_type(text(row, 0)?);
     }
     Some(builder.build())
 }

@@ -1,7 +1,7 @@
 //! What the server says.
 
 use super::frontend::poison;
-use super::names::Prepared;
+use super::names::{Prepared, Served};
 use super::path::Known;
 use super::pending::{Pending, Running};
 use super::refusal::{Ending, Refusal};
@@ -222,7 +222,6 @@ impl Session {
 
     fn ready(&mut self, status: TransactionStatus, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
         self.copy = Copy::No;
-        self.flushed = false;
         match self.queue.pop() {
             Some(Pending::OwnBegin) => {
                 self.status = status;
@@ -245,6 +244,8 @@ impl Session {
         }
         self.hushed = false;
         if status == TransactionStatus::Idle {
+            // Now others can see it, and so can we.
+            out.catalog_changed |= std::mem::take(&mut self.in_flux);
             self.path.idle();
             if self.queue.is_empty() {
                 self.names.end_transaction();
@@ -281,7 +282,6 @@ impl Session {
             _ => None,
         };
         let Some(mut running) = running else { return Err(unasked(b'C')) };
-        out.catalog_changed |= running.changes_catalog;
         self.remember(&running);
         self.served(&running);
         self.path.ran(&running.effect, tag);
@@ -313,7 +313,7 @@ impl Session {
     /// Rows that were taken from a portal count for what is taken from it later.
     fn served(&mut self, running: &Running) {
         if let Some(portal) = &running.portal {
-            self.names.add_served(portal, running.rows);
+            self.names.add_served(portal, Served { rows: running.rows, bytes: running.bytes });
         }
     }
 
@@ -323,7 +323,13 @@ impl Session {
             Known::Path(path) => path.clone(),
             Known::Doubt => None,
         };
-        Prepared { text: running.text.clone(), inside: true, path, redacts: running.orders.redacts_errors, served: 0 }
+        Prepared {
+            text: running.text.clone(),
+            inside: true,
+            path,
+            redacts: running.orders.redacts_errors,
+            served: Served::default(),
+        }
     }
 
     /// SQL has its own words for Parse and Close.

@@ -1,11 +1,12 @@
 //! What the client says.
 
 use super::judge::{Bench, Judgement, execution, release};
-use super::names::Prepared;
+use super::names::{Prepared, Served};
 use super::path::Known;
 use super::pending::{Meaning, Pending};
 use super::refusal::{Ending, Refusal};
 use super::{Copy, Output, Session, Skip, Step};
+use crate::audit::Status;
 use crate::sql::{Effect, Rejection};
 use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable};
 
@@ -87,7 +88,7 @@ impl Session {
             Frontend::Parse { name, text } => self.parse(name, text, frame, bench, out),
             Frontend::Bind { portal, statement } => self.bind(portal, statement, frame, out),
             Frontend::Describe(_) => Ok(self.forward(Pending::Describe, frame, out)),
-            Frontend::Execute { portal, rows: _ } => self.execute(portal, frame, bench, out),
+            Frontend::Execute { portal, rows } => self.execute(portal, rows, frame, bench, out),
             Frontend::Close(Target::Statement(name)) => {
                 Ok(self.forward(Pending::CloseStatement(name.to_owned()), frame, out))
             }
@@ -168,7 +169,13 @@ impl Session {
                 let redacts = permit.statements().iter().any(|granted| granted.orders().redacts_errors);
                 self.queue.push(Pending::Parse {
                     name: name.to_owned(),
-                    prepared: Prepared { text: text.into(), inside: false, path: None, redacts, served: 0 },
+                    prepared: Prepared {
+                        text: text.into(),
+                        inside: false,
+                        path: None,
+                        redacts,
+                        served: Served::default(),
+                    },
                 });
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
@@ -197,7 +204,14 @@ impl Session {
     }
 
     /// Runs a portal: judged again, for policies, the catalogue and the time are not what they were at Parse.
-    fn execute(&mut self, portal: &str, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+    fn execute(
+        &mut self,
+        portal: &str,
+        rows: i32,
+        frame: &Frame,
+        bench: &Bench<'_>,
+        out: &mut Output,
+    ) -> Result<Step, Ending> {
         self.check_expiry(bench)?;
         let prepared = match self.queue.portal(portal, self.names.portal(portal)) {
             Meaning::Text(prepared) => prepared,
@@ -208,6 +222,16 @@ impl Session {
             Meaning::Unsettled => return Ok(Step::Wait),
         };
         match self.judge_under(&prepared.text, &prepared.path, true, bench)? {
+            // It would run to its end at the first Execute, and say how much it has changed at the last.
+            Judgement::Permitted(_, running)
+                if rows > 0 && running.iter().any(|running| running.writes && running.orders.is_limited()) =>
+            {
+                for running in running {
+                    running.end(Status::Denied, None, None)?;
+                }
+                let refusal = self.refuse_unread(Refusal::InPortions)?;
+                Ok(self.refuse(refusal, false, out))
+            }
             Judgement::Permitted(permit, mut running) => {
                 if prepared.inside {
                     // What PREPARE prepared runs, PREPARE itself does not.

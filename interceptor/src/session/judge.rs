@@ -1,5 +1,6 @@
 //! From a text to a permit and its records, or to a refusal and its records.
 
+use super::names::Served;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
@@ -134,6 +135,7 @@ impl Session {
         self.around.now.clear();
         self.around.now.push_str(bench.now);
         self.around.in_transaction = self.status != TransactionStatus::Idle;
+        self.around.in_flux = self.in_flux;
         self.around.statement_bytes = text.len();
         self.around.totals = self.totals;
         let makes_name = |statement: &Statement| matches!(statement.effect, Effect::Prepare(_) | Effect::Declare(_));
@@ -233,13 +235,13 @@ impl Session {
         };
         record.obligations = orders.shown.iter().cloned().collect();
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
+        self.in_flux |= statement.changes_catalog();
         self.totals.statements += 1;
         self.last_statement = entry.seq();
         Ok(Running {
             entry,
             effect: statement.effect.clone(),
             text: spanned.into(),
-            changes_catalog: statement.changes_catalog(),
             copies_in: statement.flags.contains(&Flag::CopyIn),
             rows: 0,
             bytes: 0,
@@ -249,7 +251,7 @@ impl Session {
             },
             had: match &statement.effect {
                 Effect::Fetch(name) => self.names.served(name),
-                _ => 0,
+                _ => Served::default(),
             },
             orders: orders.clone(),
             writes: writes(statement),

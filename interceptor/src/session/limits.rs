@@ -31,7 +31,8 @@ impl Session {
         if !waits || !self.queue.running().any(Running::is_limited) {
             return false;
         }
-        if self.in_batch && !std::mem::replace(&mut self.flushed, true) {
+        // Once for all that has been sent since.
+        if self.in_batch && std::mem::replace(&mut self.flushed, self.queue.pushed()) != self.queue.pushed() {
             // Without Sync or Flush the server keeps its answers to itself (54.2.3).
             out.upstream.extend_from_slice(&own(b'H', b""));
         }

@@ -82,11 +82,13 @@ pub struct Session {
     /// Whether the server answers something that the client has been told the end of: until its ReadyForQuery it is not
     /// for the client.
     hushed: bool,
-    /// Whether the server has been asked for its answers since it was ready last.
-    flushed: bool,
+    /// How many requests had been made when the server was asked for its answers last.
+    flushed: u64,
     /// Whether the statement under way runs in a transaction of ours, and how it has ended there.
     bracket: bool,
     bracketed: Option<Box<Bracketed>>,
+    /// Whether the schema has been changed and the catalogue has not been read since.
+    in_flux: bool,
     /// Whether the transaction has touched masked columns: its end may quote them too.
     redacts: bool,
     copy: Copy,
@@ -145,9 +147,10 @@ impl Session {
             in_batch: false,
             batch_writes: false,
             hushed: false,
-            flushed: false,
+            flushed: 0,
             bracket: false,
             bracketed: None,
+            in_flux: false,
             redacts: false,
             copy: Copy::No,
             totals: Totals::default(),

@@ -18,8 +18,15 @@ pub(super) struct Prepared {
     pub(super) path: Schemas,
     /// Whether its errors may quote values of masked columns.
     pub(super) redacts: bool,
-    /// For a portal the rows that were taken from it.
-    pub(super) served: u64,
+    /// For a portal what was taken from it.
+    pub(super) served: Served,
+}
+
+/// What was taken from a portal or cursor so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Served {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
 }
 
 /// The names that the server has acknowledged.
@@ -59,14 +66,15 @@ impl Names {
         self.cursors.insert(cursor.to_owned(), prepared);
     }
 
-    /// Rows that were taken from a portal or cursor.
-    pub(super) fn served(&self, name: &str) -> u64 {
-        self.portal(name).map_or(0, |portal| portal.served)
+    /// What was taken from a portal or cursor.
+    pub(super) fn served(&self, name: &str) -> Served {
+        self.portal(name).map_or(Served::default(), |portal| portal.served)
     }
 
-    pub(super) fn add_served(&mut self, name: &str, rows: u64) {
+    pub(super) fn add_served(&mut self, name: &str, more: Served) {
         if let Some(portal) = self.portals.get_mut(name).or_else(|| self.cursors.get_mut(name)) {
-            portal.served += rows;
+            portal.served.rows += more.rows;
+            portal.served.bytes += more.bytes;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Requests that the server has not answered yet, in order.
 
-use super::names::Prepared;
+use super::names::{Prepared, Served};
 use super::path;
 use super::refusal::Refusal;
 use crate::audit::{AuditError, Ended, Entry, Status};
@@ -18,13 +18,12 @@ pub(super) struct Running {
     pub(super) effect: Effect,
     /// Its text, for what its effect remembers.
     pub(super) text: Arc<str>,
-    pub(super) changes_catalog: bool,
     pub(super) copies_in: bool,
     pub(super) rows: u64,
     pub(super) bytes: u64,
-    /// The portal or cursor that it takes rows from, if that outlives it, and how many were taken before.
+    /// The portal or cursor that it takes rows from, if that outlives it, and what was taken before.
     pub(super) portal: Option<String>,
-    pub(super) had: u64,
+    pub(super) had: Served,
     /// What has to be met while it runs.
     pub(super) orders: Arc<Orders>,
     /// Whether it changes anything.
@@ -119,10 +118,13 @@ pub(super) struct Bracketed {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     requests: VecDeque<Pending>,
+    /// How many have ever been.
+    pushed: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, request: Pending) {
+        self.pushed += 1;
         self.requests.push_back(request);
     }
 
@@ -262,6 +264,11 @@ impl Queue {
             }
         }
         acknowledged.map_or(Meaning::Nothing, |prepared| Meaning::Text(prepared.clone()))
+    }
+
+    /// Counts the requests that have been made.
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
     }
 
     /// Every statement that has been sent and not ended.

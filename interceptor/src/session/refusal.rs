@@ -29,6 +29,8 @@ pub enum Refusal {
     PathInDoubt,
     /// A statement with limits among others that a limit could not take back.
     LimitedTogether,
+    /// A write with a limit whose rows are asked for in portions.
+    InPortions,
     /// COPY where everything that leaves has to be looked through.
     CopyUnseen,
     /// More rows than may leave.
@@ -92,6 +94,10 @@ impl Refusal {
             )
             .detail("a limit that is reached could not take back what the others have done")
             .hint("send them one by one, in a transaction if they belong together"),
+            Self::InPortions => {
+                Report::error(SqlState::INSUFFICIENT_PRIVILEGE, "rows of a write with a limit are not sent in portions")
+                    .hint("fetch all rows at once")
+            }
             Self::CopyUnseen => {
                 Report::error(SqlState::INSUFFICIENT_PRIVILEGE, "COPY cannot be looked through for what must not leave")
                     .hint("select the rows instead")

@@ -151,11 +151,11 @@ struct Cut {
 /// Whether a run of rows stays within the limits of its statement.
 fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Result<(), Box<Cut>> {
     let orders = &running.orders;
-    let rows_left = orders.max_rows.map(|most| most.saturating_sub(running.had + running.rows));
+    let rows_left = orders.max_rows.map(|most| most.saturating_sub(running.had.rows + running.rows));
     if orders.max_bytes.is_none() && rows_left.is_none_or(|left| started <= left) {
         return Ok(());
     }
-    let bytes_left = orders.max_bytes.map(|most| most.saturating_sub(running.bytes));
+    let bytes_left = orders.max_bytes.map(|most| most.saturating_sub(running.had.bytes + running.bytes));
     let (mut end, mut rows) = (continued, 0);
     while let Ok(Some(header)) = Header::read(bytes.get(end..).unwrap_or_default()) {
         if let Some(most) = orders.max_rows.filter(|_| rows_left.is_some_and(|left| rows >= left)) {

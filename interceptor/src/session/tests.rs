@@ -68,6 +68,7 @@ impl Stage {
             tls: false,
             now: String::new(),
             in_transaction: false,
+            in_flux: false,
             statement_bytes: 0,
             totals: Totals::default(),
         };

@@ -191,6 +191,7 @@ struct Contents {
     bodies: HashMap<FunctionName, Vec<Definition>>,
     types: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     operators: HashSet<Arc<str>>,
+    coded_types: HashSet<Arc<str>>,
 }
 
 impl Catalog {
@@ -206,6 +207,11 @@ impl Catalog {
         seen.id = if same { self.snapshot() } else { self.snapshot() ^ (fingerprint(&search_path) | 1 << 63) };
         seen.search_path = search_path;
         seen
+    }
+
+    /// Whether this is seen under the path that sessions begin with.
+    pub(super) fn is_first_path(&self) -> bool {
+        self.id == self.snapshot
     }
 
     /// The snapshot's own number, whatever the search path. The upper half is left to the paths.
@@ -276,6 +282,16 @@ impl Catalog {
         } else {
             schemas.contains(schema)
         }
+    }
+
+    /// Whether the only type of a name is the server's own.
+    pub(super) fn is_type_of_server(&self, name: &str) -> bool {
+        self.contents.types.get(name).is_some_and(|schemas| schemas.len() == 1 && schemas.contains("pg_catalog"))
+    }
+
+    /// Whether values of a type are made by functions that somebody wrote: casts, checks of domains.
+    pub(super) fn runs_code(&self, type_name: &str) -> bool {
+        self.contents.coded_types.contains(type_name)
     }
 
     /// Whether somebody has made an operator of this name of which it is not known what it does.
@@ -437,6 +453,11 @@ impl CatalogBuilder {
     pub fn type_name(&mut self, schema: &str, name: &str) {
         let (schema, name) = (self.word(schema), self.word(name));
         self.contents.types.entry(name).or_default().insert(schema);
+    }
+
+    /// A type that functions stand behind which somebody wrote.
+    pub fn coded_type(&mut self, name: &str) {
+        self.contents.coded_types.insert(name.into());
     }
 
     /// An operator that somebody made with a function in a language other than C: what it does is not known. Those of

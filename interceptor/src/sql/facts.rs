@@ -51,6 +51,8 @@ pub type ColumnRef = (RelationRef, Arc<str>);
 pub enum Standing {
     /// As it is.
     Whole,
+    /// As it is, or something else in its place that the agent may have chosen.
+    Mixed,
     /// A view's author made something of it.
     Computed,
 }
@@ -96,6 +98,11 @@ pub enum Access {
 }
 
 impl Access {
+    /// Whether rows of a relation change.
+    pub fn changes_rows(self) -> bool {
+        matches!(self, Self::Insert | Self::Update | Self::Delete | Self::Merge | Self::Truncate | Self::CopyIn)
+    }
+
     /// The action's name in policies and in the audit.
     pub fn name(self) -> &'static str {
         match self {
@@ -150,6 +157,8 @@ pub enum Flag {
     NoWhere,
     /// A data-modifying statement in WITH.
     WritesInWith,
+    /// Rows are changed that the command tag does not count: by a function, in WITH, under EXPLAIN ANALYZE.
+    WritesUncounted,
     /// EXPLAIN that runs what it explains.
     ExplainAnalyze,
     /// Results become a relation.

@@ -95,6 +95,8 @@ pub(super) struct Value {
     pub(super) row: Option<Rc<Vec<Field>>>,
     /// Whether it is written out in the statement, or a parameter.
     pub(super) constant: bool,
+    /// Whether something else may stand in a column's place: whoever chooses it learns what a mask makes of it.
+    pub(super) mixed: bool,
 }
 
 /// A column of a row or a result.
@@ -146,6 +148,7 @@ impl Value {
 
     /// One or the other.
     pub(super) fn or(mut self, other: Self) -> Self {
+        self.mixed |= other.mixed || self.whole != other.whole || self.derived != other.derived;
         self.constant &= other.constant;
         self.row = match (self.row.take(), &other.row) {
             (None, None) => None,

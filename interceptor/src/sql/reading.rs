@@ -22,6 +22,8 @@ pub(super) struct Reading {
 pub(super) struct Origin {
     /// Columns that stand in it as they are.
     pub(super) whole: BTreeSet<ColumnRef>,
+    /// Whether something else may stand in their place.
+    pub(super) mixed: bool,
     /// Columns that it is computed from.
     pub(super) derived: BTreeSet<ColumnRef>,
 }

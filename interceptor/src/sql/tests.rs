@@ -192,7 +192,7 @@ fn writes_wherever_they_hide() {
     );
     check(
         "insert into orders (id) values (1) on conflict (id) do update set status = 'x'",
-        "insert public.orders, insert public.orders.id, update public.orders, update public.orders.status",
+        "filter public.orders, filter public.orders.id, insert public.orders, insert public.orders.id, update public.orders, update public.orders.status",
     );
     check(
         "update orders set status = 'x' where id = 1",
@@ -261,6 +261,10 @@ fn cursors_do_what_they_were_made_of() {
     check("move 1 in p", "filter public.orders, filter public.orders.id, delete public.orders");
     check("fetch 1 from nobody", "missing: cursor \"nobody\" does not exist");
     check("declare c cursor for select 1; fetch 1 from c", " | ");
+    check(
+        "declare c cursor for select email from customers; fetch 1 from c",
+        "select public.customers, select public.customers.email | select public.customers, select public.customers.email",
+    );
     // EXPLAIN makes no cursor, whatever it explains.
     let deletes = "filter public.orders, filter public.orders.id, delete public.orders";
     check("explain declare p cursor for select 1; fetch all from p", &format!(" | {deletes}"));
@@ -594,7 +598,7 @@ fn what_is_made_of_values_is_told_from_the_values() {
     check_lineage("explain analyze select 1 from customers where email like 'x'", "customers.email used -> ");
     check_lineage(
         "insert into customers (email) values ('x') on conflict (id) do update set email = excluded.email",
-        " -> ",
+        "customers.id compared -> ",
     );
     check_lineage("select nothing from customers", "missing: column nothing does not exist");
     check_lineage("select x.nothing from customers x", "missing: column x.nothing does not exist");
@@ -645,4 +649,46 @@ fn depth_is_read_or_refused_and_never_the_end() {
     }
     let casts = format!("select 1{}", "::int4".repeat(50_000));
     assert_eq!(read(casts), "too complex");
+}
+
+/// Each of these got a masked value out once.
+#[test]
+fn names_that_are_not_known_hide_nothing() {
+    // A field without a known name in sight, and a whole row of the same name as what is asked for.
+    let row = "customers.email derived -> ";
+    check_lineage("select u from (select email from customers) u, (select xmlelement(name x)) v", &format!("{row}"));
+    check_lineage(
+        "select id, case when true then 1 end from (select email, id from customers) u order by u desc",
+        "customers.email used, customers.id shown+used -> customers.id, ",
+    );
+    // A view has no system columns.
+    check_lineage("select xmin from (select email from customers) xmin, over", "customers.email derived -> ");
+    // A sub-query's column keeps its name through a cast.
+    check_lineage(
+        "select (select email from (select (select email from customers)::text) s) from orders",
+        "customers.email shown -> customers.email",
+    );
+    check_lineage(
+        "select (select email from (select (case when false then 'x' else email end)::text from customers) s)",
+        "customers.email shown -> customers.email",
+    );
+    // The target by the name of what was to be inserted.
+    check_lineage(
+        "insert into customers as excluded (id) values (1) on conflict (id) do nothing returning *",
+        "customers.email shown, customers.id shown+compared, customers.name shown -> customers.id, customers.name, customers.email",
+    );
+    // Every value that a cursor gives, also within one text.
+    check_lineage(
+        "declare c cursor for select email from customers; fetch 1 from c",
+        "customers.email shown -> customers.email",
+    );
+    // Several joins with USING: each column once, and in its place.
+    check_lineage(
+        "select * from orders join api_keys using (id) join customers c on true",
+        "api_keys.id shown+used, api_keys.key shown, customers.email shown, customers.id shown, customers.name shown, orders.customer_id shown, orders.id shown+used, orders.status shown -> api_keys.id|orders.id, orders.customer_id, orders.status, api_keys.key, customers.id, customers.name, customers.email",
+    );
+    check_lineage(
+        "select coalesce(email, 'x') as e, id from customers order by id",
+        "customers.email shown+tested, customers.id shown+used -> customers.email, customers.id",
+    );
 }

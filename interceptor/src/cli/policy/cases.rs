@@ -283,6 +283,7 @@ pub(super) fn explain(set: &PolicySet, catalog: &Catalog, who: &Who, sql: &str) 
         tls: false,
         now: who.now.clone(),
         in_transaction: false,
+        in_flux: false,
         statement_bytes: sql.len(),
         totals: Totals { rows: who.session_rows, ..Totals::default() },
     };

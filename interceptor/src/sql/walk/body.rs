@@ -7,7 +7,7 @@
 use super::{Touched, Walk};
 use crate::sql::builtins;
 use crate::sql::catalog::{Definition, Function, FunctionName, Relation};
-use crate::sql::facts::{Object, Use};
+use crate::sql::facts::{Flag, Object, Use};
 use crate::sql::lineage::Handling;
 use crate::sql::reading::Reading;
 use crate::sql::stack;
@@ -40,6 +40,8 @@ impl Walk<'_> {
     /// A function runs, and so does its body.
     pub(super) fn run_function(&mut self, function: &Arc<Function>) {
         match builtins::sight(function) {
+            // Arguments that are left out are expressions too.
+            builtins::Sight::Nothing if !self.catalog.bodies(function).is_empty() => self.run_bodies(function),
             builtins::Sight::Nothing => {}
             builtins::Sight::Anything => self.unseen(function),
             builtins::Sight::Body => self.run_bodies(function),
@@ -77,6 +79,9 @@ impl Walk<'_> {
             if reading.unseen.is_some() {
                 self.unseen(function);
             }
+            if reading.uses.iter().any(|asked| asked.access.changes_rows()) {
+                self.flag(Flag::WritesUncounted);
+            }
             self.found.uses.extend(reading.uses.iter().cloned());
             for (column, how) in &reading.columns {
                 // What it reads may come back as anything.
@@ -88,12 +93,14 @@ impl Walk<'_> {
     }
 
     fn reading(&mut self, definition: &Definition, kind: Kind) -> Arc<Reading> {
-        if let Some(reading) = definition.reading.get() {
+        // A body without a path of its own means what its caller's path makes of it.
+        let keeps = definition.path.is_some() || self.catalog.is_first_path();
+        if let Some(reading) = definition.reading.get().filter(|_| keeps) {
             return reading.clone();
         }
         let reading = Arc::new(self.read_definition(definition, kind));
         // One that was read deep down may have been cut short there.
-        if self.nesting < super::MOST_NESTING / 2 {
+        if keeps && self.nesting < super::MOST_NESTING / 2 {
             return definition.reading.get_or_init(|| reading).clone();
         }
         reading
@@ -103,9 +110,10 @@ impl Walk<'_> {
         if self.nesting >= super::MOST_NESTING {
             return unseen("definitions in the database that call each other too often");
         }
-        // What is remembered may not depend on the path of whoever asks first: without one of its own, a body is read under
-        // the path that sessions begin with.
-        let catalog = self.catalog.under(definition.path.as_deref());
+        let catalog = match &definition.path {
+            Some(path) => self.catalog.under(Some(path)),
+            None => self.catalog.clone(),
+        };
         let pieces = match &*definition.language {
             "sql" => vec![Piece::Sql(statements(&definition.text))],
             _ => match plpgsql(&definition.text) {

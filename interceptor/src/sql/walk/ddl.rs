@@ -121,7 +121,12 @@ impl Walk<'_> {
             | NodeEnum::CreateTransformStmt(_)
             | NodeEnum::CreateOpClassStmt(_)
             | NodeEnum::CreateOpFamilyStmt(_)
-            | NodeEnum::CreateEventTrigStmt(_) => self.database(Access::Create),
+            | NodeEnum::CreateEventTrigStmt(_) => {
+                self.database(Access::Create);
+                if is_temporary(node) {
+                    self.opaque("temporary types shadow others and are not followed");
+                }
+            }
             NodeEnum::CreateStatsStmt(stats) => {
                 self.database(Access::Create);
                 self.from(&stats.relations);
@@ -482,4 +487,19 @@ impl Walk<'_> {
             self.database(access);
         }
     }
+}
+
+/// Whether a type, or whatever else a definition makes, is made in the session's own schema.
+fn is_temporary(node: &NodeEnum) -> bool {
+    let names = match node {
+        NodeEnum::DefineStmt(define) => strings(&define.defnames),
+        NodeEnum::CreateDomainStmt(domain) => strings(&domain.domainname),
+        NodeEnum::CompositeTypeStmt(composite) => {
+            composite.typevar.as_ref().map(|range| vec![range.schemaname.as_str(), ""]).unwrap_or_default()
+        }
+        NodeEnum::CreateEnumStmt(values) => strings(&values.type_name),
+        NodeEnum::CreateRangeStmt(range) => strings(&range.type_name),
+        _ => Vec::new(),
+    };
+    names.first().is_some_and(|schema| schema.starts_with("pg_temp"))
 }

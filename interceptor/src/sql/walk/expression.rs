@@ -290,7 +290,11 @@ impl Walk<'_> {
         if let Some(type_name) = type_name {
             self.type_name(type_name);
             // From text to text nothing happens.
-            let to_text = matches!(strings(&type_name.names).last(), Some(&("text" | "varchar")));
+            let to_text = match strings(&type_name.names).as_slice() {
+                ["pg_catalog", "text" | "varchar"] => true,
+                [name @ ("text" | "varchar")] => self.catalog.is_type_of_server(name),
+                _ => false,
+            };
             keeps = to_text && type_name.typmods.is_empty() && type_name.array_bounds.is_empty();
         }
         let is_text = |column: &_| {
@@ -487,7 +491,7 @@ impl Walk<'_> {
         let value = self.derive(parts);
         let mut fields = Vec::new();
         self.json_columns(columns, &value, &mut fields);
-        self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+        self.enter_shown(Entry { fields, ..Entry::default() }.renamed(alias));
     }
 
     fn json_columns(&mut self, columns: &[Node], value: &Value, fields: &mut Vec<Field>) {
@@ -546,7 +550,11 @@ impl Walk<'_> {
             return;
         }
         match qualified(&self.catalog.database, &parts) {
-            Some((schema, name)) if self.catalog.has_type(schema, name) => {}
+            Some((schema, name)) if self.catalog.has_type(schema, name) => {
+                if self.catalog.runs_code(name) {
+                    self.found.unseen.insert(parts.join("."));
+                }
+            }
             Some(_) => self.missing(Missing::Type(parts.join("."))),
             None => self.opaque(format!("type `{}` of another database", parts.join("."))),
         }

@@ -123,8 +123,8 @@ struct Met {
 struct Touched {
     /// Prepared statements that are made or dropped.
     prepared: HashSet<String>,
-    /// Cursors that are declared.
-    cursors: HashSet<String>,
+    /// Cursors that are declared: what each was made of, and the catalogue as its names were looked up.
+    cursors: HashMap<String, (NodeEnum, Catalog)>,
     /// Whether all of them are dropped at once.
     all: bool,
 }
@@ -219,7 +219,7 @@ impl<'a> Walk<'a> {
         for field in fields {
             // Behind a field of unknown width nobody can say at which place a column stands.
             counted &= !field.many;
-            let Value { whole, derived, row, constant: _ } = &field.value;
+            let Value { whole, derived, row, constant: _, mixed: _ } = &field.value;
             self.mark(whole, if counted { Handling::SHOWN } else { Handling::DERIVED });
             self.mark(derived, Handling::DERIVED);
             if row.is_some() {
@@ -227,10 +227,10 @@ impl<'a> Walk<'a> {
                 self.mark(&inside, Handling::DERIVED);
             }
             if counted {
-                places.push(whole.clone());
+                places.push((whole.clone(), field.value.mixed));
             }
         }
-        self.found.outputs = places.iter().map(|whole| self.underneath(whole)).collect();
+        self.found.outputs = places.iter().map(|(whole, mixed)| self.underneath(whole, *mixed)).collect();
     }
 
     /// The result so far does not leave but is kept or sent where nobody can mask it.
@@ -269,7 +269,7 @@ impl<'a> Walk<'a> {
         for field in value.row.iter().flat_map(|row| row.iter()) {
             field.value.collect(&mut derived);
         }
-        Origin { whole: named(&value.whole), derived: named(&derived) }
+        Origin { whole: named(&value.whole), mixed: value.mixed, derived: named(&derived) }
     }
 
     /// Meets a relation; its place in the list.

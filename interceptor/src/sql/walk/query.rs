@@ -2,7 +2,7 @@
 
 use super::Walk;
 use super::scope::{Entry, rename};
-use crate::sql::facts::{Access, Flag, Object};
+use crate::sql::facts::{Access, Flag, Missing, Object};
 use crate::sql::lineage::{Field, Handling, Value, either};
 use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
@@ -223,20 +223,27 @@ impl Walk<'_> {
             }
             NodeEnum::ColumnRef(column) => {
                 let names = super::strings(&column.fields);
-                let mut found = false;
-                if let ([name], 1) = (names.as_slice(), column.fields.len()) {
-                    let meant = |field: &&Field| field.name.as_deref().is_none_or(|known| known == *name);
-                    for field in fields.iter().filter(meant) {
-                        found = true;
-                        self.consume(&field.value);
-                    }
-                    // A column of FROM of the same name may be meant as well; the result's counts in any case.
-                    if let Some(value) = self.find(name) {
-                        return self.consume(&value);
-                    }
+                let ([name], 1) = (names.as_slice(), column.fields.len()) else {
+                    let value = self.column(column);
+                    return self.consume(&value);
+                };
+                // The result's column of that name, or one whose name is not known; else a column of FROM, which counts in
+                // any case, for GROUP BY looks there first.
+                let meant = |field: &&Field| field.name.as_deref().is_none_or(|known| known == *name);
+                let (mut sure, mut perhaps) = (false, false);
+                for field in fields.iter().filter(meant) {
+                    sure |= field.name.is_some();
+                    perhaps = true;
+                    self.consume(&field.value);
                 }
-                if !found {
-                    let value = if only_result { self.node(node) } else { self.column(column) };
+                let known = self.find(name);
+                if sure || only_result {
+                    known.iter().for_each(|value| self.consume(value));
+                    if !perhaps && known.is_none() {
+                        self.missing(Missing::Column((*name).to_owned()));
+                    }
+                } else if !perhaps || known.is_some() || self.is_entry(name) {
+                    let value = self.column(column);
                     self.consume(&value);
                 }
             }
@@ -327,6 +334,7 @@ impl Walk<'_> {
         );
         if writes {
             self.flag(Flag::WritesInWith);
+            self.flag(Flag::WritesUncounted);
         }
         let mut fields = self.boxed(ctequery, Self::query);
         rename(&mut fields, &super::strings(aliascolnames));
@@ -433,7 +441,7 @@ impl Walk<'_> {
         {
             self.found.mentioned.insert(range.relname.clone());
             let entry = Entry { name: Some(cte.name), fields: cte.fields, ..Entry::default() };
-            return self.enter(entry.renamed(&range.alias));
+            return self.enter_shown(entry.renamed(&range.alias));
         }
         let entry = match self.resolve(range) {
             Some(relation) => {
@@ -448,28 +456,29 @@ impl Walk<'_> {
             // Noted as missing, or made by this very text.
             None => Entry { name: Some(range.relname.as_str().into()), is_open: true, ..Entry::default() },
         };
-        self.enter(entry.renamed(&range.alias));
+        self.enter_shown(entry.renamed(&range.alias));
     }
 
     fn join(&mut self, join: &JoinExpr) {
         let JoinExpr { jointype: _, is_natural, larg, rarg, using_clause, join_using_alias, quals, alias, rtindex: _ } =
             join;
+        // What either side brings, and what `*` stands for on it.
         let side = |walk: &mut Self, arg: &Option<Box<Node>>| {
             let before = walk.levels.last().map_or(0, |level| level.entries.len());
             walk.boxed(arg, Self::source);
-            let level = walk.levels.last();
-            level.map(|level| level.entries.iter().skip(before).cloned().collect::<Vec<_>>()).unwrap_or_default()
+            let Some(level) = walk.levels.last_mut() else { return (Vec::new(), Vec::new()) };
+            (level.entries.iter().skip(before).cloned().collect::<Vec<_>>(), std::mem::take(&mut level.star))
         };
         let before = self.levels.last().map_or(0, |level| level.entries.len());
-        let (left, right) = (side(self, larg), side(self, rarg));
+        let outside = self.levels.last_mut().map(|level| std::mem::take(&mut level.star)).unwrap_or_default();
+        let ((left, left_star), (right, right_star)) = (side(self, larg), side(self, rarg));
         let mut names: Vec<Rc<str>> = super::strings(using_clause).into_iter().map(Rc::from).collect();
         if *is_natural {
             // Every column that both sides have; where one side's names are not all known, perhaps any.
-            let all = |side: &[Entry]| side.iter().flat_map(|entry| entry.fields.clone()).collect::<Vec<Field>>();
-            let (left, right) = (all(&left), all(&right));
-            for field in left.iter().chain(&right).filter(|field| field.name.is_none()) {
+            let (left, right) = (&left_star, &right_star);
+            for field in left.iter().chain(right).filter(|field| field.name.is_none()) {
                 self.consume(&field.value);
-                left.iter().chain(&right).for_each(|field| self.consume(&field.value));
+                left.iter().chain(right).for_each(|field| self.consume(&field.value));
             }
             let shared = left
                 .iter()
@@ -481,12 +490,9 @@ impl Walk<'_> {
         let merged: Vec<Field> = names
             .iter()
             .map(|name| {
-                let entries = left.iter().chain(&right);
                 let meant = |field: &&Field| field.name.as_ref().is_none_or(|known| known == name);
-                let value = entries
-                    .flat_map(|entry| entry.fields.iter().filter(meant))
-                    .map(|field| field.value.clone())
-                    .reduce(Value::or);
+                let both = left_star.iter().chain(&right_star).filter(meant);
+                let value = both.map(|field| field.value.clone()).reduce(Value::or);
                 let value = value.unwrap_or_default();
                 self.consume(&value);
                 Field::new(name, value)
@@ -500,19 +506,25 @@ impl Walk<'_> {
             });
         }
         if !merged.is_empty() {
-            self.enter(Entry { fields: merged, merged: true, ..Entry::default() });
+            self.enter(Entry { fields: merged.clone(), merged: true, ..Entry::default() });
         }
         let condition = self.boxed(quals, Self::node);
         self.consume(&condition);
+        // What is merged comes first and once, then what is left of both sides.
+        let is_merged = |field: &Field| names.iter().any(|name| field.name.as_ref() == Some(name));
+        let sides = left_star.into_iter().chain(right_star).filter(|field| !is_merged(field));
+        let star: Vec<Field> = merged.into_iter().chain(sides).collect();
+        let _sides = (left, right);
         if alias.is_some() {
             // The alias stands for all of it and hides what is inside.
             let Some(level) = self.levels.last_mut() else { return };
-            let inside = level.entries.split_off(before);
-            let fields = self.scoped(|walk| {
-                inside.into_iter().for_each(|entry| walk.enter(entry));
-                walk.star(&[])
-            });
-            self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+            level.entries.truncate(before);
+            level.star = outside;
+            return self.enter_shown(Entry { fields: star, ..Entry::default() }.renamed(alias));
+        }
+        if let Some(level) = self.levels.last_mut() {
+            level.star = outside;
+            level.star.extend(star);
         }
     }
 
@@ -523,7 +535,7 @@ impl Walk<'_> {
         } else {
             self.outside(|walk| walk.boxed(subquery, Self::query))
         };
-        self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+        self.enter_shown(Entry { fields, ..Entry::default() }.renamed(alias));
     }
 
     fn range_function(&mut self, range: &RangeFunction) {
@@ -566,7 +578,7 @@ impl Walk<'_> {
         {
             entry.name = super::strings(&call.funcname).last().map(|name| Rc::from(*name));
         }
-        self.enter(entry.renamed(alias));
+        self.enter_shown(entry.renamed(alias));
     }
 
     /// A call in FROM: its columns, all made of what goes in.
@@ -633,7 +645,7 @@ impl Walk<'_> {
             let value = self.derive([value.clone(), path, default]);
             fields.push(Field::new(colname, value));
         }
-        self.enter(Entry { fields, ..Entry::default() }.renamed(alias));
+        self.enter_shown(Entry { fields, ..Entry::default() }.renamed(alias));
     }
 
     fn table_sample(&mut self, sample: &RangeTableSample) {
@@ -684,52 +696,65 @@ fn first_call(node: &Node) -> Option<&NodeEnum> {
     }
 }
 
-/// The name that an output column gets without AS (`FigureColname` in `parse_target.c`).
+/// The name that an output column gets without AS (`FigureColname` in `parse_target.c`); `None` where it is not sure: a wrong
+/// one would be looked up elsewhere.
 fn named_after(node: &NodeEnum) -> Option<Rc<str>> {
-    // Not worth telling apart: any name may be theirs.
-    if matches!(node, NodeEnum::XmlExpr(_) | NodeEnum::JsonFuncExpr(_)) {
-        return None;
+    match figure(node) {
+        Name::Sure(_, name) => Some(name),
+        Name::Absent => Some("?column?".into()),
+        Name::Unknown => None,
     }
-    Some(figure(node).map_or("?column?".into(), |(_, name)| name))
 }
 
-/// How much a node insists on its name, and the name: a cast gives its type's to what does not care.
-fn figure(node: &NodeEnum) -> Option<(u8, Rc<str>)> {
-    let last = |nodes: &[Node]| super::strings(nodes).last().map(|name| (2, Rc::from(*name)));
-    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.as_ref()).and_then(figure);
-    let fixed = |name: &str| Some((2, name.into()));
+enum Name {
+    /// How much the node insists on it (a cast gives its type's to what does not care), and the name.
+    Sure(u8, Rc<str>),
+    /// It has none.
+    Absent,
+    /// It cannot be told here.
+    Unknown,
+}
+
+fn figure(node: &NodeEnum) -> Name {
+    let last = |nodes: &[Node]| super::strings(nodes).last().map(|name| Name::Sure(2, Rc::from(*name)));
+    let inner = |node: &Option<Box<Node>>| match node.as_ref().and_then(|node| node.node.as_ref()) {
+        Some(node) => figure(node),
+        None => Name::Absent,
+    };
+    let fixed = |name: &str| Name::Sure(2, name.into());
     match node {
-        NodeEnum::ColumnRef(column) => last(&column.fields),
-        NodeEnum::AIndirection(indirection) => last(&indirection.indirection).or_else(|| inner(&indirection.arg)),
-        NodeEnum::FuncCall(call) => last(&call.funcname),
+        NodeEnum::ColumnRef(column) => last(&column.fields).unwrap_or(Name::Unknown),
+        NodeEnum::AIndirection(indirection) => {
+            last(&indirection.indirection).unwrap_or_else(|| inner(&indirection.arg))
+        }
+        NodeEnum::FuncCall(call) => last(&call.funcname).unwrap_or(Name::Unknown),
         NodeEnum::AExpr(expression) if expression.kind == AExprKind::AexprNullif as i32 => fixed("nullif"),
+        NodeEnum::AExpr(_)
+        | NodeEnum::AConst(_)
+        | NodeEnum::ParamRef(_)
+        | NodeEnum::BoolExpr(_)
+        | NodeEnum::NullTest(_)
+        | NodeEnum::BooleanTest(_) => Name::Absent,
         NodeEnum::TypeCast(cast) => match inner(&cast.arg) {
-            Some((strength, name)) if strength > 1 => Some((strength, name)),
-            weak => cast.type_name.as_ref().and_then(|name| last(&name.names)).map(|(_, name)| (1, name)).or(weak),
+            Name::Unknown => Name::Unknown,
+            Name::Sure(strength, name) if strength > 1 => Name::Sure(strength, name),
+            Name::Sure(..) | Name::Absent => match cast.type_name.as_ref().and_then(|name| last(&name.names)) {
+                Some(Name::Sure(_, name)) => Name::Sure(1, name),
+                _ => Name::Unknown,
+            },
         },
         NodeEnum::CollateClause(clause) => inner(&clause.arg),
         NodeEnum::GroupingFunc(_) => fixed("grouping"),
-        NodeEnum::MergeSupportFunc(_) => fixed("merge_action"),
         NodeEnum::SubLink(link) => match SubLinkType::try_from(link.sub_link_type) {
             Ok(SubLinkType::ExistsSublink) => fixed("exists"),
             Ok(SubLinkType::ArraySublink) => fixed("array"),
-            Ok(SubLinkType::ExprSublink) => match link.subselect.as_ref().and_then(|node| node.node.as_ref()) {
-                Some(NodeEnum::SelectStmt(select)) => {
-                    match leftmost(select).target_list.first().and_then(|node| node.node.as_ref()) {
-                        Some(NodeEnum::ResTarget(target)) if !target.name.is_empty() => {
-                            Some((2, target.name.as_str().into()))
-                        }
-                        Some(NodeEnum::ResTarget(target)) => inner(&target.val),
-                        _ => None,
-                    }
-                }
-                _ => None,
-            },
-            _ => None,
+            Ok(SubLinkType::ExprSublink) => first_target(link.subselect.as_deref()),
+            _ => Name::Absent,
         },
         NodeEnum::CaseExpr(case) => match inner(&case.defresult) {
-            Some((strength, name)) if strength > 1 => Some((strength, name)),
-            _ => Some((1, "case".into())),
+            Name::Unknown => Name::Unknown,
+            Name::Sure(strength, name) if strength > 1 => Name::Sure(strength, name),
+            Name::Sure(..) | Name::Absent => Name::Sure(1, "case".into()),
         },
         NodeEnum::AArrayExpr(_) => fixed("array"),
         NodeEnum::RowExpr(_) => fixed("row"),
@@ -737,20 +762,41 @@ fn figure(node: &NodeEnum) -> Option<(u8, Rc<str>)> {
         NodeEnum::MinMaxExpr(extreme) => {
             fixed(if extreme.op == MinMaxOp::IsGreatest as i32 { "greatest" } else { "least" })
         }
-        NodeEnum::XmlSerialize(_) => fixed("xmlserialize"),
-        NodeEnum::JsonParseExpr(_) => fixed("json"),
-        NodeEnum::JsonScalarExpr(_) => fixed("json_scalar"),
-        NodeEnum::JsonSerializeExpr(_) => fixed("json_serialize"),
-        NodeEnum::JsonObjectConstructor(_) => fixed("json_object"),
-        NodeEnum::JsonArrayConstructor(_) | NodeEnum::JsonArrayQueryConstructor(_) => fixed("json_array"),
-        NodeEnum::JsonObjectAgg(_) => fixed("json_objectagg"),
-        NodeEnum::JsonArrayAgg(_) => fixed("json_arrayagg"),
-        NodeEnum::SqlvalueFunction(function) => {
+        NodeEnum::SqlvalueFunction(function) => match SqlValueFunctionOp::try_from(function.op) {
             // SVFOP_CURRENT_DATE becomes current_date; what takes a precision ends in `_N`.
-            let name = SqlValueFunctionOp::try_from(function.op).ok()?.as_str_name().trim_start_matches("SVFOP_");
-            fixed(name.to_ascii_lowercase().trim_end_matches("_n"))
-        }
-        _ => None,
+            Ok(function) => {
+                let name = function.as_str_name().trim_start_matches("SVFOP_").to_ascii_lowercase();
+                fixed(name.trim_end_matches("_n"))
+            }
+            Err(_) => Name::Unknown,
+        },
+        _ => Name::Unknown,
+    }
+}
+
+/// A scalar sub-query's column goes by the name that it has in there.
+fn first_target(subselect: Option<&Node>) -> Name {
+    let Some(NodeEnum::SelectStmt(select)) = subselect.and_then(|node| node.node.as_ref()) else {
+        return Name::Unknown;
+    };
+    let select = leftmost(select);
+    if !select.values_lists.is_empty() {
+        return Name::Sure(2, "column1".into());
+    }
+    let Some(NodeEnum::ResTarget(target)) = select.target_list.first().and_then(|node| node.node.as_ref()) else {
+        return Name::Unknown;
+    };
+    if !target.name.is_empty() {
+        return Name::Sure(2, target.name.as_str().into());
+    }
+    match target.val.as_ref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::ColumnRef(column)) if ends_in_star(&column.fields) => Name::Unknown,
+        Some(value) => match figure(value) {
+            Name::Sure(_, name) => Name::Sure(2, name),
+            Name::Absent => Name::Sure(2, "?column?".into()),
+            Name::Unknown => Name::Unknown,
+        },
+        None => Name::Unknown,
     }
 }
 

@@ -41,11 +41,12 @@ impl Walk<'_> {
     }
 
     /// The columns that stand in an output column, down to the tables, for whoever masks it.
-    pub(super) fn underneath(&mut self, whole: &ColumnSet) -> BTreeMap<ColumnRef, Standing> {
+    pub(super) fn underneath(&mut self, whole: &ColumnSet, mixed: bool) -> BTreeMap<ColumnRef, Standing> {
         let mut all = BTreeMap::new();
+        let standing = if mixed { Standing::Mixed } else { Standing::Whole };
         for column in whole {
             if let Some(column) = self.column_ref(*column) {
-                self.base_columns(column, Standing::Whole, &mut all, 0);
+                self.base_columns(column, standing, &mut all, 0);
             }
         }
         all
@@ -73,7 +74,8 @@ impl Walk<'_> {
             && let Some(at) = relation.columns.iter().position(|known| known.name == column.1)
             && let Some(origin) = reading.outputs.get(at)
         {
-            origin.whole.iter().for_each(|base| self.base_columns(base.clone(), standing, all, depth + 1));
+            let whole = if origin.mixed { standing.max(Standing::Mixed) } else { standing };
+            origin.whole.iter().for_each(|base| self.base_columns(base.clone(), whole, all, depth + 1));
             let computed = origin.derived.iter();
             computed.for_each(|base| self.base_columns(base.clone(), Standing::Computed, all, depth + 1));
         }

@@ -1,7 +1,7 @@
 //! What a name means: the entries of FROM in the scopes around an expression (`parse_relation.c`, `parse_expr.c`).
 
 use super::Walk;
-use crate::sql::catalog::Relation;
+use crate::sql::catalog::{Relation, RelationKind};
 use crate::sql::facts::{Access, Missing, Object};
 use crate::sql::lineage::{Field, Value};
 use pg_query::NodeEnum;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Level {
     pub(super) entries: Vec<Entry>,
+    /// What `*` stands for, in order.
+    pub(super) star: Vec<Field>,
 }
 
 /// Something that columns can be taken from.
@@ -29,6 +31,14 @@ pub(super) struct Entry {
     pub(super) merged: bool,
     /// Names that cannot be resolved otherwise may be in here: an unknown row, a table that is only being made.
     pub(super) is_open: bool,
+}
+
+/// What a name may mean.
+struct Found {
+    /// Columns of that name.
+    sure: Option<Value>,
+    /// Columns of unknown names.
+    perhaps: Option<Value>,
 }
 
 /// Columns that every stored row has (5.6 "System Columns"); none of them holds a value that somebody put there.
@@ -89,7 +99,15 @@ impl Walk<'_> {
         result
     }
 
-    /// Brings something into the innermost scope.
+    /// Brings something into the innermost scope that `*` stands for as well.
+    pub(super) fn enter_shown(&mut self, entry: Entry) {
+        if let Some(level) = self.levels.last_mut() {
+            level.star.extend(entry.fields.iter().cloned());
+            level.entries.push(entry);
+        }
+    }
+
+    /// Brings something into the innermost scope, to be found by its name.
     pub(super) fn enter(&mut self, entry: Entry) {
         if let Some(level) = self.levels.last_mut() {
             level.entries.push(entry);
@@ -105,7 +123,14 @@ impl Walk<'_> {
             name: Some((&*relation.id.name).into()),
             schema: Some(if schema.is_empty() { &*relation.id.schema } else { schema }.into()),
             fields: fields.collect(),
-            is_stored: true,
+            // A view's rows are not stored.
+            is_stored: matches!(
+                relation.kind,
+                RelationKind::Table
+                    | RelationKind::PartitionedTable
+                    | RelationKind::MaterializedView
+                    | RelationKind::ForeignTable
+            ),
             ..Entry::default()
         }
     }
@@ -131,35 +156,43 @@ impl Walk<'_> {
     }
 
     fn unqualified(&mut self, name: &str) -> Value {
-        if let Some(value) = self.find(name) {
-            return value;
+        let Found { sure, perhaps } = self.look_up(name);
+        if let Some(sure) = sure {
+            return sure;
         }
-        if SYSTEM.contains(&name) && self.levels.iter().any(|level| level.entries.iter().any(|entry| entry.is_stored)) {
-            return Value::default();
+        // Not a column for sure: whatever else it may be counts, and a column of a name that is not known as well.
+        let row = self.entry_named(&[name]).map(|entry| Value::of_row(entry.fields));
+        let is_stored = |level: &Level| level.entries.iter().any(|entry| entry.is_stored);
+        let system = (SYSTEM.contains(&name) && self.levels.iter().any(is_stored)).then(Value::default);
+        let meanings = [perhaps, row, system].into_iter().flatten();
+        match meanings.reduce(Value::or) {
+            Some(value) => value,
+            None => self.unresolved(name.to_owned()),
         }
-        if let Some(entry) = self.entry_named(&[name]) {
-            return Value::of_row(entry.fields);
-        }
-        self.unresolved(name.to_owned())
     }
 
-    /// A column in sight. `None` if there is none; the innermost scope that has one is the one that counts.
+    /// A column in sight, or what may be one.
     pub(super) fn find(&self, name: &str) -> Option<Value> {
+        let Found { sure, perhaps } = self.look_up(name);
+        sure.or(perhaps)
+    }
+
+    /// The innermost scope that has a column of the name is the one that counts; on the way there, columns whose names are
+    /// not known may be it.
+    fn look_up(&self, name: &str) -> Found {
         let mut perhaps: Option<Value> = None;
         for level in self.levels.iter().rev() {
-            let merged =
-                level.entries.iter().rev().filter(|entry| entry.merged).find_map(|entry| entry.named(name).next());
-            let sure = match merged {
+            let mut merged = level.entries.iter().rev().filter(|entry| entry.merged);
+            let sure = match merged.find_map(|entry| entry.named(name).next()) {
                 Some(field) => Some(field.value.clone()),
-                None => level
-                    .entries
-                    .iter()
-                    .flat_map(|entry| entry.named(name))
-                    .map(|field| field.value.clone())
-                    .reduce(Value::or),
+                None => {
+                    let named = level.entries.iter().flat_map(|entry| entry.named(name));
+                    named.map(|field| field.value.clone()).reduce(Value::or)
+                }
             };
             if let Some(sure) = sure {
-                return Some(perhaps.map_or(sure.clone(), |perhaps| perhaps.or(sure)));
+                let sure = perhaps.map_or(sure.clone(), |perhaps| perhaps.or(sure));
+                return Found { sure: Some(sure), perhaps: None };
             }
             for field in level.entries.iter().flat_map(Entry::unnamed) {
                 // One of several columns, or one of unknown width: which, nobody knows.
@@ -167,7 +200,12 @@ impl Walk<'_> {
                 perhaps = Some(perhaps.map_or(value.clone(), |perhaps| perhaps.or(value)));
             }
         }
-        perhaps
+        Found { sure: None, perhaps }
+    }
+
+    /// Whether something in sight goes by a name.
+    pub(super) fn is_entry(&self, name: &str) -> bool {
+        self.entry_named(&[name]).is_some()
     }
 
     /// The entry of a name, the innermost one: `t`, `s.t`, `d.s.t`.
@@ -199,7 +237,7 @@ impl Walk<'_> {
         }
         let perhaps = entry.unnamed().map(|field| field.value.clone()).reduce(Value::or);
         if SYSTEM.contains(&name) && entry.is_stored {
-            return Value::default();
+            return perhaps.unwrap_or_default();
         }
         // `row.name` is another spelling of `name(row)` where no column is called so (4.2.6 "Field Selection").
         let functions: Vec<_> = self.catalog.functions("", name).into_iter().cloned().collect();
@@ -220,11 +258,7 @@ impl Walk<'_> {
     /// All columns of an entry, or of everything in the innermost scope.
     pub(super) fn star(&mut self, qualifier: &[&str]) -> Vec<Field> {
         if qualifier.is_empty() {
-            let Some(level) = self.levels.last() else { return Vec::new() };
-            // What JOIN has merged is there twice; one of them is more than the server shows, and moves what follows.
-            let merged = level.entries.iter().any(|entry| entry.merged);
-            let fields = level.entries.iter().flat_map(|entry| entry.fields.iter().cloned());
-            return if merged { self.joined_star() } else { fields.collect() };
+            return self.levels.last().map(|level| level.star.clone()).unwrap_or_default();
         }
         match self.entry_named(qualifier) {
             Some(entry) => entry.fields,
@@ -235,24 +269,6 @@ impl Walk<'_> {
                 vec![Field::many(Value::default())]
             }
         }
-    }
-
-    /// `*` over joins with USING: the merged columns first, then what is left of both sides.
-    fn joined_star(&self) -> Vec<Field> {
-        let Some(level) = self.levels.last() else { return Vec::new() };
-        let only_join = level.entries.iter().filter(|entry| entry.merged).count() == 1
-            && level.entries.len() == 3
-            && !level.entries.iter().any(|entry| entry.fields.iter().any(|field| field.many || field.name.is_none()));
-        let all = || level.entries.iter().flat_map(|entry| &entry.fields);
-        if !only_join {
-            let value = all().fold(Value::default(), |all, field| all.or(field.value.clone()));
-            return vec![Field::many(value)];
-        }
-        let merged: Vec<&Field> =
-            level.entries.iter().filter(|entry| entry.merged).flat_map(|entry| &entry.fields).collect();
-        let is_merged = |field: &&Field| merged.iter().any(|merged| merged.name == field.name);
-        let sides = level.entries.iter().filter(|entry| !entry.merged).flat_map(|entry| &entry.fields);
-        merged.iter().copied().chain(sides.filter(|field| !is_merged(field))).cloned().collect()
     }
 
     fn unresolved(&mut self, name: String) -> Value {

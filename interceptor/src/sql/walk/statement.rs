@@ -44,7 +44,9 @@ impl Walk<'_> {
             NodeEnum::DeclareCursorStmt(declare) => {
                 let DeclareCursorStmt { portalname, options: _, query } = &**declare;
                 self.boxed(query, Self::statement);
-                self.touched.cursors.insert(portalname.clone());
+                if let Some(query) = query.as_ref().and_then(|node| node.node.clone()) {
+                    self.touched.cursors.insert(portalname.clone(), (query, self.catalog.clone()));
+                }
                 self.found.effect = Effect::Declare(portalname.clone());
             }
             NodeEnum::FetchStmt(fetch) => self.fetch(&fetch.portalname),
@@ -122,6 +124,7 @@ impl Walk<'_> {
         self.found.effect = Effect::None;
         self.drop_result();
         if runs {
+            self.flag(Flag::WritesUncounted);
             return self.flag(Flag::ExplainAnalyze);
         }
         // Planning reads no rows and writes none; what is left of a write is a look at the relation. Functions stay:
@@ -229,9 +232,8 @@ impl Walk<'_> {
     fn fetch(&mut self, name: &str) {
         self.flag(Flag::RunsPrepared);
         self.found.effect = Effect::Fetch(name.to_owned());
-        // A cursor that this text declares has just been judged.
-        if self.touched.cursors.contains(name) {
-            return;
+        if let Some((query, catalog)) = self.touched.cursors.get(name).cloned() {
+            return self.run_node(&query, &catalog);
         }
         match self.session.portal(name) {
             // Its names were looked up when it was made.
@@ -256,16 +258,21 @@ impl Walk<'_> {
             return self.opaque("a prepared statement that cannot be read");
         };
         for raw in &tree.protobuf.stmts {
+            if let Some(node) = raw.stmt.as_ref().and_then(|node| node.node.as_ref()) {
+                self.run_node(node, catalog);
+            }
+        }
+    }
+
+    /// Adds what a statement from earlier does.
+    fn run_node(&mut self, node: &NodeEnum, catalog: &Catalog) {
+        {
             let (mut created, mut touched) = (HashSet::new(), Touched::default());
             let mut inner =
                 Walk::new(catalog, self.session, &mut created, &mut touched, self.nesting + MOST_NESTING / 4);
-            let node = raw.stmt.as_ref().and_then(|node| node.node.as_ref());
             match node {
-                Some(NodeEnum::PrepareStmt(prepare)) => {
-                    inner.prepare(prepare);
-                }
-                Some(node) => inner.statement(node),
-                None => {}
+                NodeEnum::PrepareStmt(prepare) => inner.prepare(prepare),
+                node => inner.statement(node),
             }
             self.needs_depth |= inner.needs_depth;
             let inner = inner.finish(0..0);

@@ -4,7 +4,7 @@ use super::Walk;
 use super::scope::Entry;
 use crate::sql::catalog::{Relation, RelationRef, Way};
 use crate::sql::facts::{Access, Flag, Object};
-use crate::sql::lineage::{Field, Value};
+use crate::sql::lineage::{Field, Handling, Value};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     BoolExprType, CmdType, DeleteStmt, InferClause, InsertStmt, MergeStmt, MergeWhenClause, Node, NullTestType,
@@ -53,7 +53,13 @@ impl Walk<'_> {
             // Which index decides: nothing is read for that.
             for node in index_elems {
                 if let Some(NodeEnum::IndexElem(element)) = &node.node {
-                    self.boxed(&element.expr, Self::node);
+                    // Whether there is a row with that value shows in how many were inserted.
+                    let column = if element.name.is_empty() { None } else { self.find(&element.name) };
+                    let computed = self.boxed(&element.expr, Self::node);
+                    self.consume(&computed);
+                    if let Some(column) = column {
+                        self.mark(&column.everything(), Handling::COMPARED);
+                    }
                 }
             }
             self.boxed(where_clause, Self::node);
@@ -62,16 +68,18 @@ impl Walk<'_> {
             // `excluded` is the row that was to be inserted: it is made of what the statement itself brings.
             let value = source.iter().fold(Value::default(), |all, field| all.or(field.value.clone()));
             let fields = target.columns.iter().map(|column| Field::new(&column.name, value.clone()));
+            // Only in sight for as long as the conflict lasts; the target may go by the same name.
+            let place = self.levels.last().map_or(0, |level| level.entries.len());
             self.enter(Entry { name: Some("excluded".into()), fields: fields.collect(), ..Entry::default() });
             if !target_list.is_empty() {
                 self.ask(Access::Update, Object::Relation(target.id.clone()), true);
                 self.assign(target_list, target, Access::Update);
             }
-        }
-        let condition = self.boxed(where_clause, Self::node);
-        self.consume(&condition);
-        if let Some(level) = self.levels.last_mut() {
-            level.entries.retain(|entry| entry.name.as_deref() != Some("excluded"));
+            let condition = self.boxed(where_clause, Self::node);
+            self.consume(&condition);
+            if let Some(level) = self.levels.last_mut() {
+                level.entries.truncate(place);
+            }
         }
     }
 
@@ -117,8 +125,9 @@ impl Walk<'_> {
         let scope = self.with(with_clause);
         let target = self.target(relation, &[Access::Merge]);
         let fields = self.scoped(|walk| {
-            walk.enter_target(relation, target.as_ref());
+            // `RETURNING *` gives the source's columns first (MERGE, "Parameters").
             walk.boxed(source_relation, Self::source);
+            walk.enter_target(relation, target.as_ref());
             let condition = walk.boxed(join_condition, Self::node);
             walk.consume(&condition);
             for node in merge_when_clauses {
@@ -184,7 +193,7 @@ impl Walk<'_> {
             return self.enter(Entry { is_open: true, ..Entry::default() });
         };
         let entry = self.entry(target, &range.schemaname).renamed(&range.alias);
-        self.enter(entry);
+        self.enter_shown(entry);
     }
 
     /// Writing through a view writes what lies under it, columns included; a partition's rows are its parent's. Triggers
@@ -257,13 +266,15 @@ impl Walk<'_> {
         if let Some(target) = target {
             for name in names {
                 let entry = Entry { name: Some(name.as_str().into()), ..self.entry(target, "") };
-                self.levels.push(super::Level { entries: vec![entry] });
+                self.levels.push(super::Level { entries: vec![entry], star: Vec::new() });
                 let hidden = self.levels.len() - 1;
                 // Outside the innermost scope, where a `*` does not look and qualified names do.
                 self.levels.swap(hidden - 1, hidden);
             }
         }
-        let fields = self.targets(exprs);
+        let mut fields = self.targets(exprs);
+        // What a write returns may be what it has just been given.
+        fields.iter_mut().for_each(|field| field.value.mixed = true);
         if let Some(target) = target {
             let _same = target;
             let extra = 2 + options.len();
