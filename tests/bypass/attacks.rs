@@ -1,33 +1,73 @@
 //! The SQL attack cases, each with an oracle: what must not be in any byte that the agent gets, what must not have happened
-//! in the database, and, for the look-alikes, what must have worked.
+//! in the database, and, for the look-alikes, what must have worked. And statements made at random, for what nobody has
+//! thought of.
 //!
 //! `attacks/cases.jsonl` is data; the cases name their policies in words, which `attacks/policies.py` turns into Cedar.
 //! Everything goes through the real redirect to a real server.
 
 use interceptor_tests::environment;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("interceptor-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("bypass/attacks")
+}
+
+fn python(script: &str) -> Command {
+    let mut python = Command::new(environment("PYTHON"));
+    python.env("PYTHONDONTWRITEBYTECODE", "1").arg(here().join(script));
+    python
+}
+
+/// Runs a judge outside against an agent inside, on the attack schema.
+fn play(folder: &Folder, policies: &Path, further: Option<&Path>, mut judge: Command) {
+    let socket = folder.0.join("agent.sock");
+    let mut product = Command::new(environment("XTASK"));
+    product.arg("run").arg("--init").arg(here().join("schema.sql")).arg("--policies").arg(policies);
+    if let Some(file) = further {
+        product.arg("--config").arg(file);
+    }
+    product.arg("--").arg(environment("PYTHON")).arg(here().join("agent.py")).arg(&socket);
+    let mut product = product.stdin(Stdio::null()).spawn().unwrap();
+    let output = judge.stderr(Stdio::inherit()).output().unwrap();
+    // The agent ends with its conversation, and the product with the agent.
+    let status = product.wait().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}");
+    assert!(status.success(), "the product ended with {status}");
+}
 
 #[test]
 fn no_case_gets_what_it_is_after() {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("bypass/attacks");
-    let folder = std::env::temp_dir().join(format!("interceptor-attacks-{}", std::process::id()));
-    let policies = folder.join("policies");
+    let folder = Folder::new("attacks");
+    let policies = folder.0.join("policies");
     std::fs::create_dir_all(&policies).unwrap();
-    let python = || {
-        let mut python = Command::new(environment("PYTHON"));
-        python.env("PYTHONDONTWRITEBYTECODE", "1");
-        python
-    };
-    let run = here.join("run.py");
-    assert!(python().arg(&run).arg("prepare").arg(&policies).status().unwrap().success());
+    assert!(python("run.py").arg("prepare").arg(&policies).status().unwrap().success());
 
     let mut config = String::new();
     for (pattern, user, password) in
         [("*_rw_*", "agent_rw", "gateway-only-rw"), ("*_su_*", "agent_super", "gateway-only-su")]
     {
-        let file = folder.join(user);
+        let file = folder.0.join(user);
         std::fs::write(&file, password).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         config += &format!(
@@ -35,21 +75,20 @@ fn no_case_gets_what_it_is_after() {
             file.display()
         );
     }
-    std::fs::write(folder.join("further.toml"), config).unwrap();
-
-    let socket = folder.join("agent.sock");
-    let mut product = Command::new(environment("XTASK"));
-    product.arg("run").arg("--init").arg(here.join("schema.sql")).arg("--policies").arg(&policies);
-    product.arg("--config").arg(folder.join("further.toml")).arg("--").arg(environment("PYTHON"));
-    product.arg(here.join("agent.py")).arg(&socket).stdin(Stdio::null());
-    let mut product = product.spawn().unwrap();
+    let further = folder.0.join("further.toml");
+    std::fs::write(&further, config).unwrap();
     let only = std::env::var("INTERCEPTOR_TEST_ONLY").unwrap_or_default();
-    let output = python().arg(&run).arg("run").arg(&socket).arg(only).stderr(Stdio::inherit()).output().unwrap();
-    // The agent ends with its conversation, and the product with the agent.
-    let status = product.wait().unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}");
-    assert!(output.status.success(), "{said}");
-    assert!(status.success(), "the product ended with {status}");
+    let mut judge = python("run.py");
+    judge.arg("run").arg(folder.0.join("agent.sock")).arg(only);
+    play(&folder, &policies, Some(&further), judge);
+}
+
+/// `INTERCEPTOR_TEST_FUZZ_SECONDS` lets it go on for longer; the seed that it prints repeats it.
+#[test]
+fn random_statements_get_nothing_that_is_masked() {
+    let folder = Folder::new("fuzz");
+    let seconds = std::env::var("INTERCEPTOR_TEST_FUZZ_SECONDS").unwrap_or_else(|_| "20".to_owned());
+    let mut judge = python("fuzz.py");
+    judge.arg(folder.0.join("agent.sock")).arg(seconds);
+    play(&folder, &here().join("fuzz"), None, judge);
 }
