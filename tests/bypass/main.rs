@@ -1,6 +1,8 @@
 //! Known ways around us, one file each, with its story. Each was tried for real against other gateways or against a bare
 //! server before it became a test here.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 mod attacks;
 mod dial;
 mod hidden_writes;

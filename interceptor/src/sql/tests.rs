@@ -656,7 +656,7 @@ fn depth_is_read_or_refused_and_never_the_end() {
 fn names_that_are_not_known_hide_nothing() {
     // A field without a known name in sight, and a whole row of the same name as what is asked for.
     let row = "customers.email derived -> ";
-    check_lineage("select u from (select email from customers) u, (select xmlelement(name x)) v", &format!("{row}"));
+    check_lineage("select u from (select email from customers) u, (select xmlelement(name x)) v", row);
     check_lineage(
         "select id, case when true then 1 end from (select email, id from customers) u order by u desc",
         "customers.email used, customers.id shown+used -> customers.id, ",
