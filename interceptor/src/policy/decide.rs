@@ -91,11 +91,12 @@ impl PolicySet {
             let mut grant = Grant { policies: names(&verdict.permits), watched: verdict.watching, ..Grant::default() };
             for id in &verdict.obliging {
                 // Limits on a session are limits on each of its statements; it has no columns to be masked.
-                let known = self.annotations.get(id);
-                let obligations = known.map(|known| known.obligations.as_slice()).unwrap_or_default();
-                let met = obligations
-                    .iter()
-                    .all(|obligation| !matches!(obligation, Obligation::Mask(_)) && grant.orders.add(obligation));
+                let met = self.annotations.get(id).is_some_and(|known| {
+                    known
+                        .obligations
+                        .iter()
+                        .all(|obligation| !matches!(obligation, Obligation::Mask(_)) && grant.orders.add(obligation))
+                });
                 if !met {
                     return Err(self.denial(std::slice::from_ref(id), true, what));
                 }
@@ -176,12 +177,12 @@ impl PolicySet {
             // How drivers and ORMs find their way is not what limits on reading are about.
             let is_introspection = !asked.named && is_in_catalog(&asked.object);
             for id in verdict.obliging.iter().filter(|_| !is_introspection) {
-                let Some(annotations) = self.annotations.get(id) else { continue };
-                let masks_here = is_detail(asked) && matches!(asked.access, Access::Select | Access::Filter);
-                let met = annotations.obligations.iter().all(|obligation| match obligation {
-                    // Columns are asked for one by one; what a mask says of anything else is met there or nowhere.
-                    Obligation::Mask(_) => masks_here || matches!(asked.access, Access::Select | Access::Filter),
-                    other => grant.orders.add(other),
+                let met = self.annotations.get(id).is_some_and(|known| {
+                    known.obligations.iter().all(|obligation| match obligation {
+                        // Columns are asked for one by one; what a mask says of anything else is met there or nowhere.
+                        Obligation::Mask(_) => matches!(asked.access, Access::Select | Access::Filter),
+                        other => grant.orders.add(other),
+                    })
                 });
                 if !met {
                     return Err(self.denial(std::slice::from_ref(id), asked.named, what));
