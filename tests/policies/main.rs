@@ -76,6 +76,7 @@ fn check(statement: &str, expected: &str) {
         in_flux: false,
         statement_bytes: statement.len(),
         totals: Totals::default(),
+        agent_totals: Totals::default(),
     };
     let catalog = catalog();
     let analysis = analyse(statement, &catalog, &NothingPrepared).unwrap();

@@ -5,7 +5,7 @@ use interceptor::audit::{Fsync, Settings as AuditSettings, Trail};
 use interceptor::identity::{Registrar, Settings as IdentitySettings};
 use interceptor::mask::Key;
 use interceptor::policy::{Mode, PolicySet};
-use interceptor::proxy::{Cancels, Catalogs, Limits, Live, Origins, Proxy, Upstreams, Waiting, serve};
+use interceptor::proxy::{Cancels, Catalogs, Limits, Live, Origins, Proxy, Shared, Upstreams, Waiting, serve};
 use interceptor::redirect::{Origin, RedirectError};
 use interceptor::sql::Readings;
 use interceptor_tests::Issuer;
@@ -157,8 +157,11 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr) -> Arc<Prox
         readings: Readings::default(),
         upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
         cancels: Arc::new(Cancels::default()),
-        mask_key: Arc::new(Key::ephemeral()),
-        trail: Arc::new(Trail::open(&AuditSettings { dir: folder.join("audit"), fsync: Fsync::Os }).unwrap()),
+        shared: Shared {
+            trail: Arc::new(Trail::open(&AuditSettings { dir: folder.join("audit"), fsync: Fsync::Os }).unwrap()),
+            budgets: Arc::default(),
+            mask_key: Arc::new(Key::ephemeral()),
+        },
         limits: Limits { login_seconds: 2, connections: 100, drain_seconds: 0 },
         live: Live::default(),
         waiting: Waiting::default(),

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::identity::Registrar;
 use crate::mask::Key;
 use crate::policy::PolicySet;
-use crate::proxy::{Cancels, Catalogs, Live, Proxy, Upstreams, Waiting};
+use crate::proxy::{Cancels, Catalogs, Live, Proxy, Shared, Upstreams, Waiting};
 use crate::redirect::{Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
@@ -71,8 +71,7 @@ impl Bound {
             readings: Readings::default(),
             upstreams,
             cancels: Arc::new(Cancels::default()),
-            trail,
-            mask_key,
+            shared: Shared { trail, budgets: Arc::default(), mask_key },
             limits: config.limits.clone(),
             live: Live::default(),
             waiting: Waiting::default(),
@@ -95,13 +94,13 @@ impl Bound {
         let Self { proxy, redirect, listeners, control, control_path, policies, threads, capture, stop } = self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-        note(&proxy.trail, "the daemon has started")?;
+        note(&proxy.shared.trail, "the daemon has started")?;
         let workers = workers(&proxy, listeners, threads, &stop)?;
         let reload = Reload::start(proxy.clone(), policies, stop.subscribe())?;
         let subjects = admin::Subjects {
             proxy: proxy.clone(),
             redirect,
-            trail: proxy.trail.clone(),
+            trail: proxy.shared.trail.clone(),
             since,
             capture: capture.clone(),
         };
@@ -118,7 +117,7 @@ impl Bound {
         answering.await;
         let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
         reload.join();
-        note(&proxy.trail, "the daemon has stopped; captured connections are refused until it is back")?;
+        note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
     }
 }

@@ -66,7 +66,7 @@ fn look(proxy: &Proxy, folder: &Path, broken: &mut Option<String>) {
             text
         }
     };
-    if let Err(error) = note(&proxy.trail, &text) {
+    if let Err(error) = note(&proxy.shared.trail, &text) {
         tracing::error!(%error, "a change of policies could not be recorded");
     }
 }

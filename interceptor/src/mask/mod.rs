@@ -4,6 +4,7 @@
 //! meaning for a type, NULL stands there, which every type has. The replacement never depends on anything but the value,
 //! the column and the daemon's own key.
 
+mod array;
 mod detect;
 mod key;
 mod value;

@@ -85,8 +85,34 @@ fn other_types_stay_valid() {
     assert_eq!(one(Mask::Shift, described(1082, 0), b"15/06/2026"), "NULL");
     assert_eq!(one(Mask::Shift, described(1114, 0), b"2026-06-15 12:00:00.5").len(), 21);
     assert!(one(Mask::Shift, described(1700, 0), b"12.50").ends_with(".50"));
-    // An array of texts.
-    assert_eq!(one(Mask::Partial, described(1009, 0), b"{a,b}"), "NULL");
+    // Of a type that is not known nothing is left.
+    assert_eq!(one(Mask::Partial, described(16385, 0), b"alice@corp.example"), "NULL");
+}
+
+#[test]
+fn arrays_are_masked_element_by_element() {
+    let array = |oid, mask, value: &str| one(mask, described(oid, 0), value.as_bytes());
+    assert_eq!(array(1009, Mask::Email, "{alice@corp.example,NULL}"), r#"{"a***@corp.example",NULL}"#);
+    assert_eq!(array(1015, Mask::Redact, r#"{{"a b",c}}"#), r#"{{"[redacted]","[redacted]"}}"#);
+    assert_eq!(array(1007, Mask::Redact, "{1,2}"), "{NULL,NULL}");
+    assert_eq!(array(1009, Mask::Null, "{a}"), "NULL");
+    assert_eq!(array(1009, Mask::Partial, "no array"), "NULL");
+}
+
+#[test]
+fn a_hash_does_not_depend_on_the_format() {
+    let key = Key::ephemeral();
+    let hash = |oid, format, value: &[u8]| value::masked(Mask::Hash, &described(oid, format), value, 0, &key).unwrap();
+    assert_eq!(
+        hash(23, 0, b"-42"),
+        i32::from_be_bytes(hash(23, 1, &(-42_i32).to_be_bytes()).try_into().unwrap()).to_string().into_bytes()
+    );
+    assert_eq!(hash(17, 0, b"\\x0aff").len() - 2, hash(17, 1, b"\x0a\xff").len() * 2);
+    assert_eq!(hash(17, 0, b"\\x0aff")[2..4], format!("{:02x}", hash(17, 1, b"\x0a\xff")[0]).into_bytes()[..]);
+    assert_eq!(hash(3802, 0, b"{}"), hash(3802, 1, b"\x01{}")[1..]);
+    let uuid = hash(2950, 0, b"00010203-0405-0607-0809-0a0b0c0d0e0f");
+    let bytes: Vec<u8> = (0..16).collect();
+    assert_eq!(&uuid[..2], &format!("{:02x}", hash(2950, 1, &bytes)[0]).into_bytes()[..]);
 }
 
 #[test]

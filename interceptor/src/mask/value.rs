@@ -1,8 +1,9 @@
 //! One value, one mask, one type.
 
-use super::{Key, detect};
+use super::{Key, array, detect};
 use crate::policy::{Detector, Mask};
 use crate::wire::Described;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Types by their OIDs, which are fixed for the server's own (`pg_type.dat`).
@@ -51,7 +52,11 @@ pub(super) enum Searched {
     Hidden,
 }
 
-/// Looks for what detectors find in texts and JSON, and arrays of them.
+/// The first OID that is not one of the server's own (`FirstNormalObjectId` in PostgreSQL's `transam.h`).
+const FIRST_OF_USERS: u32 = 16384;
+
+/// Looks for what detectors find in texts and JSON, and in whatever may hold them: arrays, and the types of extensions and
+/// users, whose form is not known.
 pub(super) fn searched(detectors: &BTreeSet<Detector>, column: &Described, value: &[u8]) -> Searched {
     if detectors.is_empty() {
         return Searched::Nothing;
@@ -59,7 +64,8 @@ pub(super) fn searched(detectors: &BTreeSet<Detector>, column: &Described, value
     let kind = kind(column.type_oid);
     // _text, _varchar, _bpchar, _json, _jsonb, and XML
     let holds_text = matches!(column.type_oid, 1009 | 1015 | 1014 | 199 | 3807 | 142);
-    if !holds_text && !matches!(kind, Kind::Text | Kind::Json | Kind::Jsonb) {
+    let is_unknown = column.type_oid >= FIRST_OF_USERS;
+    if !holds_text && !is_unknown && !matches!(kind, Kind::Text | Kind::Json | Kind::Jsonb) {
         return Searched::Nothing;
     }
     let Some(cleaned) = detect::cleaned(detectors, value) else { return Searched::Nothing };
@@ -75,15 +81,24 @@ pub(super) fn searched(detectors: &BTreeSet<Detector>, column: &Described, value
                 Searched::Hidden
             }
         }
-        _ if column.format == 0 && column.type_oid != 142 => Searched::Cleaned(cleaned),
+        _ if holds_text && column.format == 0 && column.type_oid != 142 => Searched::Cleaned(cleaned),
         _ => Searched::Hidden,
     }
 }
 
-/// What stands in a value's place; `None` for NULL.
+/// What stands in a value's place; `None` for NULL. Arrays keep their shape, and each element is masked.
 pub(super) fn masked(mask: Mask, column: &Described, value: &[u8], salt: u64, key: &Key) -> Option<Vec<u8>> {
-    let kind = kind(column.type_oid);
     let binary = column.format == 1;
+    let one = |oid: u32, value: &[u8]| scalar(mask, kind(oid), binary, value, salt, key);
+    match array::element(column.type_oid) {
+        None => one(column.type_oid, value),
+        Some(_) if mask == Mask::Null => None,
+        Some(element) if binary => array::map_binary(value, element, |value| one(element, value)),
+        Some(element) => array::map_text(value, |value| one(element, value)),
+    }
+}
+
+fn scalar(mask: Mask, kind: Kind, binary: bool, value: &[u8], salt: u64, key: &Key) -> Option<Vec<u8>> {
     match mask {
         Mask::Null => None,
         Mask::Redact => redacted(kind, binary),
@@ -123,8 +138,24 @@ fn part(mask: Mask, text: &str) -> String {
     }
 }
 
+/// The same bytes for the same value, whichever format it comes in.
+fn canonical(kind: Kind, binary: bool, value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let hex = |text: &[u8]| -> Option<Vec<u8>> {
+        let digits: Vec<u8> = text.iter().filter_map(|byte| Some(char::from(*byte).to_digit(16)? as u8)).collect();
+        Some(digits.chunks(2).map(|two| two.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+    };
+    Some(match kind {
+        Kind::Integer(_) => Cow::Owned(read_integer(value, binary)?.to_string().into_bytes()),
+        Kind::Jsonb if binary => Cow::Borrowed(value.get(1..)?),
+        Kind::Uuid if !binary => Cow::Owned(hex(value)?),
+        // `bytea_output = escape` has no prefix and stays as it is.
+        Kind::Bytes if !binary && value.starts_with(b"\\x") => Cow::Owned(hex(value.get(2..)?)?),
+        _ => Cow::Borrowed(value),
+    })
+}
+
 fn hashed(kind: Kind, binary: bool, value: &[u8], key: &Key) -> Option<Vec<u8>> {
-    let digest = key.digest("hash", value);
+    let digest = key.digest("hash", &canonical(kind, binary, value)?);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let number = u64::from_be_bytes(digest.get(..8)?.try_into().ok()?);
     match kind {

@@ -3,6 +3,7 @@
 //! A typo in one would silently drop a limit, so that every annotation is checked when a set is loaded: unknown names,
 //! malformed values and obligations on permits stop the load.
 
+use super::budget::{Allowance, Counted, Per};
 use cedar_policy::{Effect, EntityTypeName, Policy, ResourceConstraint};
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub enum Obligation {
     Approve(String),
     /// Values that look like one of these are replaced.
     Detect(BTreeSet<Detector>),
+    /// So much over many statements.
+    Allowance(Allowance),
 }
 
 /// Forms of values that can be told in any column.
@@ -115,6 +118,7 @@ impl Obligation {
             Self::MaxAffected(most) => format!("max_affected({most})"),
             Self::Timeout(seconds) => format!("timeout({seconds}s)"),
             Self::Approve(group) => format!("approve({group})"),
+            Self::Allowance(allowance) => allowance.to_string(),
             Self::Detect(kinds) => {
                 format!("detect({})", kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
             }
@@ -178,7 +182,7 @@ pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
                 "preview" | "audit" => {
                     mistakes.push(format!("`@{name}` is not supported by this version; remove it"));
                 }
-                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @timeout, @approve and @detect")),
+                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect")),
             },
         }
     }
@@ -209,8 +213,12 @@ fn may_be_column(policy: &Policy) -> bool {
 
 /// `None` for what is no obligation.
 fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
-    let number = |make: fn(u64) -> Obligation| {
-        value.parse().map(make).map_err(|_| format!("`@{name}(\"{value}\")` needs a whole number"))
+    let number = |counted: Counted, make: fn(u64) -> Obligation| match (value.parse(), allowance(counted, value)) {
+        (Ok(most), _) => Ok(make(most)),
+        (Err(_), Some(allowance)) => Ok(Obligation::Allowance(allowance)),
+        (Err(_), None) => Err(format!(
+            "`@{name}(\"{value}\")` needs a whole number, or one such as \"1000 per 1h\" or \"1000 per session\""
+        )),
     };
     let text = |make: fn(String) -> Obligation| match value {
         "" => Err(format!("`@{name}` needs a value")),
@@ -224,9 +232,14 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
                 Err(format!("`@mask(\"{value}\")` is not one of {}", names.join(", ")))
             }
         },
-        "max_rows" => number(Obligation::MaxRows),
-        "max_bytes" => number(Obligation::MaxBytes),
-        "max_affected" => number(Obligation::MaxAffected),
+        "max_rows" => number(Counted::Rows, Obligation::MaxRows),
+        "max_bytes" => number(Counted::Bytes, Obligation::MaxBytes),
+        "max_affected" => number(Counted::Affected, Obligation::MaxAffected),
+        "max_statements" => allowance(Counted::Statements, value).map(Obligation::Allowance).ok_or_else(|| {
+            format!(
+                "`@{name}(\"{value}\")` needs a number over a time, such as \"1000 per 1h\" or \"1000 per session\""
+            )
+        }),
         "timeout" => seconds(value)
             .map(Obligation::Timeout)
             .ok_or_else(|| format!("`@timeout(\"{value}\")` needs a time such as \"30s\" or \"5m\"")),
@@ -245,12 +258,23 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
     })
 }
 
+/// `1000 per 1h` or `1000 per session`.
+fn allowance(counted: Counted, value: &str) -> Option<Allowance> {
+    let (most, per) = value.split_once(" per ")?;
+    let per = match per.trim() {
+        "session" => Per::Session,
+        time => Per::Seconds(seconds(time).filter(|seconds| *seconds > 0)?),
+    };
+    Some(Allowance { counted, most: most.trim().parse().ok()?, per })
+}
+
 fn seconds(value: &str) -> Option<u64> {
     let (number, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let factor = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
+        "d" => 86_400,
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(factor)
@@ -286,7 +310,24 @@ mod tests {
             "refused: `@mask(\"blur\")` is not one of null, redact, hash, partial, email, last4, shift",
         );
         check("@max_rows(\"10\") @timeout(\"5m\")", "forbid", "max_rows(10), timeout(300s)");
-        check("@max_rows(\"ten\")", "forbid", "refused: `@max_rows(\"ten\")` needs a whole number");
+        check(
+            "@max_rows(\"ten\")",
+            "forbid",
+            "refused: `@max_rows(\"ten\")` needs a whole number, or one such as \"1000 per 1h\" or \"1000 per session\"",
+        );
+        check("@max_rows(\"1000 per 2h\")", "forbid", "max_rows(1000 per 2h)");
+        check("@max_bytes(\"1000 per session\")", "forbid", "max_bytes(1000 per session)");
+        check("@max_statements(\"50 per 1d\")", "forbid", "max_statements(50 per 1d)");
+        check(
+            "@max_statements(\"50\")",
+            "forbid",
+            "refused: `@max_statements(\"50\")` needs a number over a time, such as \"1000 per 1h\" or \"1000 per session\"",
+        );
+        check(
+            "@max_rows(\"1000 per 0s\")",
+            "forbid",
+            "refused: `@max_rows(\"1000 per 0s\")` needs a whole number, or one such as \"1000 per 1h\" or \"1000 per session\"",
+        );
         check("@timeout(\"5\")", "forbid", "refused: `@timeout(\"5\")` needs a time such as \"30s\" or \"5m\"");
         check(
             "@max_rows(\"10\")",
@@ -311,7 +352,7 @@ mod tests {
         check(
             "@maxrow(\"10\")",
             "forbid",
-            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @timeout, @approve and @detect",
+            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect",
         );
     }
 }

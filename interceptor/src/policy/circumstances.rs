@@ -31,9 +31,11 @@ pub struct Circumstances {
     pub statement_bytes: usize,
     /// What the session has had so far.
     pub totals: Totals,
+    /// What all sessions of the agent have had in the last hour.
+    pub agent_totals: Totals,
 }
 
-/// Running totals of a session.
+/// What a session, or an agent, has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Rows that left.
@@ -42,6 +44,29 @@ pub struct Totals {
     pub bytes: u64,
     /// Statements that ran.
     pub statements: u64,
+    /// Rows that were changed.
+    pub affected: u64,
+}
+
+impl Totals {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        self.each(other, u64::saturating_add)
+    }
+
+    /// What is left of it.
+    pub fn without(self, other: Self) -> Self {
+        self.each(other, u64::saturating_sub)
+    }
+
+    fn each(self, other: Self, what: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            rows: what(self.rows, other.rows),
+            bytes: what(self.bytes, other.bytes),
+            statements: what(self.statements, other.statements),
+            affected: what(self.affected, other.affected),
+        }
+    }
 }
 
 impl Circumstances {
@@ -62,6 +87,9 @@ impl Circumstances {
             ("session_rows", long(self.totals.rows)),
             ("session_bytes", long(self.totals.bytes)),
             ("session_statements", long(self.totals.statements)),
+            ("agent_rows", long(self.agent_totals.rows)),
+            ("agent_bytes", long(self.agent_totals.bytes)),
+            ("agent_statements", long(self.agent_totals.statements)),
         ];
         let flags = statement.map(|statement| &statement.flags);
         let is = |flag: Flag| flags.is_some_and(|flags| flags.contains(&flag));

@@ -2,6 +2,7 @@
 
 use super::Mode;
 use super::annotation::{Filter, Mask, Obligation};
+use super::budget::Counted;
 use super::circumstances::Circumstances;
 use super::denial::{Denial, DenialKind};
 use super::entities::{Gathered, path};
@@ -92,10 +93,9 @@ impl PolicySet {
             for id in &verdict.obliging {
                 // Limits on a session are limits on each of its statements; it has no columns to be masked.
                 let met = self.annotations.get(id).is_some_and(|known| {
-                    known
-                        .obligations
-                        .iter()
-                        .all(|obligation| !matches!(obligation, Obligation::Mask(_)) && grant.orders.add(obligation))
+                    known.obligations.iter().all(|obligation| {
+                        !matches!(obligation, Obligation::Mask(_)) && grant.orders.add(id, obligation)
+                    })
                 });
                 if !met {
                     return Err(self.denial(std::slice::from_ref(id), true, what));
@@ -181,7 +181,7 @@ impl PolicySet {
                     known.obligations.iter().all(|obligation| match obligation {
                         // Columns are asked for one by one; what a mask says of anything else is met there or nowhere.
                         Obligation::Mask(_) => matches!(asked.access, Access::Select | Access::Filter),
-                        other => grant.orders.add(other),
+                        other => grant.orders.add(id, other),
                     })
                 });
                 if !met {
@@ -195,7 +195,7 @@ impl PolicySet {
         if self.masks {
             self.mask(bench, statement, &mut grant)?;
         }
-        if grant.orders.max_affected.is_some() && statement.flags.contains(&Flag::WritesUncounted) {
+        if grant.orders.limits_effect() && statement.flags.contains(&Flag::WritesUncounted) {
             let mut denial = Denial::new(DenialKind::Policy, "the rows that this statement changes cannot be counted");
             denial.reason = Some(
                 "changes in WITH, under EXPLAIN ANALYZE and in functions do not show, and policy limits them"
@@ -230,9 +230,15 @@ impl PolicySet {
         let verdict = bench.verdict(Access::Select, &Object::Relation(nowhere)).map_err(broken)?;
         for id in &verdict.obliging {
             for obligation in self.annotations.get(id).iter().flat_map(|known| &known.obligations) {
-                let limit =
-                    matches!(obligation, Obligation::MaxRows(_) | Obligation::MaxBytes(_) | Obligation::Timeout(_));
-                if limit && grant.orders.add(obligation) {
+                let limit = match obligation {
+                    Obligation::MaxRows(_) | Obligation::MaxBytes(_) | Obligation::Timeout(_) => true,
+                    Obligation::Allowance(allowance) => allowance.counted != Counted::Affected,
+                    Obligation::Mask(_)
+                    | Obligation::MaxAffected(_)
+                    | Obligation::Approve(_)
+                    | Obligation::Detect(_) => false,
+                };
+                if limit && grant.orders.add(id, obligation) {
                     grant.policies.insert(id.to_string());
                 }
             }

@@ -8,6 +8,7 @@
 //! INVARIANT: [`Permit`] has one constructor, in [`decide`], and no public fields. Whoever holds one was judged.
 
 mod annotation;
+mod budget;
 mod circumstances;
 mod decide;
 mod denial;
@@ -21,6 +22,7 @@ mod principal;
 mod verdict;
 
 pub use annotation::{Detector, Mask, Obligation};
+pub use budget::{Allowance, Budget, Counted, Per};
 pub use circumstances::{Circumstances, Totals};
 pub use decide::{Denied, Granted, Permit};
 pub use denial::{Denial, DenialKind};

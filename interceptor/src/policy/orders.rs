@@ -1,7 +1,9 @@
 //! What has to be met for a forbid with obligations to be lifted.
 
 use super::annotation::{Detector, Mask, Obligation};
+use super::budget::{Budget, Counted};
 use crate::sql::ColumnRef;
+use cedar_policy::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a permit comes with: every matching obligation, the strictest of each kind.
@@ -23,6 +25,8 @@ pub struct Orders {
     pub timeout: Option<u64>,
     /// What is looked for in all columns that are not masked.
     pub detect: BTreeSet<Detector>,
+    /// What it shares with other statements.
+    pub budgets: BTreeSet<Budget>,
     /// All of them as policies spell them, for the record.
     pub shown: BTreeSet<String>,
 }
@@ -37,8 +41,8 @@ pub struct MaskedOutput {
 }
 
 impl Orders {
-    /// Adds an obligation; `false` for one that this version cannot meet.
-    pub(super) fn add(&mut self, obligation: &Obligation) -> bool {
+    /// Adds an obligation of a policy; `false` for one that this version cannot meet.
+    pub(super) fn add(&mut self, policy: &PolicyId, obligation: &Obligation) -> bool {
         let least = |known: &mut Option<u64>, most: u64| *known = Some(known.map_or(most, |known| known.min(most)));
         match obligation {
             Obligation::MaxRows(most) => least(&mut self.max_rows, *most),
@@ -48,6 +52,10 @@ impl Orders {
             // Met column by column, not here.
             Obligation::Mask(_) => {}
             Obligation::Detect(kinds) => self.detect.extend(kinds),
+            Obligation::Allowance(allowance) => {
+                let policy: &str = policy.as_ref();
+                self.budgets.insert(Budget { policy: policy.into(), allowance: *allowance });
+            }
             Obligation::Approve(_) => return false,
         }
         self.shown.insert(obligation.show());
@@ -66,13 +74,14 @@ impl Orders {
             max_affected: least(self.max_affected, others.max_affected),
             timeout: least(self.timeout, others.timeout),
             detect: self.detect.union(&others.detect).copied().collect(),
+            budgets: self.budgets.union(&others.budgets).cloned().collect(),
             shown: self.shown.union(&others.shown).cloned().collect(),
         }
     }
 
     /// Whether a limit may end a statement that has run already.
     pub fn is_limited(&self) -> bool {
-        self.limits_result() || self.max_affected.is_some()
+        self.limits_result() || self.limits_effect()
     }
 
     /// Whether rows have to be looked into: an output column is masked, or something is looked for in all of them.
@@ -82,7 +91,16 @@ impl Orders {
 
     /// Whether rows have to be counted or weighed.
     pub fn limits_result(&self) -> bool {
-        self.max_rows.is_some() || self.max_bytes.is_some()
+        self.max_rows.is_some() || self.max_bytes.is_some() || self.counts(&[Counted::Rows, Counted::Bytes])
+    }
+
+    /// Whether the rows that a write touches have to be counted.
+    pub fn limits_effect(&self) -> bool {
+        self.max_affected.is_some() || self.counts(&[Counted::Affected])
+    }
+
+    fn counts(&self, what: &[Counted]) -> bool {
+        self.budgets.iter().any(|budget| what.contains(&budget.allowance.counted))
     }
 
     /// Whether nothing has to be met.

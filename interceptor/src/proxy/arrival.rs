@@ -158,7 +158,8 @@ impl<'a> Arrival<'a> {
             return Err(Refused { report, reason: text });
         };
         self.subject.role.clone_from(&credential.user);
-        let around = self.circumstances(&credential.user);
+        let mut around = self.circumstances(&credential.user);
+        around.agent_totals = self.proxy.shared.budgets.totals(&identity.issuer, &identity.subject);
         let policies = self.proxy.policies.load_full();
         let principal = Principal::new(identity.clone());
         let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
@@ -215,6 +216,7 @@ impl<'a> Arrival<'a> {
             in_flux: false,
             statement_bytes: 0,
             totals: Totals::default(),
+            agent_totals: Totals::default(),
         }
     }
 
@@ -229,7 +231,7 @@ impl<'a> Arrival<'a> {
         record.statement = Some(text.to_owned());
         record.decision = Some(decision);
         record.policies = policies.map(str::to_owned).collect();
-        self.proxy.trail.write(record).map(|_| ()).map_err(|error| unrecorded(&error))
+        self.proxy.shared.trail.write(record).map(|_| ()).map_err(|error| unrecorded(&error))
     }
 
     /// Puts a refusal on record and gives back what the client is told.
@@ -276,8 +278,7 @@ impl<'a> Arrival<'a> {
             return;
         }
         let principal = Principal::new(identity);
-        let session =
-            Session::new(principal, subject, proxy.trail.clone(), around, limits, proxy.mask_key.clone(), server.pid);
+        let session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
         let surroundings = Surroundings { proxy, place, credential, key, stop };
         let how = match relay(session, stream, buffer, server, surroundings).await {
             Ok(how) => how.to_owned(),
@@ -290,7 +291,7 @@ impl<'a> Arrival<'a> {
     fn disconnected(&self, how: &str) {
         let mut record = Record::new(Event::Disconnect, Arc::new(self.subject.clone()));
         record.statement = Some(how.to_owned());
-        if let Err(error) = self.proxy.trail.write(record) {
+        if let Err(error) = self.proxy.shared.trail.write(record) {
             tracing::error!(%error, "the end of a session could not be recorded");
         }
     }

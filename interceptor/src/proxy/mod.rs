@@ -13,6 +13,7 @@ mod serve;
 mod tasks;
 mod upstream;
 
+pub use crate::session::Shared;
 pub use cancel::Cancels;
 pub use catalogs::Catalogs;
 pub use live::{Live, SessionInfo, Waiting};

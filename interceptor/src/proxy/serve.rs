@@ -8,11 +8,10 @@ use super::greeting::greet;
 use super::live::{Live, Waiting};
 use super::tasks::TaskCount;
 use super::upstream::Upstreams;
-use crate::audit::Trail;
 use crate::identity::{Evidence, Registrar};
-use crate::mask::Key;
 use crate::policy::{Mode, PolicySet};
 use crate::redirect::{Origin, Redirect, RedirectError};
+use crate::session::Shared;
 use crate::sql::Readings;
 use crate::wire::{Report, Speaker};
 use arc_swap::ArcSwap;
@@ -55,10 +54,8 @@ pub struct Proxy {
     pub upstreams: Upstreams,
     /// Cancel keys.
     pub cancels: Arc<Cancels>,
-    /// The record.
-    pub trail: Arc<Trail>,
-    /// What hashes and shifts of masked values depend on.
-    pub mask_key: Arc<Key>,
+    /// What sessions share among themselves.
+    pub shared: Shared,
     /// What is put up with.
     pub limits: Limits,
     /// The sessions that are open.

@@ -1,12 +1,13 @@
 //! From a text to a permit and its records, or to a refusal and its records.
 
+use super::budget::Share;
 use super::names::Served;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
-use crate::policy::{Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet};
+use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
 use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
 use crate::wire::{Frame, TransactionStatus};
 use bytes::BytesMut;
@@ -138,6 +139,8 @@ impl Session {
         self.around.in_flux = self.in_flux;
         self.around.statement_bytes = text.len();
         self.around.totals = self.totals;
+        self.budgets.tick(bench.unix);
+        self.around.agent_totals = self.account.totals();
         let makes_name = |statement: &Statement| matches!(statement.effect, Effect::Prepare(_) | Effect::Declare(_));
         if self.names.is_full(0) && analysis.statements.iter().any(makes_name) {
             let record = self.record(text, None);
@@ -162,6 +165,10 @@ impl Session {
             return self.refuse_on_record(record, Refusal::CopyUnseen);
         }
         if let Some(refusal) = self.cannot_be_limited(&analysis, &permit) {
+            let record = self.record(text, None);
+            return self.refuse_on_record(record, refusal);
+        }
+        if let Some(refusal) = self.has_spent(&analysis, &permit).filter(|_| runs) {
             let record = self.record(text, None);
             return self.refuse_on_record(record, refusal);
         }
@@ -204,11 +211,37 @@ impl Session {
             return None;
         }
         let writes = analysis.statements.iter().any(writes);
-        let limits =
-            |granted: &Arc<Granted>| granted.orders().limits_result() || granted.orders().max_affected.is_some();
+        let limits = |granted: &Arc<Granted>| granted.orders().is_limited();
         let ends = analysis.statements.iter().any(|statement| statement.effect == Effect::EndTransaction);
         let limited = permit.statements().iter().any(limits);
         (limited && (writes || ends)).then_some(Refusal::LimitedTogether)
+    }
+
+    /// The first budget of which nothing is left for a statement.
+    fn has_spent(&mut self, analysis: &Analysis, permit: &Permit) -> Option<Refusal> {
+        for (statement, granted) in analysis.statements.iter().zip(permit.statements()) {
+            let orders = self.orders(granted);
+            let spent = |share: &Share| {
+                let counts = match share.budget.allowance.counted {
+                    Counted::Rows | Counted::Bytes => returns(statement),
+                    Counted::Affected => writes(statement),
+                    Counted::Statements => returns(statement) || !statement.uses.is_empty(),
+                };
+                match share.budget.allowance.counted {
+                    Counted::Statements => counts && share.take(1) == 0,
+                    Counted::Rows | Counted::Bytes | Counted::Affected => counts && share.left() == 0,
+                }
+            };
+            if let Some(share) = self.shares(&orders).iter().find(|share| spent(share)) {
+                return Some(share.refusal());
+            }
+        }
+        None
+    }
+
+    /// What a statement has to put up with, and the session as a whole.
+    fn orders(&self, granted: &Granted) -> Arc<Orders> {
+        if self.limits.is_empty() { granted.orders().clone() } else { Arc::new(granted.orders().with(&self.limits)) }
     }
 
     fn open(
@@ -227,16 +260,11 @@ impl Session {
             // Observed, not enforced: the record says which policies would have refused.
             record.policies.extend(denial.policies.iter().map(|id| format!("{id} (observed)")));
         }
-        // What the session as a whole has to put up with, every statement has to.
-        let orders = &if self.limits.is_empty() {
-            granted.orders().clone()
-        } else {
-            Arc::new(granted.orders().with(&self.limits))
-        };
+        let orders = &self.orders(granted);
         record.obligations = orders.shown.iter().cloned().collect();
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
         self.in_flux |= statement.changes_catalog();
-        self.totals.statements += 1;
+        self.count(Totals { statements: 1, ..Totals::default() });
         self.last_statement = entry.seq();
         Ok(Running {
             entry,
@@ -254,6 +282,7 @@ impl Session {
                 _ => Served::default(),
             },
             orders: orders.clone(),
+            shares: self.shares(orders),
             writes: writes(statement),
             origins: origins(orders, catalog),
             shape: None,
@@ -334,6 +363,13 @@ fn excerpt(text: &str) -> String {
     }
     let digest = crate::audit::digest(text);
     format!("{} [cut: {} bytes in all, sha256 {digest}]", text.get(..end).unwrap_or_default(), text.len())
+}
+
+/// Whether a statement sends rows or data to the client.
+fn returns(statement: &Statement) -> bool {
+    !statement.outputs.is_empty()
+        || statement.flags.contains(&Flag::CopyOut)
+        || matches!(statement.effect, Effect::Fetch(_))
 }
 
 /// Whether a statement changes anything that a rollback would take back.

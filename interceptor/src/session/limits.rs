@@ -8,6 +8,7 @@ use super::frontend::own;
 use super::pending::{Bracketed, Pending, Running};
 use super::refusal::{Ending, Refusal};
 use super::{Output, Session, Skip};
+use crate::policy::{Counted, Totals};
 use crate::wire::{Frame, Frontend, Speaker, TransactionStatus};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -83,9 +84,19 @@ impl Session {
     }
 
     /// Whether a statement that has ended has changed more than it may.
-    pub(super) fn exceeds(&self, running: &Running, affected: Option<u64>) -> Option<Refusal> {
-        let (most, affected) = (running.orders.max_affected.filter(|_| running.writes)?, affected?);
-        (affected > most).then_some(Refusal::TooManyAffected { most, affected })
+    pub(super) fn exceeds(&mut self, running: &Running, affected: Option<u64>) -> Option<Refusal> {
+        let affected = affected.filter(|_| running.writes)?;
+        if let Some(most) = running.orders.max_affected.filter(|most| affected > *most) {
+            return Some(Refusal::TooManyAffected { most, affected });
+        }
+        let shares = || running.shares.iter().filter(|share| share.counts(Counted::Affected));
+        let taken: Vec<_> = shares().map(|share| (share, share.take(affected))).collect();
+        if let Some((share, _)) = taken.iter().find(|(_, taken)| *taken < affected) {
+            taken.iter().for_each(|(share, taken)| share.give_back(*taken));
+            return Some(share.refusal());
+        }
+        self.count(Totals { affected, ..Totals::default() });
+        None
     }
 
     /// A statement has ended although a limit was reached: the client is told of the limit, and what hangs on it fails.

@@ -10,6 +10,7 @@
 //! state of the transaction, and pipelines keep their order.
 
 mod backend;
+mod budget;
 mod frontend;
 mod judge;
 mod limits;
@@ -19,18 +20,21 @@ mod pending;
 mod refusal;
 mod results;
 
+pub use budget::{Budgets, TOTALS_OVER};
 pub use judge::Bench;
 pub use refusal::{Ending, Refusal, audit_report};
 
 use crate::audit::{Subject, Trail};
 use crate::mask::Key;
-use crate::policy::{Circumstances, Orders, Principal, Totals};
+use crate::policy::{Budget, Circumstances, Orders, Per, Principal, Totals};
 use crate::sql::Catalog;
 use crate::wire::TransactionStatus;
+use budget::{Account, Share};
 use bytes::BytesMut;
 use names::Names;
 use path::{Schemas, SearchPath};
 use pending::{Bracketed, Queue};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What comes out of a message.
@@ -66,6 +70,11 @@ pub struct Session {
     around: Circumstances,
     /// What every statement of the session has to put up with.
     limits: Arc<Orders>,
+    budgets: Arc<Budgets>,
+    /// What the agent has had in all its sessions.
+    account: Arc<Account>,
+    /// The accounts of budgets that were asked for so far.
+    accounts: HashMap<Budget, Arc<Account>>,
     key: Arc<Key>,
     backend_pid: i32,
     status: TransactionStatus,
@@ -119,23 +128,39 @@ enum Copy {
     In,
 }
 
+/// What all sessions of a daemon share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The record.
+    pub trail: Arc<Trail>,
+    /// What agents have had.
+    pub budgets: Arc<Budgets>,
+    /// What hashes and shifts of masked values depend on.
+    pub mask_key: Arc<Key>,
+}
+
 impl Session {
     /// A session that the server has just declared ready.
     pub fn new(
         principal: Principal,
         subject: Arc<Subject>,
-        trail: Arc<Trail>,
+        shared: Shared,
         around: Circumstances,
         limits: Arc<Orders>,
-        key: Arc<Key>,
         backend_pid: i32,
     ) -> Self {
+        let Shared { trail, budgets, mask_key: key } = shared;
+        let identity = principal.identity();
+        let account = budgets.account(&identity.issuer, &identity.subject, None);
         Self {
             principal,
             subject,
             trail,
             around,
             limits,
+            budgets,
+            account,
+            accounts: HashMap::new(),
             key,
             backend_pid,
             status: TransactionStatus::Idle,
@@ -182,6 +207,28 @@ impl Session {
     /// What the session has had so far.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Counts what has left, or been changed, for the session and the agent.
+    fn count(&mut self, totals: Totals) {
+        self.totals = self.totals.and(totals);
+        self.account.add(totals);
+    }
+
+    /// What a statement with these orders may take of its budgets.
+    fn shares(&mut self, orders: &Orders) -> Vec<Share> {
+        let Self { accounts, budgets, principal, .. } = self;
+        let share = |budget: &Budget| {
+            let account = accounts.entry(budget.clone()).or_insert_with(|| match budget.allowance.per {
+                Per::Session => budgets.own_account(),
+                Per::Seconds(_) => {
+                    let identity = principal.identity();
+                    budgets.account(&identity.issuer, &identity.subject, Some(budget))
+                }
+            });
+            Share { budget: budget.clone(), account: account.clone() }
+        };
+        orders.budgets.iter().map(share).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests that the server has not answered yet, in order.
 
+use super::budget::Share;
 use super::names::{Prepared, Served};
 use super::path;
 use super::refusal::Refusal;
@@ -26,6 +27,8 @@ pub(super) struct Running {
     pub(super) had: Served,
     /// What has to be met while it runs.
     pub(super) orders: Arc<Orders>,
+    /// The budgets that it takes from.
+    pub(super) shares: Vec<Share>,
     /// Whether it changes anything.
     pub(super) writes: bool,
     /// Where masked columns come from, as a RowDescription says it: table and attribute.

@@ -2,7 +2,7 @@
 //! what a client is told; whoever adds a refusal decides that here.
 
 use crate::audit::AuditError;
-use crate::policy::{Denial, DenialKind};
+use crate::policy::{Budget, Denial, DenialKind, Per};
 use crate::sql::{Missing, Rejection};
 use crate::wire::{FrameError, Malformed, Report, SqlState, Unreadable};
 
@@ -43,6 +43,13 @@ pub enum Refusal {
         most: u64,
         /// What it would have been.
         affected: u64,
+    },
+    /// What many statements may take together has been taken.
+    BudgetSpent {
+        /// Of what.
+        budget: Budget,
+        /// Seconds until there is something again.
+        frees_in: Option<u64>,
     },
     /// It takes longer than it may, in seconds.
     TooSlow(u64),
@@ -118,6 +125,7 @@ impl Refusal {
             )
             .detail("policy limits the rows that a statement changes; its effects are rolled back")
             .hint("narrow it down with a condition, or change fewer rows at a time"),
+            Self::BudgetSpent { budget, frees_in } => budget_spent(budget, *frees_in),
             Self::TooSlow(seconds) => Report::error(
                 SqlState::QUERY_CANCELED,
                 format!("the statement took longer than {seconds} s, which is the limit"),
@@ -136,6 +144,22 @@ impl Refusal {
             None => report.message,
         }
     }
+}
+
+fn budget_spent(Budget { policy, allowance }: &Budget, frees_in: Option<u64>) -> Report {
+    let (most, noun) = (allowance.most, allowance.counted.noun());
+    let over = match allowance.per {
+        Per::Session => "of this session".to_owned(),
+        per @ Per::Seconds(_) => format!("of this agent in {per}"),
+    };
+    let hint = match frees_in {
+        Some(seconds) if seconds < 120 => format!("try again in {seconds} s"),
+        Some(seconds) => format!("try again in {} minutes", seconds.div_ceil(60)),
+        None => "go on with what there is already".to_owned(),
+    };
+    Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("the {most} {noun} {over} are used up"))
+        .detail(format!("policy limits what many statements take together (54000, policy {policy})"))
+        .hint(hint)
 }
 
 fn denied(denial: &Denial) -> Report {

@@ -5,6 +5,7 @@ use super::Session;
 use super::pending::Running;
 use super::refusal::{Ending, Refusal};
 use crate::mask;
+use crate::policy::{Counted, Totals};
 use crate::wire::{Described, ErrorFields, Frame, HEADER, Header, Speaker, described};
 
 /// Longest row that is looked into, in bytes; others pass in pieces, whatever their size.
@@ -53,10 +54,8 @@ impl Session {
                 (bytes.get(..end).unwrap_or_default(), rows)
             }
         };
-        running.rows += started;
-        running.bytes += bytes.len() as u64;
-        self.totals.rows += started;
-        self.totals.bytes += bytes.len() as u64;
+        let left = leaves(running, started, bytes.len());
+        self.count(left);
         out.downstream.extend_from_slice(bytes);
         Ok(())
     }
@@ -82,11 +81,8 @@ impl Session {
         let before = out.downstream.len();
         let masked = mask::row(&running.orders, &shape, &key, frame, &mut out.downstream);
         running.masked += masked.map_err(|error| Ending::Server(error.to_string()))?;
-        let written = (out.downstream.len() - before) as u64;
-        running.rows += 1;
-        running.bytes += written;
-        self.totals.rows += 1;
-        self.totals.bytes += written;
+        let left = leaves(running, 1, out.downstream.len() - before);
+        self.count(left);
         Ok(())
     }
 
@@ -148,23 +144,78 @@ struct Cut {
     refusal: Refusal,
 }
 
-/// Whether a run of rows stays within the limits of its statement.
+/// Counts what leaves for the statement. Rows have been taken from their budgets before.
+fn leaves(running: &mut Running, rows: u64, bytes: usize) -> Totals {
+    let bytes = bytes as u64;
+    running.rows += rows;
+    running.bytes += bytes;
+    running.shares.iter().filter(|share| share.counts(Counted::Bytes)).for_each(|share| share.spend(bytes));
+    Totals { rows, bytes, ..Totals::default() }
+}
+
+/// Whether a run of rows stays within the limits of its statement and the budgets that it takes from.
 fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Result<(), Box<Cut>> {
     let orders = &running.orders;
-    let rows_left = orders.max_rows.map(|most| most.saturating_sub(running.had.rows + running.rows));
-    if orders.max_bytes.is_none() && rows_left.is_none_or(|left| started <= left) {
+    if !orders.limits_result() {
         return Ok(());
     }
-    let bytes_left = orders.max_bytes.map(|most| most.saturating_sub(running.had.bytes + running.bytes));
+    let mut rows_left = Least::default();
+    if let Some(most) = orders.max_rows {
+        rows_left.at_most(most.saturating_sub(running.had.rows + running.rows), || Refusal::TooManyRows(most));
+    }
+    // Rows are taken from their budgets before they leave: other sessions may be at it too.
+    let by_rows = || running.shares.iter().filter(|share| share.counts(Counted::Rows));
+    let taken: Vec<_> = by_rows().map(|share| (share, share.take(started))).collect();
+    for (share, taken) in &taken {
+        if *taken < started {
+            rows_left.at_most(*taken, || share.refusal());
+        }
+    }
+    let mut bytes_left = Least::default();
+    if let Some(most) = orders.max_bytes {
+        bytes_left.at_most(most.saturating_sub(running.had.bytes + running.bytes), || Refusal::TooManyBytes(most));
+    }
+    for share in running.shares.iter().filter(|share| share.counts(Counted::Bytes)) {
+        bytes_left.at_most(share.left(), || share.refusal());
+    }
+    let cut = cut(continued, started, bytes, rows_left, bytes_left);
+    if let Err(cut) = &cut {
+        taken.iter().for_each(|(share, taken)| share.give_back(taken.saturating_sub(cut.rows)));
+    }
+    cut
+}
+
+/// The least of several limits and what is said when it is reached.
+#[derive(Default)]
+struct Least(Option<(u64, Refusal)>);
+
+impl Least {
+    fn at_most(&mut self, left: u64, refusal: impl Fn() -> Refusal) {
+        if self.0.as_ref().is_none_or(|(least, _)| left < *least) {
+            self.0 = Some((left, refusal()));
+        }
+    }
+}
+
+fn cut(
+    continued: usize,
+    started: u64,
+    bytes: &[u8],
+    Least(rows_left): Least,
+    Least(bytes_left): Least,
+) -> Result<(), Box<Cut>> {
+    if bytes_left.is_none() && rows_left.as_ref().is_none_or(|(left, _)| started <= *left) {
+        return Ok(());
+    }
     let (mut end, mut rows) = (continued, 0);
     while let Ok(Some(header)) = Header::read(bytes.get(end..).unwrap_or_default()) {
-        if let Some(most) = orders.max_rows.filter(|_| rows_left.is_some_and(|left| rows >= left)) {
-            return Err(Box::new(Cut { end, rows, refusal: Refusal::TooManyRows(most) }));
+        if let Some((_, refusal)) = rows_left.as_ref().filter(|(left, _)| rows >= *left) {
+            return Err(Box::new(Cut { end, rows, refusal: refusal.clone() }));
         }
         let next = end.saturating_add(HEADER).saturating_add(header.body);
         // A message that is begun cannot be taken back: it counts whole before any of it leaves.
-        if let Some(most) = orders.max_bytes.filter(|_| bytes_left.is_some_and(|left| next as u64 > left)) {
-            return Err(Box::new(Cut { end, rows, refusal: Refusal::TooManyBytes(most) }));
+        if let Some((_, refusal)) = bytes_left.as_ref().filter(|(left, _)| next as u64 > *left) {
+            return Err(Box::new(Cut { end, rows, refusal: refusal.clone() }));
         }
         rows += 1;
         end = next;

@@ -44,6 +44,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::under(POLICIES)
+    }
+
+    fn under(policies: &str) -> Self {
         let dir = std::env::temp_dir().join(format!(
             "interceptor-session-{}-{:x}",
             std::process::id(),
@@ -71,18 +75,18 @@ impl Stage {
             in_flux: false,
             statement_bytes: 0,
             totals: Totals::default(),
+            agent_totals: Totals::default(),
         };
         Self {
             session: Session::new(
                 Principal::new(Arc::new(identity)),
                 Arc::new(Subject::default()),
-                trail,
+                Shared { trail, budgets: Arc::default(), mask_key: Arc::new(Key::ephemeral()) },
                 around,
                 Arc::default(),
-                Arc::new(Key::ephemeral()),
                 7,
             ),
-            policies: PolicySet::from_texts(&[("x.cedar".into(), POLICIES.to_owned())]).unwrap(),
+            policies: PolicySet::from_texts(&[("x.cedar".into(), policies.to_owned())]).unwrap(),
             catalog: catalog(),
             readings: Readings::default(),
             dir,
@@ -711,5 +715,93 @@ fn each_copy_has_an_end_of_its_own() {
          > c
          < C COPY 0
          < Z I",
+    );
+}
+
+/// What comes out under the usual policies and one more.
+#[track_caller]
+fn check_under(policy: &str, script: &str, expected: &str) {
+    let mut stage = Stage::under(&format!("{POLICIES}{policy}"));
+    let said = stage.play(script);
+    let lines = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+    assert_eq!(lines(&said), lines(expected));
+    stage.record();
+}
+
+#[test]
+fn budgets_are_counted_over_statements() {
+    check_under(
+        r#"@id("b") @max_rows("3 per 1h") forbid (principal, action == PG::Action::"select", resource is PG::Relation);"#,
+        "> Q select id from orders
+         < T
+         < D a
+         < D b
+         < C SELECT 2
+         < Z I
+         > Q select id from orders
+         < T
+         < D c
+         < D d
+         < E 57014
+         < Z I
+         > Q select id from orders
+         > Q begin
+         < C BEGIN
+         < Z T",
+        "> Q select id from orders
+         < T
+         < D a
+         < D b
+         < C SELECT 2
+         < Z I
+         > Q select id from orders
+         < T
+         < D c
+         < E 54000 the 3 rows of this agent in 1h are used up
+         < Z I
+         < E 54000 the 3 rows of this agent in 1h are used up
+         < Z I
+         > Q begin
+         < C BEGIN
+         < Z T",
+    );
+    check_under(
+        r#"@id("b") @max_statements("2 per session") forbid (principal, action, resource);"#,
+        "> Q select id from orders
+         < C SELECT 0
+         < Z I
+         > Q select id from orders; select id from orders
+         > Q select id from orders",
+        "> Q select id from orders
+         < C SELECT 0
+         < Z I
+         < E 54000 the 2 statements of this session are used up
+         < Z I
+         < E 54000 the 2 statements of this session are used up
+         < Z I",
+    );
+    check_under(
+        r#"@id("b") @max_affected("3 per 1h") forbid (principal, action in [PG::Action::"write"], resource is PG::Relation);"#,
+        "> Q begin
+         < C BEGIN
+         < Z T
+         > Q insert into orders select 1
+         < C INSERT 0 2
+         < Z T
+         > Q insert into orders select 2
+         < C INSERT 0 2
+         < Z T
+         < E 42601
+         < Z E",
+        "> Q begin
+         < C BEGIN
+         < Z T
+         > Q insert into orders select 1
+         < C INSERT 0 2
+         < Z T
+         > Q insert into orders select 2
+         < E 54000 the 3 changed rows of this agent in 1h are used up
+         > Q <refused by interceptor>
+         < Z E",
     );
 }

@@ -107,6 +107,8 @@ pub(super) struct Case {
     now: String,
     #[serde(default)]
     session_rows: u64,
+    #[serde(default)]
+    agent_rows: u64,
     /// The statement.
     pub(super) sql: String,
     /// `permit` or `deny`.
@@ -140,6 +142,7 @@ pub(in crate::cli) struct Who {
     /// Rows that the session has had before
     #[arg(long, default_value_t = 0)]
     pub(super) session_rows: u64,
+    pub(super) agent_rows: u64,
 }
 
 fn nobody_in_particular() -> String {
@@ -158,6 +161,7 @@ impl Case {
             on_behalf_of: self.on_behalf_of.clone(),
             now: self.now.clone(),
             session_rows: self.session_rows,
+            agent_rows: self.agent_rows,
         }
     }
 }
@@ -286,6 +290,7 @@ pub(super) fn explain(set: &PolicySet, catalog: &Catalog, who: &Who, sql: &str) 
         in_flux: false,
         statement_bytes: sql.len(),
         totals: Totals { rows: who.session_rows, ..Totals::default() },
+        agent_totals: Totals { rows: who.agent_rows, ..Totals::default() },
     };
     let principal = Principal::new(Arc::new(identity));
     let analysis = analyse(sql, catalog, &NothingPrepared).map_err(|error| anyhow!("{error}"))?;

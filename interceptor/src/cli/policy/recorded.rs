@@ -32,6 +32,7 @@ pub(super) fn replay(dir: &Path, audit: &Path, json: bool) -> Result<ExitCode> {
             on_behalf_of: agent.on_behalf_of.clone(),
             now: record.time.get(..19).map_or_else(String::new, |time| format!("{time}Z")),
             session_rows: 0,
+            agent_rows: 0,
         };
         // Prepared statements and names that the sketch does not have: nobody can say.
         let Ok(explained) = cases::explain(&set, &catalog, &who, text) else {
