@@ -207,23 +207,24 @@ select n.nspname, p.proname, 'sql', 'select ' || pg_catalog.pg_get_expr(p.proarg
  where p.pronargdefaults > 0 and n.nspname not in ('pg_catalog', 'information_schema');
 select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
  where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
-select distinct o.oprname from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+select distinct n.nspname, o.oprname, f.nspname, p.proname,
+       l.lanname not in ('internal', 'c') or p.provolatile = 'v' or p.prosecdef
+  from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
   join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
- where n.nspname <> 'pg_catalog' and (l.lanname not in ('internal', 'c') or p.provolatile = 'v' or p.prosecdef);
-select t.typname
+  join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+ where n.nspname <> 'pg_catalog';
+select t.typname, n.nspname, p.proname
   from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_type t on t.oid in (c.castsource, c.casttarget)
- where l.lanname not in ('internal', 'c') and t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
-union
-select t.typname
-  from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang
-  join pg_catalog.pg_type t on t.oid = c.casttarget
  where l.lanname not in ('internal', 'c')
+   and (t.oid = c.casttarget or t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)
 union
-select t.typname
+select t.typname, n.nspname, p.proname
   from pg_catalog.pg_type t join pg_catalog.pg_constraint c on c.contypid = t.oid
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = c.oid
-   and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass;
+   and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace;
 commit";
 
 async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Catalog, LoginError> {
@@ -315,10 +316,11 @@ fn read(place: &Place, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
         builder.type_name(text(row, 0)?, text(row, 1)?);
     }
     for row in operators {
-        builder.user_operator(text(row, 0)?);
+        let function = (text(row, 4)? == "t").then(|| Some((text(row, 2)?, text(row, 3)?)));
+        builder.operator(text(row, 0)?, text(row, 1)?, function.flatten());
     }
     for row in coded_types {
-        builder.coded_type(text(row, 0)?);
+        builder.coded_type(text(row, 0)?, text(row, 1)?, text(row, 2)?);
     }
     Some(builder.build())
 }

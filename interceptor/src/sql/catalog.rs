@@ -102,6 +102,14 @@ pub struct Relation {
 /// Schema and name of a function.
 pub(super) type FunctionName = (Arc<str>, Arc<str>);
 
+/// An operator that somebody made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Operator {
+    pub(super) schema: Arc<str>,
+    /// The function behind it; `None` for the C functions of extensions, which only a superuser can make.
+    pub(super) function: Option<FunctionName>,
+}
+
 /// SQL that the database holds and runs: a view's query, a function's body. Read when it is first needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Definition {
@@ -190,8 +198,8 @@ struct Contents {
     functions: HashMap<Arc<str>, Vec<Arc<Function>>>,
     bodies: HashMap<FunctionName, Vec<Definition>>,
     types: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
-    operators: HashSet<Arc<str>>,
-    coded_types: HashSet<Arc<str>>,
+    operators: HashMap<Arc<str>, Vec<Operator>>,
+    coded_types: HashMap<Arc<str>, Vec<FunctionName>>,
 }
 
 impl Catalog {
@@ -289,14 +297,23 @@ impl Catalog {
         self.contents.types.get(name).is_some_and(|schemas| schemas.len() == 1 && schemas.contains("pg_catalog"))
     }
 
-    /// Whether values of a type are made by functions that somebody wrote: casts, checks of domains.
-    pub(super) fn runs_code(&self, type_name: &str) -> bool {
-        self.contents.coded_types.contains(type_name)
+    /// The functions that somebody wrote and that values of a type are made by: casts, checks of domains.
+    pub(super) fn code_of_type(&self, type_name: &str) -> &[FunctionName] {
+        self.contents.coded_types.get(type_name).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Whether somebody has made an operator of this name of which it is not known what it does.
-    pub fn is_user_operator(&self, name: &str) -> bool {
-        self.contents.operators.contains(name)
+    /// The same for a type as `format_type` prints it.
+    pub(super) fn code_of_column(&self, column: &Column) -> &[FunctionName] {
+        if self.contents.coded_types.is_empty() {
+            return &[];
+        }
+        let name = column.type_name.split(['(', '[']).next().unwrap_or_default();
+        self.code_of_type(name.rsplit('.').next().unwrap_or_default().trim().trim_matches('"'))
+    }
+
+    /// The operators of a name that are not the server's own, whatever they are for and wherever they are.
+    pub(super) fn operators(&self, name: &str) -> &[Operator] {
+        self.contents.operators.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Names this very snapshot among all that this process has taken.
@@ -455,15 +472,18 @@ impl CatalogBuilder {
         self.contents.types.entry(name).or_default().insert(schema);
     }
 
-    /// A type that functions stand behind which somebody wrote.
-    pub fn coded_type(&mut self, name: &str) {
-        self.contents.coded_types.insert(name.into());
+    /// A function that somebody wrote and that makes values of a type: of a cast, of a domain's check.
+    pub fn coded_type(&mut self, name: &str, schema: &str, function: &str) {
+        let function = (self.word(schema), self.word(function));
+        self.contents.coded_types.entry(name.into()).or_default().push(function);
     }
 
-    /// An operator that somebody made with a function in a language other than C: what it does is not known. Those of
-    /// extensions (`hstore`'s `=`) are C functions that only a superuser can make.
-    pub fn user_operator(&mut self, name: &str) {
-        self.contents.operators.insert(name.into());
+    /// An operator that is not the server's own, with the schema and name of the function behind it. Those of extensions
+    /// (`hstore`'s `=`) are C functions that only a superuser can make: they come without.
+    pub fn operator(&mut self, schema: &str, name: &str, function: Option<(&str, &str)>) {
+        let function = function.map(|(schema, name)| (self.word(schema), self.word(name)));
+        let schema = self.word(schema);
+        self.contents.operators.entry(name.into()).or_default().push(Operator { schema, function });
     }
 
     /// The snapshot.

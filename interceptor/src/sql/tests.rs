@@ -5,6 +5,10 @@ use std::collections::HashMap;
 
 /// A small database: public.{customers, orders, api_keys, "Odd"}, a view, a partitioned table, hr.salaries.
 fn catalog() -> Catalog {
+    builder().build()
+}
+
+fn builder() -> CatalogBuilder {
     let mut builder = CatalogBuilder::new("shop", 1, "app", &["public".to_owned()]);
     for schema in ["pg_catalog", "information_schema", "public", "hr"] {
         builder.schema(schema);
@@ -53,14 +57,17 @@ fn catalog() -> Catalog {
     ] {
         function(&mut builder, "pg_catalog", name);
     }
-    for (schema, name) in [("public", "audit_me"), ("hr", "raise_all"), ("public", "purge")] {
+    for (schema, name) in
+        [("public", "audit_me"), ("hr", "raise_all"), ("public", "purge"), ("hr", "leak"), ("hr", "same")]
+    {
         function(&mut builder, schema, name);
     }
     for name in ["int4", "text", "regclass", "date", "bool", "bytea", "timestamptz", "varchar", "numeric"] {
         builder.type_name("pg_catalog", name);
     }
-    builder.user_operator("<~>");
-    builder.build()
+    builder.operator("public", "<~>", Some(("hr", "leak")));
+    builder.operator("public", "%%", None);
+    builder
 }
 
 fn function(builder: &mut CatalogBuilder, schema: &str, name: &str) {
@@ -100,8 +107,12 @@ fn show(object: &Object) -> String {
 
 /// Uses in order, those that are only reached through something in brackets; then flags; or why not.
 fn read(text: &str) -> String {
+    read_in(text, &catalog())
+}
+
+fn read_in(text: &str, catalog: &Catalog) -> String {
     let session = Prepared(HashMap::from([("p", "prepare p as delete from orders where id = $1"), ("q", "select 1")]));
-    let analysis = match analyse(text, &catalog(), &session) {
+    let analysis = match analyse(text, catalog, &session) {
         Ok(analysis) => analysis,
         Err(rejection) => return format!("refused: {rejection}"),
     };
@@ -307,8 +318,11 @@ fn functions_operators_and_types() {
         "select public.orders, select public.orders.customer_id, select public.orders.id, select public.orders.status, execute public.audit_me()",
     );
     check("select nowhere()", "missing: function nowhere does not exist");
-    check("select 1 <~> 2", "opaque: operator `<~>` is not one of the server's own");
-    check("select 1 operator(hr.+) 2", "opaque: operator `hr.+` is not one of the server's own");
+    check("select 1 <~> 2", "execute hr.leak()");
+    check("select 1 operator(public.<~>) 2", "execute hr.leak()");
+    check("select 1 %% 2, 1 operator(public.%%) 2", "");
+    check("select 1 operator(hr.<~>) 2", "opaque: operator `hr.<~>` is not known");
+    check("select 1 operator(hr.+) 2", "opaque: operator `hr.+` is not known");
     check("select 1 operator(pg_catalog.+) 2", "");
     check("select 'x'::text, 1::int, cast('now' as date)", "");
     check("select 'x'::evil", "missing: type \"evil\" does not exist");
@@ -318,6 +332,31 @@ fn functions_operators_and_types() {
         "select coalesce(status, 'x'), nullif(id, '1'), greatest(1, 2), current_user, case when true then 1 end from orders",
         "select public.orders, select public.orders.id, select public.orders.status",
     );
+}
+
+/// Spelled as words, these are operators all the same: somebody has made a `=` and a `>=` of their own.
+#[test]
+fn operators_that_do_not_show() {
+    let mut builder = builder();
+    builder.operator("public", "=", Some(("hr", "same")));
+    builder.operator("public", ">=", Some(("hr", "leak")));
+    let catalog = builder.build();
+    for text in [
+        "select 1 = 2",
+        "select case 1 when 2 then 3 end",
+        "select 1 in (select 2)",
+        "select 1 in (2, 3)",
+        "select nullif(1, 2)",
+        "select 1 is distinct from 2",
+        "select from orders a join orders b using (id)",
+        "select from orders a natural join orders b",
+        "select 1 = any (array[1])",
+    ] {
+        assert!(read_in(text, &catalog).contains("execute hr.same()"), "{text}: {}", read_in(text, &catalog));
+    }
+    for text in ["select 1 between 2 and 3", "select 1 not between symmetric 2 and 3", "select 1 >= 2"] {
+        assert!(read_in(text, &catalog).contains("execute hr.leak()"), "{text}: {}", read_in(text, &catalog));
+    }
 }
 
 #[test]

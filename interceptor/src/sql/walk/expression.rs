@@ -213,6 +213,10 @@ impl Walk<'_> {
         let SubLink { xpr: _, sub_link_type, sub_link_id: _, testexpr, oper_name, subselect, location: _ } = link;
         self.operator(oper_name);
         let test = self.boxed(testexpr, Self::node);
+        if oper_name.is_empty() && testexpr.is_some() {
+            // IN is `= ANY`.
+            self.operators(None, "=");
+        }
         let fields = self.boxed(subselect, Self::query);
         match SubLinkType::try_from(*sub_link_type) {
             // Whether there are rows, not what is in them.
@@ -268,6 +272,9 @@ impl Walk<'_> {
         let CaseExpr { xpr: _, casetype: _, casecollid: _, arg, args, defresult, location: _ } = case;
         let tested = self.boxed(arg, Self::node);
         self.consume(&tested);
+        if arg.is_some() {
+            self.operators(None, "=");
+        }
         let mut chosen = defresult.as_ref().map_or(Value::constant(), |node| self.visit(node, Self::node));
         for node in args {
             let Some(NodeEnum::CaseWhen(when)) = &node.node else {
@@ -528,13 +535,41 @@ impl Walk<'_> {
         }
     }
 
-    /// Operators are functions by another name; those of `pg_catalog` are harmless, others are not known to be.
+    /// Operators are functions by another name. Those of `pg_catalog` are harmless; of others every one of that name may be
+    /// meant, for the server picks one by the types.
     pub(super) fn operator(&mut self, name: &[Node]) {
         match strings(name).as_slice() {
-            [] => {}
-            ["pg_catalog", _] => {}
-            [name] if !self.catalog.is_user_operator(name) => {}
-            other => self.opaque(format!("operator `{}` is not one of the server's own", other.join("."))),
+            [] | ["pg_catalog", _] => {}
+            // Comparisons that are spelled as words.
+            ["BETWEEN" | "BETWEEN SYMMETRIC" | "NOT BETWEEN" | "NOT BETWEEN SYMMETRIC"] => {
+                [">=", "<=", "<", ">"].iter().for_each(|name| self.operators(None, name));
+            }
+            [name] => self.operators(None, name),
+            [schema, name] => {
+                if !self.catalog.operators(name).iter().any(|operator| &*operator.schema == *schema) {
+                    return self.opaque(format!("operator `{schema}.{name}` is not known"));
+                }
+                self.operators(Some(schema), name);
+            }
+            other => self.opaque(format!("operator `{}` of another database", other.join("."))),
+        }
+    }
+
+    /// Runs whatever stands behind the operators of a name.
+    pub(super) fn operators(&mut self, schema: Option<&str>, name: &str) {
+        let catalog = self.catalog;
+        for operator in catalog.operators(name) {
+            if schema.is_some_and(|schema| *operator.schema != *schema) {
+                continue;
+            }
+            if let Some((schema, name)) = &operator.function {
+                self.found.mentioned.insert(name.to_string());
+                let functions: Vec<_> = catalog.functions(schema, name).into_iter().cloned().collect();
+                if functions.is_empty() {
+                    self.missing(Missing::Function(name.to_string()));
+                }
+                functions.iter().for_each(|function| self.call_function(function));
+            }
         }
     }
 
@@ -551,9 +586,8 @@ impl Walk<'_> {
         }
         match qualified(&self.catalog.database, &parts) {
             Some((schema, name)) if self.catalog.has_type(schema, name) => {
-                if self.catalog.runs_code(name) {
-                    self.found.unseen.insert(parts.join("."));
-                }
+                let catalog = self.catalog;
+                catalog.code_of_type(name).iter().for_each(|function| self.run_trigger(function));
             }
             Some(_) => self.missing(Missing::Type(parts.join("."))),
             None => self.opaque(format!("type `{}` of another database", parts.join("."))),

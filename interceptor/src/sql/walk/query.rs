@@ -487,6 +487,9 @@ impl Walk<'_> {
             names.extend(shared);
             names.dedup();
         }
+        if !names.is_empty() {
+            self.operators(None, "=");
+        }
         let merged: Vec<Field> = names
             .iter()
             .map(|name| {

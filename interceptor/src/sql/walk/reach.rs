@@ -22,8 +22,13 @@ impl Walk<'_> {
         let handling = std::mem::take(&mut self.handling);
         let met = std::mem::take(&mut self.relations);
         self.places.clear();
+        let catalog = self.catalog;
         for (Met { relation, is_source, is_target, inherits }, place) in met.iter().zip(0_u32..) {
             self.found.mentioned.insert(relation.id.name.to_string());
+            // Values of some types run code wherever they come from or go to.
+            for column in &relation.columns {
+                catalog.code_of_column(column).iter().for_each(|function| self.run_trigger(function));
+            }
             let columns = handling.range((place, 0)..=(place, u32::MAX));
             let done: BTreeMap<Arc<str>, Handling> = columns
                 .filter_map(|((_, column), how)| Some((relation.columns.get(*column as usize)?.name.clone(), *how)))
