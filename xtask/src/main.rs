@@ -2,6 +2,7 @@
 
 mod ci;
 mod docs;
+mod fuzz;
 mod issuer;
 mod layers;
 mod progress;
@@ -35,6 +36,8 @@ enum Command {
         /// Which kind; without it, all
         kinds: Vec<test::Kind>,
     },
+    /// Try input made at random for as long as one likes
+    Fuzz(fuzz::Options),
     /// Check everything that a change is checked for: format, lints, floor plan, documents, dependencies, tests
     Ci,
     /// Install whatever is missing to build, run and test
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Test { kinds } => test::test(&kinds),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Ci => ci::ci(),
         Command::Setup => set_up(),
         Command::Issuer(options) => issuer::serve(&options),

@@ -25,11 +25,14 @@ pub(crate) enum Kind {
     Kernel,
     /// Every known way around us; root and a PostgreSQL server
     Bypass,
+    /// Statements made at random, some seconds of them; root and a PostgreSQL server
+    Fuzz,
     /// The shipped policies and their examples; nothing
     Policies,
 }
 
-const ALL: [Kind; 6] = [Kind::Unit, Kind::Policies, Kind::Protocol, Kind::Kernel, Kind::Postgres, Kind::Bypass];
+const ALL: [Kind; 7] =
+    [Kind::Unit, Kind::Policies, Kind::Protocol, Kind::Kernel, Kind::Postgres, Kind::Bypass, Kind::Fuzz];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -39,12 +42,13 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Kernel => "kernel",
             Self::Bypass => "bypass",
+            Self::Fuzz => "fuzz",
             Self::Policies => "policies",
         }
     }
 
     fn needs_host(self) -> bool {
-        matches!(self, Self::Postgres | Self::Kernel | Self::Bypass)
+        matches!(self, Self::Postgres | Self::Kernel | Self::Bypass | Self::Fuzz)
     }
 
     fn arguments(self) -> Vec<&'static str> {
@@ -98,7 +102,7 @@ pub(crate) fn test(kinds: &[Kind]) -> Result<ExitCode> {
 }
 
 /// What tests find things by.
-fn environment() -> Result<Vec<(String, OsString)>> {
+pub(crate) fn environment() -> Result<Vec<(String, OsString)>> {
     let mut build = cargo();
     crate::progress::openly(build.args(["build", "--quiet", "--package", "interceptor"]))?;
     let drivers = Drivers::new();

@@ -2,7 +2,7 @@
 //! that agents' sessions have, so that it sees what they see.
 
 use super::login::LoginError;
-use super::upstream::{Credential, Server};
+use super::upstream::{Credential, Server, Upstreams};
 use crate::sql::{Catalog, CatalogBuilder, Function, RelationKind};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
@@ -226,6 +226,24 @@ select t.typname, n.nspname, p.proname
    and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
   join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace;
 commit";
+
+/// The catalogue of a database that no session is on: for tools and tests beside the daemon.
+///
+/// # Errors
+/// [`LoginError`] if there is no credential, or the server does not let us in or cannot be read.
+pub async fn fetch_catalog(
+    server: SocketAddr,
+    database: &str,
+    upstreams: &Upstreams,
+) -> Result<Arc<Catalog>, LoginError> {
+    let Some(credential) = upstreams.credential(&server, database) else {
+        return Err(LoginError::Protocol(format!(
+            "no credential is configured for database \"{database}\" on {server}"
+        )));
+    };
+    let place = Place { server, database: database.to_owned(), user: credential.user.clone() };
+    Ok(Arc::new(fetch(&place, credential, 1).await?))
+}
 
 async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Catalog, LoginError> {
     let parameters = [

@@ -19,7 +19,8 @@ const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
 /// Why there is no connection to the database.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoginError {
+#[expect(missing_docs, reason = "each says what it is")]
+pub enum LoginError {
     #[error("the database server cannot be reached")]
     Unreachable(#[source] io::Error),
     #[error("the connection to the database server was lost")]

@@ -15,8 +15,9 @@ mod upstream;
 
 pub use crate::session::Shared;
 pub use cancel::Cancels;
-pub use catalogs::Catalogs;
+pub use catalogs::{Catalogs, fetch_catalog};
 pub use live::{Live, SessionInfo, Waiting};
+pub use login::LoginError;
 pub use serve::{Origins, Proxy, serve};
 pub use upstream::{CredentialError, Upstream, Upstreams};
 
