@@ -162,6 +162,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr) -> Arc<Prox
             budgets: Arc::default(),
             mask_key: Arc::new(Key::ephemeral()),
         },
+        settling: Arc::default(),
         limits: Limits { login_seconds: 2, connections: 100, drain_seconds: 0 },
         live: Live::default(),
         waiting: Waiting::default(),

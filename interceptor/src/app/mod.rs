@@ -72,6 +72,7 @@ impl Bound {
             upstreams,
             cancels: Arc::new(Cancels::default()),
             shared: Shared { trail, budgets: Arc::default(), mask_key },
+            settling: Arc::default(),
             limits: config.limits.clone(),
             live: Live::default(),
             waiting: Waiting::default(),

@@ -7,11 +7,17 @@ pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000
 
 const HASH: &str = ",\"hash\":\"";
 
-/// Closes a record: `json` is a whole object, the hash goes in as its last member.
-pub(super) fn seal(json: &str) -> (String, String) {
-    let open = json.strip_suffix('}').unwrap_or(json);
-    let hash = hash(json);
-    (format!("{open}{HASH}{hash}\"}}\n"), hash)
+/// Closes a record that begins at `start` of `lines` and lacks its brace: the hash of the whole object goes in as its last
+/// member.
+pub(super) fn seal(lines: &mut Vec<u8>, start: usize) -> String {
+    let mut digest = Sha256::new();
+    digest.update(lines.get(start..).unwrap_or_default());
+    digest.update(b"}");
+    let hash = hex(&digest.finalize());
+    lines.extend_from_slice(HASH.as_bytes());
+    lines.extend_from_slice(hash.as_bytes());
+    lines.extend_from_slice(b"\"}\n");
+    hash
 }
 
 /// Takes a line apart into the record as it was hashed and its hash; `None` if it is no sealed record.
@@ -24,5 +30,11 @@ pub(super) fn unseal(line: &str) -> Option<(String, &str)> {
 
 /// SHA-256 in hexadecimal.
 pub fn hash(json: &str) -> String {
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(json))
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

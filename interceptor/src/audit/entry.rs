@@ -36,10 +36,10 @@ pub struct Ended {
 }
 
 impl Entry {
-    /// Writes the record of a statement; only with the entry in hand may the statement be sent.
+    /// Seals the record of a statement; only with the entry in hand, and the trail flushed, may the statement be sent.
     pub fn open(trail: &Arc<Trail>, record: Record, backend_pid: i32) -> Result<Self, AuditError> {
         let subject = record.subject.clone();
-        let seq = trail.write(record)?;
+        let seq = trail.seal(record)?;
         Ok(Self { trail: trail.clone(), subject, seq, opened: Instant::now(), backend_pid, ended: false })
     }
 
@@ -70,7 +70,7 @@ impl Entry {
             backend_pid: self.backend_pid,
             statement_seq: self.seq,
         });
-        self.trail.write(record).map(|_| ())
+        self.trail.seal(record).map(|_| ())
     }
 }
 

@@ -4,6 +4,9 @@
 //! one, and checkpoints signed with the host's key say at intervals how far the trail had come. Changing, removing or
 //! swapping anything breaks the chain; cutting the end off contradicts the head and the checkpoints.
 //!
+//! Records are sealed one by one, which gives them their place in the chain, and written several at a time: those of
+//! statements before the statements are sent, those of outcomes soon after.
+//!
 //! INVARIANT: no record, no statement. Whoever cannot write gets an error and does not go on.
 
 mod chain;

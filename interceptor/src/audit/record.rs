@@ -1,7 +1,7 @@
 //! The fields of a record. Their names are a contract with scripts outside the project.
 
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,20 @@ pub struct Subject {
     pub database: String,
     /// The role that the daemon logged in with.
     pub role: String,
+    /// All of it as it stands in records; made when it is first needed, so nothing changes behind that.
+    #[serde(skip)]
+    pub(super) members: OnceLock<Box<str>>,
+}
+
+impl Subject {
+    /// The members as they stand in a record.
+    fn members(&self) -> &str {
+        self.members.get_or_init(|| {
+            let json = serde_json::to_string(self).unwrap_or_default();
+            let inside = json.strip_prefix('{').and_then(|json| json.strip_suffix('}'));
+            inside.unwrap_or_default().into()
+        })
+    }
 }
 
 /// A relation and what was done to it.
@@ -186,5 +200,72 @@ impl Record {
             outcome: None,
             prev: String::new(),
         }
+    }
+}
+
+impl Record {
+    /// Writes it without its closing brace: behind that comes its hash. The same members in the same order as `Serialize`
+    /// gives, which is how it is read; what a session's records share is not written anew each time.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let Self {
+            v,
+            seq,
+            time,
+            event,
+            subject,
+            statement,
+            binds,
+            shape,
+            verbs,
+            relations,
+            functions,
+            decision,
+            policies,
+            obligations,
+            outcome,
+            prev,
+        } = self;
+        fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) -> Result<(), serde_json::Error> {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            serde_json::to_writer(out, value)
+        }
+        out.extend_from_slice(b"{\"v\":");
+        serde_json::to_writer(&mut *out, v)?;
+        member(out, "seq", seq)?;
+        member(out, "time", time)?;
+        member(out, "event", event)?;
+        out.push(b',');
+        out.extend_from_slice(subject.members().as_bytes());
+        member(out, "statement", statement)?;
+        member(out, "binds", binds)?;
+        member(out, "shape", shape)?;
+        member(out, "verbs", verbs)?;
+        member(out, "relations", relations)?;
+        member(out, "functions", functions)?;
+        member(out, "decision", decision)?;
+        member(out, "policies", policies)?;
+        member(out, "obligations", obligations)?;
+        member(out, "outcome", outcome)?;
+        member(out, "prev", prev)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_written_as_it_is_read() {
+        let process = Process { pid: 7, exe: "/bin/\"x\"".into(), ..Process::default() };
+        let subject = Subject { session: "s".into(), process: Some(process), role: "r}".into(), ..Subject::default() };
+        let mut record = Record::new(Event::Statement, Arc::new(subject));
+        record.statement = Some("select '\u{1}'".into());
+        record.relations = vec![RelationUse { relation: "a.b".into(), access: vec!["select".into()] }];
+        let mut written = Vec::new();
+        record.write(&mut written).unwrap();
+        written.push(b'}');
+        assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&record).unwrap());
     }
 }

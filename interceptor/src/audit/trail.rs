@@ -1,6 +1,6 @@
 //! Writing the trail.
 
-use super::chain::{GENESIS, seal};
+use super::chain::{GENESIS, hex, seal};
 use super::record::Record;
 use super::verify::{self, Checkpoint};
 use super::{Fsync, Settings};
@@ -10,13 +10,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 /// Size after which a new segment begins, in bytes.
 const SEGMENT: u64 = 256 << 20;
+/// Records that are kept in memory at most before they are written, in bytes.
+const PENDING: usize = 256 << 10;
 /// Records and time between two signed checkpoints.
 pub(super) const CHECKPOINT_RECORDS: u64 = 1000;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
@@ -83,7 +85,10 @@ struct Writer {
     segment: File,
     number: u32,
     size: u64,
+    /// Whole lines that are not in the segment yet.
+    pending: Vec<u8>,
     head_file: File,
+    /// The last record, written or not.
     head: Head,
     key: SigningKey,
     checkpoints: File,
@@ -115,12 +120,13 @@ impl Trail {
         };
         let segment = append(&segment_path(dir, number)).map_err(unusable)?;
         let size = segment.metadata().map_err(unusable)?.len();
-        let writer = Writer {
+        let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
             segment,
             number,
             size,
+            pending: Vec::new(),
             head_file: OpenOptions::new()
                 .create(true)
                 .write(true)
@@ -142,18 +148,44 @@ impl Trail {
     /// Writes a record and returns its number. When this returns, the record is written; when it fails, nothing may
     /// happen that the record speaks of.
     pub fn write(&self, record: Record) -> Result<u64, AuditError> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).write(record)
+        let mut writer = self.lock();
+        let seq = writer.seal(record)?;
+        writer.flush()?;
+        writer.write_head()?;
+        Ok(seq)
+    }
+
+    /// Gives a record its place in the chain and returns its number. It is written with the next [`Trail::flush`]: until
+    /// then nothing may happen that it speaks of.
+    pub fn seal(&self, record: Record) -> Result<u64, AuditError> {
+        self.lock().seal(record)
+    }
+
+    /// Writes all that has been sealed, by whomever. When this returns, what those records speak of may happen.
+    pub fn flush(&self) -> Result<(), AuditError> {
+        self.lock().flush()
+    }
+
+    /// Writes all that has been sealed and names the last record in `head`.
+    pub fn settle(&self) -> Result<(), AuditError> {
+        let mut writer = self.lock();
+        writer.flush()?;
+        writer.write_head()
     }
 
     /// Signs how far the trail has come.
     pub fn checkpoint(&self) -> Result<(), AuditError> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).checkpoint()
+        self.lock().checkpoint()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets every further write fail, as on a full disk.
     #[cfg(test)]
     pub(crate) fn break_for_test(&self) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.lock();
         if let Ok(full) = OpenOptions::new().write(true).open("/dev/full") {
             writer.segment = full;
         }
@@ -161,7 +193,7 @@ impl Trail {
 
     /// Number of the last record.
     pub fn seq(&self) -> u64 {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).head.seq
+        self.lock().head.seq
     }
 }
 
@@ -174,36 +206,53 @@ impl Drop for Trail {
 }
 
 impl Writer {
-    fn write(&mut self, mut record: Record) -> Result<u64, AuditError> {
+    fn seal(&mut self, mut record: Record) -> Result<u64, AuditError> {
+        // Behind a failed write nothing piles up, and behind a great many records they are written.
+        if self.failed || self.pending.len() >= PENDING {
+            self.flush()?;
+        }
+        record.seq = self.head.seq + 1;
+        record.time = now();
+        record.prev.clone_from(&self.head.hash);
+        let start = self.pending.len();
+        if let Err(error) = record.write(&mut self.pending) {
+            self.pending.truncate(start);
+            return Err(error.into());
+        }
+        let hash = seal(&mut self.pending, start);
+        self.head = Head { seq: record.seq, hash };
+        self.since += 1;
+        Ok(record.seq)
+    }
+
+    fn flush(&mut self) -> Result<(), AuditError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         if self.failed {
             self.reopen()?;
         }
         if self.size >= SEGMENT {
             self.rotate()?;
         }
-        record.seq = self.head.seq + 1;
-        record.time = now();
-        record.prev.clone_from(&self.head.hash);
-        let (line, hash) = seal(&serde_json::to_string(&record)?);
-        if let Err(error) = self.append(line.as_bytes()) {
+        if let Err(error) = self.append() {
             self.failed = true;
             return Err(error.into());
         }
-        self.head = Head { seq: record.seq, hash };
-        self.write_head()?;
-        self.since += 1;
         if self.since >= CHECKPOINT_RECORDS || self.last.elapsed() >= CHECKPOINT_EVERY {
             self.checkpoint()?;
         }
-        Ok(record.seq)
+        Ok(())
     }
 
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.segment.write_all(line)?;
-        self.size += line.len() as u64;
+    /// Writes what is pending, in one piece.
+    fn append(&mut self) -> io::Result<()> {
+        self.segment.write_all(&self.pending)?;
         if self.fsync == Fsync::Each {
             self.segment.sync_data()?;
         }
+        self.size += self.pending.len() as u64;
+        self.pending.clear();
         Ok(())
     }
 
@@ -223,7 +272,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write_head(&self) -> Result<(), AuditError> {
+    fn write_head(&mut self) -> Result<(), AuditError> {
         // Of one length always, so that one write replaces the whole of it.
         let head = format!("{{\"seq\":{:>20},\"hash\":\"{}\"}}\n", self.head.seq, self.head.hash);
         Ok(self.head_file.write_all_at(head.as_bytes(), 0)?)
@@ -233,6 +282,10 @@ impl Writer {
         if self.since == 0 {
             return Ok(());
         }
+        self.since = 0;
+        self.last = Instant::now();
+        self.flush()?;
+        self.write_head()?;
         let Head { seq, hash } = self.head.clone();
         let signature = self.key.sign(verify::statement(seq, &hash).as_bytes());
         let checkpoint = Checkpoint {
@@ -245,8 +298,6 @@ impl Writer {
         let mut line = serde_json::to_string(&checkpoint)?;
         line.push('\n');
         self.checkpoints.write_all(line.as_bytes())?;
-        self.since = 0;
-        self.last = Instant::now();
         Ok(())
     }
 }
@@ -277,10 +328,6 @@ fn append(path: &Path) -> io::Result<File> {
 
 pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("audit-{number:06}.jsonl"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// RFC 3339 with microseconds.

@@ -15,6 +15,7 @@ use crate::sql::{
 };
 use cedar_policy::{Context, PolicyId};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,10 +119,12 @@ impl PolicySet {
         mode: Mode,
     ) -> Result<Permit, Box<Denied>> {
         // What a statement of the text has made or changed is not in the catalogue that the next is judged by.
-        let mut around = around.clone();
+        let mut around = Cow::Borrowed(around);
         let statements = analysis.statements.iter().zip(0..).map(|(statement, at)| {
             let granted = self.decide_statement(principal, analysis, at, catalog, &around, mode);
-            around.in_flux |= statement.changes_catalog();
+            if statement.changes_catalog() && !around.in_flux {
+                around.to_mut().in_flux = true;
+            }
             granted.map_err(|denial| Box::new(Denied { at, denial: *denial }))
         });
         Ok(Permit { statements: statements.collect::<Result<_, _>>()? })

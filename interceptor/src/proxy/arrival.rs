@@ -279,7 +279,11 @@ impl<'a> Arrival<'a> {
         }
         let principal = Principal::new(identity);
         let session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
-        let surroundings = Surroundings { proxy, place, credential, key, stop };
+        let Some(catalog) = proxy.catalogs.watch(&place) else {
+            self.disconnected("the catalogue was never read");
+            return;
+        };
+        let surroundings = Surroundings { proxy, place, catalog, credential, key, stop };
         let how = match relay(session, stream, buffer, server, surroundings).await {
             Ok(how) => how.to_owned(),
             Err(ending) => with_sources(&ending),

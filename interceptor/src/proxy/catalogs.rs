@@ -6,6 +6,7 @@ use super::upstream::{Credential, Server, Upstreams};
 use crate::sql::{Catalog, CatalogBuilder, Function, RelationKind};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,10 +30,17 @@ pub(super) struct Place {
 struct Slot {
     snapshot: ArcSwapOption<Snapshot>,
     /// One fetch at a time.
-    fetching: tokio::sync::Mutex<u64>,
+    fetching: tokio::sync::Mutex<Fetched>,
     credential: Credential,
     /// Whether a statement has been judged by it since it was last looked after.
     used: AtomicBool,
+}
+
+/// How often something else was found, and what was found last.
+#[derive(Debug, Default)]
+struct Fetched {
+    epoch: u64,
+    digest: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +53,22 @@ struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Catalogs {
     slots: Mutex<HashMap<Place, Arc<Slot>>>,
+    hasher: RandomState,
+}
+
+/// The snapshots of one database.
+#[derive(Debug)]
+pub(super) struct Watch(Arc<Slot>);
+
+impl Watch {
+    /// The latest snapshot, whatever its age.
+    pub(super) fn latest(&self) -> Option<Arc<Catalog>> {
+        let Self(slot) = self;
+        if !slot.used.load(Ordering::Relaxed) {
+            slot.used.store(true, Ordering::Relaxed);
+        }
+        slot.snapshot.load().as_ref().map(|snapshot| snapshot.catalog.clone())
+    }
 }
 
 impl Catalogs {
@@ -58,12 +82,9 @@ impl Catalogs {
         self.newer_than(place, credential, FRESH).await
     }
 
-    /// The latest snapshot, whatever its age.
-    pub(super) fn latest(&self, place: &Place) -> Option<Arc<Catalog>> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.get(place)?;
-        slot.used.store(true, Ordering::Relaxed);
-        slot.snapshot.load().as_ref().map(|snapshot| snapshot.catalog.clone())
+    /// The snapshots of one database, for a session that lasts.
+    pub(super) fn watch(&self, place: &Place) -> Option<Watch> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned().map(Watch)
     }
 
     /// Fetches anew, from time to time, what sessions judge by: somebody else may change a database under a session that
@@ -99,7 +120,7 @@ impl Catalogs {
         let new = || {
             Arc::new(Slot {
                 snapshot: ArcSwapOption::empty(),
-                fetching: tokio::sync::Mutex::new(0),
+                fetching: tokio::sync::Mutex::default(),
                 credential: credential.clone(),
                 used: AtomicBool::new(false),
             })
@@ -125,13 +146,20 @@ impl Catalogs {
         if let Some(catalog) = young() {
             return Ok(catalog);
         }
-        let mut epoch = slot.fetching.lock().await;
+        let mut last = slot.fetching.lock().await;
         if let Some(catalog) = young() {
             return Ok(catalog);
         }
         let fetched = Instant::now();
-        let catalog = Arc::new(fetch(place, credential, *epoch + 1).await?);
-        *epoch += 1;
+        let (catalog, digest) = fetch(place, credential, last.epoch + 1, &self.hasher).await?;
+        // What is remembered about texts and decisions hangs on the snapshot: it stays while nothing has changed.
+        if let Some(same) = slot.snapshot.load().as_ref().filter(|_| last.digest == digest) {
+            let catalog = same.catalog.clone();
+            slot.snapshot.store(Some(Arc::new(Snapshot { catalog: catalog.clone(), fetched })));
+            return Ok(catalog);
+        }
+        let catalog = Arc::new(catalog);
+        *last = Fetched { epoch: last.epoch + 1, digest };
         tracing::debug!(database = %place.database, relations = catalog.len(), took = ?fetched.elapsed(), "catalogue fetched");
         slot.snapshot.store(Some(Arc::new(Snapshot { catalog: catalog.clone(), fetched })));
         Ok(catalog)
@@ -242,10 +270,17 @@ pub async fn fetch_catalog(
         )));
     };
     let place = Place { server, database: database.to_owned(), user: credential.user.clone() };
-    Ok(Arc::new(fetch(&place, credential, 1).await?))
+    let (catalog, _) = fetch(&place, credential, 1, &RandomState::new()).await?;
+    Ok(Arc::new(catalog))
 }
 
-async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Catalog, LoginError> {
+/// Asks and reads; with a number that is the same for the same answers.
+async fn fetch(
+    place: &Place,
+    credential: &Credential,
+    epoch: u64,
+    hasher: &RandomState,
+) -> Result<(Catalog, u64), LoginError> {
     let parameters = [
         ("database", place.database.as_str()),
         ("application_name", "interceptor catalogue"),
@@ -255,98 +290,88 @@ async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Cat
     ];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut server = Server::connect(place.server, None, credential, &parameters).await?;
-    let answers = server.ask(QUESTIONS).await?;
-    read(place, epoch, &answers)
-        .ok_or_else(|| LoginError::Protocol("the catalogue's answers have an unknown shape".to_owned()))
-}
-
-type Row = Vec<Option<String>>;
-
-fn read(place: &Place, epoch: u64, answers: &[Vec<Row>]) -> Option<Catalog> {
-    let [
-        path,
-        schemas,
-        relations,
-        columns,
-        bases,
-        views,
-        children,
-        triggers,
-        generated,
-        functions,
-        bodies,
-        types,
-        operators,
-        coded_types,
-    ] = answers
-    else {
-        return None;
+    let mut reader = Reader::new(place, epoch);
+    let mut digest = hasher.build_hasher();
+    let each = |question: usize, row: &[Option<&str>]| {
+        (question, row).hash(&mut digest);
+        reader.row(question, row)
     };
-    let path: Vec<String> = path.iter().map(|row| text(row, 0).map(str::to_owned)).collect::<Option<_>>()?;
-    let mut builder = CatalogBuilder::new(&place.database, epoch, &place.user, &path);
-    for row in schemas {
-        builder.schema(text(row, 0)?);
-    }
-    for row in relations {
-        // A kind of relation that newer servers have is not known to us, and so is not there.
-        if let Some(kind) = text(row, 3)?.chars().next().and_then(RelationKind::from_relkind) {
-            builder.relation(oid(row, 0)?, text(row, 1)?, text(row, 2)?, kind, text(row, 4)? == "t");
-        }
-        if let Some(comment) = text(row, 5) {
-            builder.comment(oid(row, 0)?, "", comment);
-        }
-    }
-    for row in columns {
-        builder.column(oid(row, 0)?, text(row, 1)?.parse().ok()?, text(row, 2)?, text(row, 3)?);
-        if let Some(comment) = text(row, 4) {
-            builder.comment(oid(row, 0)?, text(row, 2)?, comment);
-        }
-    }
-    for row in bases {
-        builder.view_rests_on(oid(row, 0)?, oid(row, 1)?);
-    }
-    for row in views {
-        builder.view(oid(row, 0)?, text(row, 1)?);
-    }
-    for row in children {
-        builder.inherits(oid(row, 0)?, oid(row, 1)?);
-    }
-    for row in triggers {
-        builder.trigger(oid(row, 0)?, text(row, 1)?, text(row, 2)?);
-    }
-    for row in generated {
-        builder.generated(oid(row, 0)?, text(row, 1)?, text(row, 2)?);
-    }
-    for row in functions {
-        builder.function(Function {
-            schema: text(row, 0)?.into(),
-            name: text(row, 1)?.into(),
-            volatility: text(row, 2)?.into(),
-            security_definer: text(row, 3)? == "t",
-            language: text(row, 4)?.into(),
-            width: text(row, 5).map(str::parse).transpose().ok()?,
-        });
-    }
-    for row in bodies {
-        builder.body(text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?, text(row, 4));
-    }
-    for row in types {
-        builder.type_name(text(row, 0)?, text(row, 1)?);
-    }
-    for row in operators {
-        let function = (text(row, 4)? == "t").then(|| Some((text(row, 2)?, text(row, 3)?)));
-        builder.operator(text(row, 0)?, text(row, 1)?, function.flatten());
-    }
-    for row in coded_types {
-        builder.coded_type(text(row, 0)?, text(row, 1)?, text(row, 2)?);
-    }
-    Some(builder.build())
+    server.ask(QUESTIONS, each).await?;
+    Ok((reader.finish(), digest.finish()))
 }
 
-fn text(row: &Row, at: usize) -> Option<&str> {
-    row.get(at)?.as_deref()
+/// Makes a catalogue of the answers, row by row.
+struct Reader<'a> {
+    place: &'a Place,
+    epoch: u64,
+    /// The answer to the first question: the search path that sessions begin with.
+    path: Vec<String>,
+    builder: Option<CatalogBuilder>,
 }
 
-fn oid(row: &Row, at: usize) -> Option<u32> {
-    text(row, at)?.parse().ok()
+impl<'a> Reader<'a> {
+    fn new(place: &'a Place, epoch: u64) -> Self {
+        Self { place, epoch, path: Vec::new(), builder: None }
+    }
+
+    fn builder(&mut self) -> &mut CatalogBuilder {
+        let Self { place, epoch, path, builder } = self;
+        builder.get_or_insert_with(|| CatalogBuilder::new(&place.database, *epoch, &place.user, path))
+    }
+
+    fn finish(mut self) -> Catalog {
+        self.builder();
+        self.builder.map(CatalogBuilder::build).unwrap_or_default()
+    }
+
+    /// Takes a row of the answer to a question of [`QUESTIONS`].
+    fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
+        let value = |at: usize| row.get(at).copied().flatten();
+        let oid = |at: usize| value(at)?.parse::<u32>().ok();
+        if question == 0 {
+            self.path.push(value(0)?.to_owned());
+            return Some(());
+        }
+        let builder = self.builder();
+        match question {
+            1 => builder.schema(value(0)?),
+            2 => {
+                // A kind of relation that newer servers have is not known to us, and so is not there.
+                if let Some(kind) = value(3)?.chars().next().and_then(RelationKind::from_relkind) {
+                    builder.relation(oid(0)?, value(1)?, value(2)?, kind, value(4)? == "t");
+                }
+                if let Some(comment) = value(5) {
+                    builder.comment(oid(0)?, "", comment);
+                }
+            }
+            3 => {
+                builder.column(oid(0)?, value(1)?.parse().ok()?, value(2)?, value(3)?);
+                if let Some(comment) = value(4) {
+                    builder.comment(oid(0)?, value(2)?, comment);
+                }
+            }
+            4 => builder.view_rests_on(oid(0)?, oid(1)?),
+            5 => builder.view(oid(0)?, value(1)?),
+            6 => builder.inherits(oid(0)?, oid(1)?),
+            7 => builder.trigger(oid(0)?, value(1)?, value(2)?),
+            8 => builder.generated(oid(0)?, value(1)?, value(2)?),
+            9 => builder.function(Function {
+                schema: value(0)?.into(),
+                name: value(1)?.into(),
+                volatility: value(2)?.into(),
+                security_definer: value(3)? == "t",
+                language: value(4)?.into(),
+                width: value(5).map(str::parse).transpose().ok()?,
+            }),
+            10 => builder.body(value(0)?, value(1)?, value(2)?, value(3)?, value(4)),
+            11 => builder.type_name(value(0)?, value(1)?),
+            12 => {
+                let function = (value(4)? == "t").then(|| Some((value(2)?, value(3)?)));
+                builder.operator(value(0)?, value(1)?, function.flatten());
+            }
+            13 => builder.coded_type(value(0)?, value(1)?, value(2)?),
+            _ => return None,
+        }
+        Some(())
+    }
 }

@@ -10,6 +10,7 @@ mod live;
 mod login;
 mod relay;
 mod serve;
+mod settle;
 mod tasks;
 mod upstream;
 

@@ -1,14 +1,17 @@
 //! Carrying bytes between an agent and a database while the session looks at them.
 
 use super::cancel::Key;
-use super::catalogs::Place;
+use super::catalogs::{Place, Watch};
 use super::serve::Proxy;
+use super::settle::settle_soon;
 use super::upstream::{Credential, Server};
 use crate::session::{Bench, Ending, Output, Session, Step};
 use crate::wire::{Chunk, Frame, Report, Speaker, Splitter, SqlState};
 use bytes::{Buf, BytesMut};
+use std::cell::RefCell;
 use std::future::pending;
 use std::io;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -29,6 +32,7 @@ const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 pub(super) struct Surroundings<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) place: Place,
+    pub(super) catalog: Watch,
     pub(super) credential: Credential,
     pub(super) key: Key,
     pub(super) stop: watch::Receiver<bool>,
@@ -94,6 +98,11 @@ impl Ends<'_> {
             self.hear_client(session, around).await?;
             self.hear_server(session)?;
             around.key.set_running(session.is_running());
+            if self.out.upstream.has_remaining() {
+                // What a statement's record says stands in the trail before the statement is sent.
+                around.proxy.shared.trail.flush()?;
+            }
+            settle_soon(around.proxy);
             if std::mem::take(&mut self.out.cancel) {
                 around.stop_server().await;
             }
@@ -239,11 +248,11 @@ async fn judge(
     fresh: bool,
     out: &mut Output,
 ) -> Result<Step, Ending> {
-    let Some(catalog) = around.proxy.catalogs.latest(&around.place) else {
+    let Some(catalog) = around.catalog.latest() else {
         return Err(Ending::Server("its catalogue was never read".to_owned()));
     };
     let policies = around.proxy.policies.load();
-    let (now, unix) = now();
+    let (now, unix) = second();
     let bench = Bench {
         policies: &policies,
         mode: around.proxy.mode,
@@ -277,9 +286,28 @@ fn shutdown() -> Report {
         .detail("interceptor is being stopped")
 }
 
+/// The same as [`now`], written out once in a second.
+fn second() -> (Rc<str>, u64) {
+    thread_local! {
+        static LAST: RefCell<(u64, Rc<str>)> = RefCell::new((0, "".into()));
+    }
+    let unix = unix();
+    let text = LAST.with_borrow_mut(|(last, text)| {
+        if *last != unix || unix == 0 {
+            (*last, *text) = (unix, now().0.into());
+        }
+        text.clone()
+    });
+    (text, unix)
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Now, as text to the second and in seconds since 1970.
 pub(super) fn now() -> (String, u64) {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let unix = unix();
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     (OffsetDateTime::now_utc().format(format).unwrap_or_default(), unix)
 }

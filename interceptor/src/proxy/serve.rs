@@ -19,6 +19,7 @@ use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -56,6 +57,8 @@ pub struct Proxy {
     pub cancels: Arc<Cancels>,
     /// What sessions share among themselves.
     pub shared: Shared,
+    /// Whether a thread is about to write the records of outcomes.
+    pub settling: Arc<AtomicBool>,
     /// What is put up with.
     pub limits: Limits,
     /// The sessions that are open.

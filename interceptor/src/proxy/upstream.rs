@@ -193,28 +193,34 @@ impl Server {
         }
     }
 
-    /// Runs the daemon's own questions and returns, for each that yields rows, their values as text.
-    pub(super) async fn ask(&mut self, text: &str) -> Result<Vec<Vec<Vec<Option<String>>>>, LoginError> {
+    /// Runs the daemon's own questions and hands each row on as it comes: the number of the question among those that
+    /// yield rows, and the row's values as text. `None` from there is a row of an unknown shape.
+    pub(super) async fn ask(
+        &mut self,
+        text: &str,
+        mut each: impl FnMut(usize, &[Option<&str>]) -> Option<()>,
+    ) -> Result<(), LoginError> {
         let mut query = BytesMut::with_capacity(text.len() + 6);
         query.put_u8(b'Q');
         query.put_u32(u32::try_from(text.len() + 5).unwrap_or_default());
         query.extend_from_slice(text.as_bytes());
         query.put_u8(0);
         self.stream.write_all(&query).await.map_err(LoginError::Lost)?;
-        let mut results = Vec::new();
+        let mut shapes = 0_usize;
         loop {
             let frame = self.next().await?;
             if frame.tag() == b'D' {
-                let values = row(frame.body()).ok_or_else(|| LoginError::Protocol("a row is malformed".to_owned()))?;
-                let rows: &mut Vec<_> =
-                    results.last_mut().ok_or_else(|| LoginError::Protocol("a row without a shape".to_owned()))?;
-                rows.push(values);
+                let question =
+                    shapes.checked_sub(1).ok_or_else(|| LoginError::Protocol("a row without a shape".to_owned()))?;
+                row(frame.body())
+                    .and_then(|values| each(question, &values))
+                    .ok_or_else(|| LoginError::Protocol("a row has an unknown shape".to_owned()))?;
                 continue;
             }
             match Backend::decode(&frame).map_err(|error| LoginError::Protocol(error.to_string()))? {
-                Backend::RowDescription { .. } => results.push(Vec::new()),
+                Backend::RowDescription { .. } => shapes += 1,
                 Backend::ErrorResponse(fields) => return Err(LoginError::refused(&fields)),
-                Backend::ReadyForQuery(TransactionStatus::Idle) => return Ok(results),
+                Backend::ReadyForQuery(TransactionStatus::Idle) => return Ok(()),
                 _ => {}
             }
         }
@@ -222,7 +228,7 @@ impl Server {
 }
 
 /// A DataRow in text format (54.7).
-fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
+fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
     let (count, mut rest) = body.split_first_chunk::<2>()?;
     let mut values = Vec::new();
     for _ in 0..u16::from_be_bytes(*count) {
@@ -232,7 +238,7 @@ fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
             -1 => values.push(None),
             length => {
                 let (value, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-                values.push(Some(String::from_utf8(value.to_vec()).ok()?));
+                values.push(Some(std::str::from_utf8(value).ok()?));
                 rest = behind;
             }
         }

@@ -323,6 +323,7 @@ impl Session {
             affected: None,
         };
         Entry::open(&self.trail, record, self.backend_pid)?.close(ended)?;
+        self.trail.flush()?;
         Ok(Judgement::Refused(refusal))
     }
 

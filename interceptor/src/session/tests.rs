@@ -133,6 +133,10 @@ impl Stage {
                 Chunk::Whole(frame) => assert_eq!(self.session.frontend(&frame, &bench, out)?, Step::Done),
             }
         }
+        // As whoever sends this has to.
+        if !out.upstream.is_empty() {
+            self.session.trail.flush().inspect_err(|_| out.upstream.clear())?;
+        }
         Ok(())
     }
 

@@ -197,7 +197,8 @@ struct Contents {
     relations: HashMap<RelationRef, Arc<Relation>>,
     functions: HashMap<Arc<str>, Vec<Arc<Function>>>,
     bodies: HashMap<FunctionName, Vec<Definition>>,
-    types: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The schemas in which there is a type of a name: mostly one.
+    types: HashMap<Arc<str>, Vec<Arc<str>>>,
     operators: HashMap<Arc<str>, Vec<Operator>>,
     coded_types: HashMap<Arc<str>, Vec<FunctionName>>,
 }
@@ -288,13 +289,13 @@ impl Catalog {
         if schema.is_empty() {
             self.searched().any(|schema| schemas.contains(&schema))
         } else {
-            schemas.contains(schema)
+            schemas.iter().any(|known| **known == *schema)
         }
     }
 
     /// Whether the only type of a name is the server's own.
     pub(super) fn is_type_of_server(&self, name: &str) -> bool {
-        self.contents.types.get(name).is_some_and(|schemas| schemas.len() == 1 && schemas.contains("pg_catalog"))
+        self.contents.types.get(name).is_some_and(|schemas| matches!(schemas.as_slice(), [schema] if **schema == *"pg_catalog"))
     }
 
     /// The functions that somebody wrote and that values of a type are made by: casts, checks of domains.
@@ -469,7 +470,10 @@ impl CatalogBuilder {
     /// A row of `pg_type`.
     pub fn type_name(&mut self, schema: &str, name: &str) {
         let (schema, name) = (self.word(schema), self.word(name));
-        self.contents.types.entry(name).or_default().insert(schema);
+        let schemas = self.contents.types.entry(name).or_insert_with(|| Vec::with_capacity(1));
+        if !schemas.contains(&schema) {
+            schemas.push(schema);
+        }
     }
 
     /// A function that somebody wrote and that makes values of a type: of a cast, of a domain's check.
@@ -492,8 +496,11 @@ impl CatalogBuilder {
         let Self { mut catalog, mut contents, relations, .. } = self;
         catalog.id = TAKEN.fetch_add(1, Ordering::Relaxed);
         catalog.snapshot = catalog.id;
-        contents.relations =
-            relations.into_values().map(|relation| (relation.id.clone(), Arc::new(relation))).collect();
+        let whole = |mut relation: Relation| {
+            relation.columns.shrink_to_fit();
+            (relation.id.clone(), Arc::new(relation))
+        };
+        contents.relations = relations.into_values().map(whole).collect();
         catalog.contents = Arc::new(contents);
         catalog
     }
