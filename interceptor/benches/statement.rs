@@ -17,14 +17,14 @@ use std::sync::Arc;
 
 /// Statements by name, from what a pool sends to what a reporting tool does.
 const STATEMENTS: &[(&str, &str)] = &[
-    ("pgbench select", "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"),
+    ("pgbench select", "SELECT abalance AS x0 FROM pgbench_accounts WHERE aid = 4711"),
     (
         "orm join",
-        "SELECT o.id, o.status, o.total, c.id AS c_id, c.name, c.country FROM orders AS o JOIN customers AS c ON c.id = o.customer_id WHERE o.status = 'open' AND o.total > 100 AND c.country IN ('DE', 'FR', 'AT') ORDER BY o.created_at DESC LIMIT 25 OFFSET 50",
+        "SELECT o.id, o.status, o.total, c.id AS x0, c.name, c.country FROM orders AS o JOIN customers AS c ON c.id = o.customer_id WHERE o.status = 'open' AND o.total > 100 AND c.country IN ('DE', 'FR', 'AT') ORDER BY o.created_at DESC LIMIT 25 OFFSET 50",
     ),
     (
         "report",
-        "WITH spent AS (SELECT customer_id, sum(total) AS total, count(*) AS orders FROM orders WHERE created_at >= now() - interval '90 days' GROUP BY customer_id), ranked AS (SELECT s.*, rank() OVER (ORDER BY s.total DESC) AS place FROM spent s) SELECT c.name, c.country, r.total, r.orders, r.place, (SELECT max(i.quantity) FROM order_items i JOIN orders o ON o.id = i.order_id WHERE o.customer_id = c.id) AS most FROM ranked r JOIN customers c ON c.id = r.customer_id WHERE r.place <= 100 UNION ALL SELECT 'all', NULL, sum(total), sum(orders), NULL, NULL FROM spent ORDER BY place NULLS LAST",
+        "WITH spent AS (SELECT customer_id, sum(total) AS total, count(*) AS orders FROM orders WHERE created_at >= now() - interval '90 days' GROUP BY customer_id), ranked AS (SELECT s.*, rank() OVER (ORDER BY s.total DESC) AS place FROM spent s) SELECT c.name, c.country, r.total, r.orders, r.place, (SELECT max(i.quantity) FROM order_items i JOIN orders o ON o.id = i.order_id WHERE o.customer_id = c.id) AS x0 FROM ranked r JOIN customers c ON c.id = r.customer_id WHERE r.place <= 100 UNION ALL SELECT 'all', NULL, sum(total), sum(orders), NULL, NULL FROM spent ORDER BY place NULLS LAST",
     ),
 ];
 
@@ -177,7 +177,22 @@ fn deciding(criterion: &mut Criterion) {
             bench.iter_batched(
                 || {
                     number += 1;
-                    format!("{text} -- {number}")
+                    // Another name makes another shape.
+                    text.replace("x0", &format!("x{number}"))
+                },
+                |text| {
+                    let analysis = readings.read(&text, &catalog, &Nobody).expect("it is SQL");
+                    decide(&set, &analysis)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        let mut number = 0;
+        group.bench_function(format!("new text of a known shape, {name}"), |bench| {
+            bench.iter_batched(
+                || {
+                    number += 1;
+                    text.replace("4711", &number.to_string()).replace("100", &number.to_string())
                 },
                 |text| {
                     let analysis = readings.read(&text, &catalog, &Nobody).expect("it is SQL");

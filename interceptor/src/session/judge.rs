@@ -252,7 +252,7 @@ impl Session {
         granted: &Granted,
         catalog: &Catalog,
     ) -> Result<Running, AuditError> {
-        let spanned = text.get(statement.span.clone()).unwrap_or(text).trim();
+        let spanned = statement.text(text);
         let mut record = self.record(spanned, Some((analysis, statement)));
         record.decision = Some(Recorded::Permit);
         record.policies = granted.policies().map(str::to_owned).collect();
@@ -298,7 +298,7 @@ impl Session {
         statement: &Statement,
         denial: Denial,
     ) -> Result<Judgement, Ending> {
-        let spanned = text.get(statement.span.clone()).unwrap_or(text).trim();
+        let spanned = statement.text(text);
         let mut record = self.record(spanned, Some((analysis, statement)));
         record.policies.clone_from(&denial.policies);
         record.obligations = denial.obligations.iter().map(Obligation::show).collect();

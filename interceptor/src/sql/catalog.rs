@@ -295,7 +295,10 @@ impl Catalog {
 
     /// Whether the only type of a name is the server's own.
     pub(super) fn is_type_of_server(&self, name: &str) -> bool {
-        self.contents.types.get(name).is_some_and(|schemas| matches!(schemas.as_slice(), [schema] if **schema == *"pg_catalog"))
+        self.contents
+            .types
+            .get(name)
+            .is_some_and(|schemas| matches!(schemas.as_slice(), [schema] if **schema == *"pg_catalog"))
     }
 
     /// The functions that somebody wrote and that values of a type are made by: casts, checks of domains.

@@ -20,7 +20,7 @@ pub struct Analysis {
 /// What one statement does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statement {
-    /// Where it stands in the text, in bytes.
+    /// Where it stands in the text, in bytes; beyond the text's end where it is the only one.
     pub span: Range<usize>,
     /// Everything it asks for; a set, so that repeating oneself costs nothing.
     pub uses: BTreeSet<Use>,
@@ -175,6 +175,10 @@ pub enum Flag {
     RunsPrepared,
     /// Objects are made, changed or dropped.
     Ddl,
+    /// SELECT, INSERT, UPDATE, DELETE or MERGE by itself.
+    Ordinary,
+    /// What it does hangs on the value of a constant: `ORDER BY 1`, `nextval('s')`.
+    ReadsConstants,
 }
 
 /// What a statement does to the session it runs in.
@@ -244,6 +248,12 @@ impl Statement {
     pub fn verbs(&self) -> Vec<&'static str> {
         let accesses: BTreeSet<Access> = self.uses.iter().filter(|u| u.named).map(|u| u.access).collect();
         accesses.into_iter().map(Access::name).collect()
+    }
+
+    /// The part of the text that is this statement.
+    pub fn text<'a>(&self, text: &'a str) -> &'a str {
+        let alone = || text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+        text.get(self.span.clone()).unwrap_or_else(alone).trim()
     }
 
     /// Whether the catalogue may look different once it has run.

@@ -16,6 +16,7 @@ mod names;
 mod reading;
 mod readings;
 mod second;
+mod shape;
 mod stack;
 mod walk;
 
@@ -89,7 +90,7 @@ fn read(text: &str, catalog: &Catalog, session: &dyn Session) -> Result<Result<A
         Err(rejection) => return Ok(Err(rejection)),
     };
     let mut analysis = walk::walk(text, &tree.protobuf, catalog, session)?;
-    analysis.shape = shape(text).map(Into::into);
+    analysis.shape = shape_of(text).map(Into::into);
     if let Some(objection) = second::object(text, &analysis) {
         for statement in &mut analysis.statements {
             statement.opaque.get_or_insert_with(|| objection.clone());
@@ -99,7 +100,10 @@ fn read(text: &str, catalog: &Catalog, session: &dyn Session) -> Result<Result<A
 }
 
 /// Names the form of a text: the same for texts that differ in constants and layout only.
-fn shape(text: &str) -> Option<String> {
+fn shape_of(text: &str) -> Option<String> {
+    if let Some(shape) = shape::Shape::of(text) {
+        return Some(shape.name());
+    }
     pg_query::fingerprint(text, pg_query::ParserOptions::DEFAULT, pg_query::FingerprintOptions::DEFAULT)
         .ok()
         .map(|fingerprint| fingerprint.hex)

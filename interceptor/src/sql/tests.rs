@@ -731,3 +731,30 @@ fn names_that_are_not_known_hide_nothing() {
         "customers.email shown+tested, customers.id shown+used -> customers.email, customers.id",
     );
 }
+
+/// A text of a shape that was read before gives what reading it would give.
+#[test]
+fn texts_of_one_shape_are_read_once() {
+    let (catalog, nobody, readings) = (catalog(), Nobody, Readings::default());
+    let read = |text: &str| readings.read(text, &catalog, &nobody).unwrap();
+    let same = |one: &str, other: &str| {
+        let (first, second) = (read(one), read(other));
+        let fresh = analyse(other, &catalog, &nobody).unwrap();
+        let shared = Arc::ptr_eq(&first, &second);
+        assert_eq!(second.statements[0].uses, fresh.statements[0].uses, "{other}");
+        assert_eq!(second.statements[0].columns, fresh.statements[0].columns, "{other}");
+        assert_eq!(second.statements[0].outputs, fresh.statements[0].outputs, "{other}");
+        assert_eq!(second.statements[0].text(other), fresh.statements[0].text(other), "{other}");
+        assert_eq!(second.shape, fresh.shape, "{other}");
+        shared
+    };
+    assert!(same("select id from orders where id = 1", "select id from orders where id = 22;"));
+    assert!(same("select id from orders where status = 'a'", "select id  from orders where status = 'b''c' -- x"));
+    assert!(same("update orders set status = 'a' where id = 1", "update orders set status = 'b' where id = 2"));
+    assert!(!same("select id, status from orders order by 1", "select id, status from orders order by 2"));
+    assert!(!same("select nextval('orders_id_seq')", "select nextval('other')"));
+    assert!(!same("select set_config('work_mem', '1', true)", "select set_config('role', '1', true)"));
+    assert!(!same("select id from orders where id = 1", "select id from orders where id = 1.5"));
+    assert!(!same("set work_mem = '1'", "set work_mem = '2'"));
+    assert!(!same("select id from orders; select 1", "select id from orders; select 2"));
+}

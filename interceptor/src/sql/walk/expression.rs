@@ -3,7 +3,7 @@
 use super::scope::Entry;
 use super::{Walk, qualified, strings};
 use crate::sql::builtins;
-use crate::sql::facts::{Access, Missing, Object};
+use crate::sql::facts::{Access, Flag, Missing, Object};
 use crate::sql::lineage::{ColumnSet, Field, Handling, Value};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
@@ -680,6 +680,7 @@ impl Walk<'_> {
 
     /// `nextval('name')` writes the sequence of that name; `false` where the name is not a constant.
     fn sequence(&mut self, args: &[Node]) -> bool {
+        self.flag(Flag::ReadsConstants);
         let Some(name) = args.first().and_then(super::settings::constant) else { return false };
         // The argument is a regclass: a name as it would stand in SQL. A parser for names is at hand.
         let quoted = format!("DROP SEQUENCE {name}");

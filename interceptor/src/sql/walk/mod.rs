@@ -61,6 +61,16 @@ pub(super) fn walk(
         if walk.needs_depth {
             return Err(NeedsDepth);
         }
+        if let Some(
+            NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_),
+        ) = raw.stmt.as_ref().and_then(|node| node.node.as_ref())
+        {
+            walk.flag(Flag::Ordinary);
+        }
         let statement = walk.finish(start..end);
         // What follows in the same text is looked up under the new path.
         if let Effect::SearchPath { path, .. } = &statement.effect {

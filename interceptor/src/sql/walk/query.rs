@@ -213,6 +213,7 @@ impl Walk<'_> {
     fn by(&mut self, node: &NodeEnum, fields: &[Field], only_result: bool) {
         match node {
             NodeEnum::AConst(constant) => {
+                self.flag(Flag::ReadsConstants);
                 let Some(Val::Ival(position)) = &constant.val else { return };
                 let position = usize::try_from(position.ival).ok().and_then(|position| position.checked_sub(1));
                 let counted = !fields.iter().any(|field| field.many);

@@ -76,6 +76,7 @@ impl Walk<'_> {
     /// `set_config(name, value, is_local)`: SET by another name, readable only where the name is a constant.
     pub(super) fn set_config(&mut self, args: &[Node]) {
         self.flag(Flag::SessionState);
+        self.flag(Flag::ReadsConstants);
         match args {
             [name, value, _] => match constant(name) {
                 Some(name) => self.parameter(&name, constant(value).as_deref()),
