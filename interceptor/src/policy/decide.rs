@@ -5,15 +5,16 @@ use super::annotation::{Filter, Mask, Obligation};
 use super::budget::Counted;
 use super::circumstances::Circumstances;
 use super::denial::{Denial, DenialKind};
-use super::entities::{Gathered, path};
+use super::entities::{Gathered, agent_chain, database_chain, path};
 use super::load::PolicySet;
 use super::orders::{MaskedOutput, Orders};
 use super::principal::Principal;
+use super::scope::{Chains, World};
 use super::verdict::{Bench, Broken, Verdict};
 use crate::sql::{
     Access, Analysis, Catalog, ColumnRef, Flag, Handling, Object, Relation, RelationRef, Standing, Statement, Use,
 };
-use cedar_policy::{Context, PolicyId};
+use cedar_policy::{Context, Entity, PolicyId};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,17 +76,13 @@ impl PolicySet {
         around: &Circumstances,
         mode: Mode,
     ) -> Result<Permit, Box<Denial>> {
-        let ask = |part, context| {
-            let mut gathered = Gathered::new(&self.labels);
-            let agent = gathered.agent(principal.identity()).map_err(|error| Broken::new(&error))?;
-            let database = gathered.database(&around.server, database).map_err(|error| Broken::new(&error))?;
-            self.ask(part, "connect", agent, database, gathered, context)
-        };
+        let arriving = Arriving { set: self, principal, database, around };
         let verdict = (|| {
-            let still = ask(&self.still, Context::empty())?;
-            let context = around.context(database, None).map_err(Broken)?;
-            let moving = ask(&self.moving, context)?;
-            Ok(still.and_also(moving))
+            let broken = |error| Broken::new(&error);
+            let who = agent_chain(principal.identity()).map_err(broken)?;
+            let resource = database_chain(&around.server, database).map_err(broken)?;
+            let chains = Chains { principal: &who, action: self.action("connect"), resource: &resource };
+            Ok(self.ask(&self.still, chains, &arriving)?.and_also(self.ask(&self.moving, chains, &arriving)?))
         })();
         let what = || format!("connect to {}", path(&[database]));
         let outcome = verdict.map_err(broken).and_then(|verdict: Verdict| {
@@ -442,6 +439,28 @@ impl PolicySet {
             }
             (Err(denial), Mode::Enforce) => Err(denial),
         }
+    }
+}
+
+/// A session that is about to begin, as conditions see it.
+struct Arriving<'a> {
+    set: &'a PolicySet,
+    principal: &'a Principal,
+    database: &'a str,
+    around: &'a Circumstances,
+}
+
+impl World for Arriving<'_> {
+    fn entities(&self) -> Result<Vec<Entity>, Broken> {
+        let mut gathered = Gathered::new(&self.set.labels);
+        gathered.agent(self.principal.identity()).map_err(|error| Broken::new(&error))?;
+        gathered.database(&self.around.server, self.database).map_err(|error| Broken::new(&error))?;
+        gathered.entities.extend(self.set.action_entities.iter().cloned());
+        Ok(gathered.entities)
+    }
+
+    fn context(&self) -> Result<Context, Broken> {
+        self.around.context(self.database, None).map_err(Broken)
     }
 }
 

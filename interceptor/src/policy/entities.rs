@@ -5,6 +5,7 @@ use crate::identity::Identity;
 use crate::sql::{Catalog, Object, Relation, RelationRef, quoted};
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 /// Why something has no entity; denies whatever was asked.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,41 @@ impl<'l> Gathered<'l> {
     }
 }
 
+/// An agent with its groups, itself first.
+pub(super) fn agent_chain(identity: &Identity) -> Result<Vec<EntityUid>, NoEntity> {
+    let groups = identity.groups.iter().map(|group| uid("Group", group));
+    std::iter::once(uid("Agent", &identity.subject)).chain(groups).collect()
+}
+
+/// A database with what is above it, itself first.
+pub(super) fn database_chain(server: &str, database: &str) -> Result<Vec<EntityUid>, NoEntity> {
+    Ok(vec![uid("Database", &quoted(database))?, uid("Server", server)?])
+}
+
+/// What something is done to, with everything above it, itself first.
+pub(super) fn object_chain(server: &str, catalog: &Catalog, object: &Object) -> Result<Vec<EntityUid>, NoEntity> {
+    let database = quoted(&catalog.database);
+    let schema = |schema: &str| format!("{database}.{}", quoted(schema));
+    let relation = |id: &RelationRef| format!("{}.{}", schema(&id.schema), quoted(&id.name));
+    let mut chain = match object {
+        Object::Database => Vec::new(),
+        Object::Schema(name) => vec![uid("Schema", &schema(name))?],
+        Object::Relation(id) => vec![uid("Relation", &relation(id))?, uid("Schema", &schema(&id.schema))?],
+        Object::Column(id, column) => vec![
+            uid("Column", &format!("{}.{}", relation(id), quoted(column)))?,
+            uid("Relation", &relation(id))?,
+            uid("Schema", &schema(&id.schema))?,
+        ],
+        Object::Function(function) => vec![
+            uid("Function", &format!("{}.{}", schema(&function.schema), quoted(&function.name)))?,
+            uid("Schema", &schema(&function.schema))?,
+        ],
+        Object::Parameter(name) => vec![uid("Parameter", &format!("{database}.{}", quoted(name)))?],
+    };
+    chain.extend(database_chain(server, &catalog.database)?);
+    Ok(chain)
+}
+
 /// `db.schema.relation`, each part as PostgreSQL quotes it.
 pub(super) fn path(parts: &[&str]) -> String {
     parts.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".")
@@ -114,8 +150,12 @@ fn column_type(relation: &Relation, column: &str) -> Option<String> {
 }
 
 pub(super) fn uid(kind: &str, id: &str) -> Result<EntityUid, NoEntity> {
-    let name: EntityTypeName = format!("PG::{kind}").parse().map_err(|_| NoEntity(kind.to_owned()))?;
-    Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
+    static KINDS: LazyLock<HashMap<&str, EntityTypeName>> = LazyLock::new(|| {
+        let kinds = ["Agent", "Column", "Database", "Function", "Group", "Parameter", "Relation", "Schema", "Server"];
+        kinds.into_iter().filter_map(|kind| Some((kind, format!("PG::{kind}").parse().ok()?))).collect()
+    });
+    let name = KINDS.get(kind).ok_or_else(|| NoEntity(kind.to_owned()))?;
+    Ok(EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id)))
 }
 
 pub(super) fn text(text: &str) -> RestrictedExpression {

@@ -4,8 +4,9 @@ use super::annotation::{self, Annotations};
 use super::labels;
 use super::labels::Labels;
 use super::memo::Memo;
+use super::scope::Scoped;
 use cedar_policy::{
-    Authorizer, Effect, Entities, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
+    Authorizer, Effect, Entity, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
@@ -24,7 +25,10 @@ pub struct PolicySet {
     pub(super) moving: Part,
     pub(super) annotations: HashMap<PolicyId, Annotations>,
     pub(super) labels: Labels,
-    pub(super) actions: Entities,
+    /// Each action with the groups that it is in, itself first.
+    pub(super) actions: HashMap<String, Vec<EntityUid>>,
+    /// The same as entities.
+    pub(super) action_entities: Vec<Entity>,
     pub(super) schema: Schema,
     pub(super) authorizer: Authorizer,
     pub(super) memo: Memo,
@@ -45,12 +49,14 @@ impl fmt::Debug for PolicySet {
 /// Policies by how they count.
 #[derive(Debug, Default)]
 pub(super) struct Part {
+    /// Whether some of them read the context.
+    pub(super) reads_context: bool,
     /// Permits, and forbids without obligations.
-    pub(super) plain: CedarSet,
+    pub(super) plain: Scoped,
     /// Forbids that are lifted by meeting their obligations.
-    pub(super) obliging: CedarSet,
+    pub(super) obliging: Scoped,
     /// Forbids that are only observed.
-    pub(super) watching: CedarSet,
+    pub(super) watching: Scoped,
 }
 
 impl Part {
@@ -136,13 +142,20 @@ impl PolicySet {
     pub fn from_texts(texts: &[(PathBuf, String)]) -> Result<Self, LoadError> {
         let (schema, _warnings) =
             Schema::from_cedarschema_str(SCHEMA).map_err(|error| LoadError::Schema(error.to_string()))?;
-        let actions = schema.action_entities().map_err(|error| LoadError::Schema(error.to_string()))?;
+        let entities = schema.action_entities().map_err(|error| LoadError::Schema(error.to_string()))?;
+        let chain = |action: &Entity| {
+            let above = entities.ancestors(&action.uid()).into_iter().flatten().cloned();
+            (action.uid().id().unescaped().to_owned(), std::iter::once(action.uid()).chain(above).collect())
+        };
+        let actions = entities.iter().map(chain).collect();
+        let action_entities = entities.iter().cloned().collect();
         let mut set = Self {
             still: Part::default(),
-            moving: Part::default(),
+            moving: Part { reads_context: true, ..Part::default() },
             annotations: HashMap::new(),
             labels: Labels::default(),
             actions,
+            action_entities,
             schema,
             authorizer: Authorizer::new(),
             memo: Memo::default(),
@@ -230,7 +243,7 @@ impl PolicySet {
             (false, false) => &mut part.plain,
         };
         self.masks |= annotations.mask().is_some();
-        part.add(policy.clone()).map_err(|error| error.to_string())?;
+        part.add(policy.clone());
         whole.add(policy).map_err(|error| error.to_string())?;
         self.annotations.insert(id, annotations);
         Ok(())
@@ -308,7 +321,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let said = match PolicySet::from_texts(&[("x.cedar".into(), text.to_owned())]) {
-            Ok(set) => format!("{} policies, {} with obligations", set.len(), set.still.obliging.num_of_policies()),
+            Ok(set) => format!("{} policies, {} with obligations", set.len(), set.still.obliging.len()),
             Err(LoadError::Mistakes(mistakes)) => {
                 mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             }

@@ -19,6 +19,7 @@ mod load;
 mod memo;
 mod orders;
 mod principal;
+mod scope;
 mod verdict;
 
 pub use annotation::{Detector, Mask, Obligation};

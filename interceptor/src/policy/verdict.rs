@@ -1,11 +1,12 @@
 //! One request and what every policy says to it.
 
 use super::circumstances::Circumstances;
-use super::entities::{Gathered, uid};
+use super::entities::{Gathered, agent_chain, object_chain};
 use super::load::{Part, PolicySet};
 use super::principal::Principal;
+use super::scope::{Chains, World};
 use crate::sql::{Access, Catalog, Object, Statement};
-use cedar_policy::{Context, Decision, Entities, EntityUid, PolicyId, PolicySet as CedarSet, Request};
+use cedar_policy::{Context, Entity, PolicyId};
 use std::sync::Arc;
 
 /// What policies say to one request.
@@ -64,7 +65,7 @@ impl Bench<'_> {
         let still = match memo.verdict(who, access, object) {
             Some(verdict) => verdict,
             None => {
-                let verdict = Arc::new(self.evaluate(&self.set.still, access, object, Context::empty())?);
+                let verdict = Arc::new(self.evaluate(&self.set.still, access, object)?);
                 memo.keep_verdict(who, access, object, &verdict);
                 verdict
             }
@@ -72,59 +73,39 @@ impl Bench<'_> {
         if self.set.moving.is_empty() {
             return Ok(still);
         }
-        let context = self.around.context(&self.catalog.database, self.statement).map_err(Broken)?;
-        let moving = self.evaluate(&self.set.moving, access, object, context)?;
+        let moving = self.evaluate(&self.set.moving, access, object)?;
+        if moving == Verdict::default() {
+            return Ok(still);
+        }
         Ok(Arc::new((*still).clone().and_also(moving)))
     }
 
-    fn evaluate(&self, part: &Part, access: Access, object: &Object, context: Context) -> Result<Verdict, Broken> {
-        let mut gathered = Gathered::new(&self.set.labels);
-        let agent = gathered.agent(self.principal.identity()).map_err(|error| Broken::new(&error))?;
-        let object = gathered.object(&self.around.server, self.catalog, object).map_err(|error| Broken::new(&error))?;
-        self.set.ask(part, access.name(), agent, object, gathered, context)
+    fn evaluate(&self, part: &Part, access: Access, object: &Object) -> Result<Verdict, Broken> {
+        let broken = |error| Broken::new(&error);
+        let resource = object_chain(&self.around.server, self.catalog, object).map_err(broken)?;
+        let principal = agent_chain(self.principal.identity()).map_err(broken)?;
+        let chains = Chains { principal: &principal, action: self.set.action(access.name()), resource: &resource };
+        self.set.ask(part, chains, &Asked { bench: self, object })
     }
 }
 
-impl PolicySet {
-    /// Asks the policies of one part.
-    pub(super) fn ask(
-        &self,
-        part: &Part,
-        action: &str,
-        agent: EntityUid,
-        object: EntityUid,
-        gathered: Gathered<'_>,
-        context: Context,
-    ) -> Result<Verdict, Broken> {
-        let entities =
-            self.actions.clone().add_entities(gathered.entities, None).map_err(|error| Broken::new(&error))?;
-        let action = uid("Action", action).map_err(|error| Broken::new(&error))?;
-        let request = Request::new(agent, action, object, context, None).map_err(|error| Broken::new(&error))?;
-        let (decision, deciding) = self.evaluate(&part.plain, &request, &entities)?;
-        let (permits, forbids) = match decision {
-            Decision::Allow => (deciding, Vec::new()),
-            Decision::Deny => (Vec::new(), deciding),
-        };
-        // In these halves there is no permit, so Cedar denies in any case and only the matches count.
-        let (_, obliging) = self.evaluate(&part.obliging, &request, &entities)?;
-        let (_, watching) = self.evaluate(&part.watching, &request, &entities)?;
-        Ok(Verdict { permits, forbids, obliging, watching })
+/// One request as conditions see it.
+struct Asked<'a> {
+    bench: &'a Bench<'a>,
+    object: &'a Object,
+}
+
+impl World for Asked<'_> {
+    fn entities(&self) -> Result<Vec<Entity>, Broken> {
+        let Bench { set, principal, catalog, around, statement: _ } = self.bench;
+        let mut gathered = Gathered::new(&set.labels);
+        gathered.agent(principal.identity()).map_err(|error| Broken::new(&error))?;
+        gathered.object(&around.server, catalog, self.object).map_err(|error| Broken::new(&error))?;
+        gathered.entities.extend(set.action_entities.iter().cloned());
+        Ok(gathered.entities)
     }
 
-    fn evaluate(
-        &self,
-        set: &CedarSet,
-        request: &Request,
-        entities: &Entities,
-    ) -> Result<(Decision, Vec<PolicyId>), Broken> {
-        if set.is_empty() {
-            return Ok((Decision::Deny, Vec::new()));
-        }
-        let response = self.authorizer.is_authorized(request, set, entities);
-        // Cedar skips a policy whose evaluation fails, which for a forbid would open the door.
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(Broken::new(error));
-        }
-        Ok((response.decision(), response.diagnostics().reason().cloned().collect()))
+    fn context(&self) -> Result<Context, Broken> {
+        self.bench.around.context(&self.bench.catalog.database, self.bench.statement).map_err(Broken)
     }
 }
