@@ -48,9 +48,20 @@ impl Server {
         &self.dsn
     }
 
+    /// Reaches another database of the server.
+    pub fn dsn_of(&self, database: &str) -> String {
+        let end = self.dsn.rfind('/').unwrap_or(self.dsn.len());
+        format!("{}/{database}", self.dsn.get(..end).unwrap_or_default())
+    }
+
     /// What the daemon would know of the database.
-    #[expect(clippy::expect_used, reason = "a test whose server cannot be reached has failed")]
     pub async fn catalog(&self) -> Arc<Catalog> {
+        self.catalog_of("shop").await
+    }
+
+    /// What the daemon would know of another database.
+    #[expect(clippy::expect_used, reason = "a test whose server cannot be reached has failed")]
+    pub async fn catalog_of(&self, database: &str) -> Arc<Catalog> {
         let config: tokio_postgres::Config = self.dsn.parse().expect("it is a DSN");
         let address = match config.get_hosts() {
             [Host::Tcp(host)] => host.parse::<IpAddr>().ok(),
@@ -70,7 +81,6 @@ impl Server {
         );
         let upstreams = Upstreams::load(&[toml::from_str(&upstream).expect("it is TOML")]);
         drop(std::fs::remove_file(&password));
-        let database = config.get_dbname().unwrap_or_default();
         fetch_catalog(server, database, &upstreams.expect("the file can be read"))
             .await
             .expect("the catalogue can be read")

@@ -253,6 +253,7 @@ select t.typname, n.nspname, p.proname
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = c.oid
    and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
   join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace;
+select conrelid, confrelid from pg_catalog.pg_constraint where contype = 'f';
 commit";
 
 /// The catalogue of a database that no session is on: for tools and tests beside the daemon.
@@ -370,6 +371,7 @@ impl<'a> Reader<'a> {
                 builder.operator(value(0)?, value(1)?, function.flatten());
             }
             13 => builder.coded_type(value(0)?, value(1)?, value(2)?),
+            14 => builder.refers(oid(0)?, oid(1)?),
             _ => return None,
         }
         Some(())

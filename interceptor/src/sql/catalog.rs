@@ -87,6 +87,8 @@ pub struct Relation {
     /// Relations that are read or written along with it: what a view's rules mention, partitions, children, and the
     /// parents whose rows it holds a part of.
     pub reaches: Vec<Reach>,
+    /// Relations with foreign keys to it: TRUNCATE ... CASCADE empties them too.
+    pub(super) referring: Vec<RelationRef>,
     /// Whether rewrite rules other than a view's own stand on it: writing to it does more than the statement says.
     pub has_rules: bool,
     /// Functions that its triggers run when it is written: schema and name.
@@ -389,6 +391,7 @@ impl CatalogBuilder {
             kind,
             columns: Vec::new(),
             reaches: Vec::new(),
+            referring: Vec::new(),
             has_rules,
             triggers: Vec::new(),
             generated: Vec::new(),
@@ -456,6 +459,16 @@ impl CatalogBuilder {
     pub fn inherits(&mut self, child: u32, parent: u32) {
         self.reach(parent, child, Way::Child);
         self.reach(child, parent, Way::Parent);
+    }
+
+    /// A foreign key of one relation to another.
+    pub fn refers(&mut self, from: u32, to: u32) {
+        let Some(id) = self.names.get(&from).cloned() else { return };
+        if let Some(relation) = self.relations.get_mut(&to)
+            && !relation.referring.contains(&id)
+        {
+            relation.referring.push(id);
+        }
     }
 
     fn reach(&mut self, from: u32, to: u32, way: Way) {

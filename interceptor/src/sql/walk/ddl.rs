@@ -203,8 +203,21 @@ impl Walk<'_> {
         );
         if is_admin {
             self.admin();
+            self.mention_maintained(node);
         }
         is_admin
+    }
+
+    /// Maintenance names relations that the second reader sees too.
+    fn mention_maintained(&mut self, node: &NodeEnum) {
+        let NodeEnum::VacuumStmt(vacuum) = node else { return };
+        for relation in &vacuum.rels {
+            if let Some(NodeEnum::VacuumRelation(relation)) = &relation.node
+                && let Some(range) = &relation.relation
+            {
+                self.found.mentioned.insert(range.relname.clone());
+            }
+        }
     }
 
     fn database(&mut self, access: Access) {

@@ -5,7 +5,7 @@ use crate::sql::builtins::{self, Pinned};
 use crate::sql::facts::{Access, Effect, Flag, Object};
 use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
-use pg_query::protobuf::{Node, SelectStmt, VariableSetKind, VariableSetStmt};
+use pg_query::protobuf::{AExprKind, Node, SelectStmt, VariableSetKind, VariableSetStmt};
 use std::sync::Arc;
 
 impl Walk<'_> {
@@ -70,6 +70,54 @@ impl Walk<'_> {
         self.found.mentioned.insert("set_config".to_owned());
         self.flag(Flag::SessionState);
         self.search_path(crate::sql::catalog::path_of(&value), local.starts_with('t'));
+        true
+    }
+
+    /// `SELECT set_config(name, '...', false) FROM pg_settings WHERE name = '...'`, as pg_dump sets what older servers do not
+    /// have: the row that there is has the name that the condition says.
+    pub(super) fn sets_listed_setting(&mut self, select: &SelectStmt) -> bool {
+        let SelectStmt { target_list, from_clause, where_clause, .. } = select;
+        let alone = SelectStmt {
+            target_list: target_list.clone(),
+            from_clause: from_clause.clone(),
+            where_clause: where_clause.clone(),
+            ..SelectStmt::default()
+        };
+        let same_but_for_these =
+            SelectStmt { limit_option: alone.limit_option, op: alone.op, ..select.clone() } == alone;
+        let named = |node: Option<&Node>| match node.and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::ColumnRef(column)) => super::strings(&column.fields) == ["name"],
+            _ => false,
+        };
+        let [Node { node: Some(NodeEnum::ResTarget(target)) }] = target_list.as_slice() else { return false };
+        let Some(NodeEnum::FuncCall(call)) = target.val.as_ref().and_then(|node| node.node.as_ref()) else {
+            return false;
+        };
+        let is_call =
+            matches!(super::strings(&call.funcname).as_slice(), ["set_config"] | ["pg_catalog", "set_config"]);
+        let [Node { node: Some(NodeEnum::RangeVar(range)) }] = from_clause.as_slice() else { return false };
+        let is_list = range.alias.is_none()
+            && self
+                .catalog
+                .relation(&range.schemaname, &range.relname)
+                .is_some_and(|found| &*found.id.schema == "pg_catalog" && &*found.id.name == "pg_settings");
+        let Some(NodeEnum::AExpr(test)) = where_clause.as_ref().and_then(|node| node.node.as_ref()) else {
+            return false;
+        };
+        let is_equality = test.kind == AExprKind::AexprOp as i32
+            && super::strings(&test.name) == ["="]
+            && self.catalog.operators("=").iter().all(|operator| operator.function.is_none())
+            && named(test.lexpr.as_deref());
+        let (Some(setting), [name, value, _]) = (test.rexpr.as_deref().and_then(constant), call.args.as_slice()) else {
+            return false;
+        };
+        if !same_but_for_these || !is_call || !is_list || !is_equality || !named(Some(name)) {
+            return false;
+        }
+        self.found.mentioned.extend(["set_config", "pg_settings"].map(str::to_owned));
+        self.flag(Flag::SessionState);
+        self.flag(Flag::ReadsConstants);
+        self.parameter(&setting, constant(value).as_deref());
         true
     }
 

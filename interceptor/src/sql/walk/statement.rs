@@ -2,8 +2,9 @@
 
 use super::expression::kind_of;
 use super::{MOST_NESTING, Touched, Walk, strings};
-use crate::sql::catalog::Catalog;
-use crate::sql::facts::{Access, Effect, Flag, Missing, Object};
+use crate::sql::RelationRef;
+use crate::sql::catalog::{Catalog, Way};
+use crate::sql::facts::{Access, Effect, Flag, Missing, Object, Use};
 use crate::sql::lineage::Field;
 use crate::sql::stack;
 use pg_query::NodeEnum;
@@ -16,7 +17,7 @@ use std::collections::{BTreeSet, HashSet};
 impl Walk<'_> {
     pub(super) fn statement(&mut self, node: &NodeEnum) {
         match node {
-            NodeEnum::SelectStmt(select) if self.sets_search_path(select) => {}
+            NodeEnum::SelectStmt(select) if self.sets_search_path(select) || self.sets_listed_setting(select) => {}
             NodeEnum::SelectStmt(_)
             | NodeEnum::InsertStmt(_)
             | NodeEnum::UpdateStmt(_)
@@ -71,10 +72,10 @@ impl Walk<'_> {
             }
             NodeEnum::LockStmt(LockStmt { relations, mode: _, nowait: _ }) => self.relations(relations, Access::Lock),
             NodeEnum::TruncateStmt(TruncateStmt { relations, restart_seqs: _, behavior }) => {
-                if *behavior == DropBehavior::DropCascade as i32 {
-                    self.opaque("CASCADE empties relations that the statement does not name; name them all");
-                }
                 self.relations(relations, Access::Truncate);
+                if *behavior == DropBehavior::DropCascade as i32 {
+                    self.truncate_referring();
+                }
             }
             NodeEnum::ListenStmt(_) => self.ask(Access::Listen, Object::Database, true),
             NodeEnum::NotifyStmt(_) => self.ask(Access::Notify, Object::Database, true),
@@ -318,6 +319,28 @@ impl Walk<'_> {
                     }
                 }
                 _ => self.opaque("a list of relations holds something else"),
+            }
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// CASCADE empties whatever refers to what is emptied, and so on: as if the statement named it.
+    fn truncate_referring(&mut self) {
+        let emptied = |asked: &Use| match (&asked.object, asked.access) {
+            (Object::Relation(id), Access::Truncate) => Some(id.clone()),
+            _ => None,
+        };
+        let mut left: Vec<RelationRef> = self.found.uses.iter().filter_map(emptied).collect();
+        let mut seen: HashSet<RelationRef> = left.iter().cloned().collect();
+        while let Some(id) = left.pop() {
+            let Some(relation) = self.catalog.get(&id).cloned() else { continue };
+            let children = relation.reaches.iter().filter(|reach| reach.way == Way::Child).map(|reach| &reach.id);
+            for id in relation.referring.iter().chain(children) {
+                if seen.insert(id.clone()) {
+                    self.ask(Access::Truncate, Object::Relation(id.clone()), true);
+                    left.push(id.clone());
+                }
             }
         }
     }
