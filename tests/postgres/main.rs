@@ -12,4 +12,5 @@ mod introspection;
 mod masks;
 mod record;
 mod restart;
+mod tls;
 mod transparency;

@@ -62,8 +62,8 @@ fn configuration(path: &Path) -> Vec<Line> {
             "credentials",
             Upstreams::load(&config.upstream)
                 .map(|_| format!("{} upstream(s)", config.upstream.len()))
-                .map_err(|error| error.to_string()),
-            "give each [[upstream]] a password file of mode 0600",
+                .map_err(|error| format!("{:#}", anyhow::Error::from(error))),
+            "give each [[upstream]] a password file of mode 0600, and certificates and CAs that are there",
         ),
     ]
 }

@@ -237,6 +237,9 @@ async fn fetch(place: &Place, credential: &Credential, epoch: u64) -> Result<Cat
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut server = Server::connect(place.server, None, credential, &parameters).await?;
     let answers = server.ask(QUESTIONS).await?;
+    if let Err(error) = server.bye().await {
+        tracing::debug!(%error, "the server did not hear that the questions are over");
+    }
     read(place, epoch, &answers)
         .ok_or_else(|| LoginError::Protocol("the catalogue's answers have an unknown shape".to_owned()))
 }

@@ -9,14 +9,17 @@ mod greeting;
 mod live;
 mod login;
 mod relay;
+mod scram;
 mod serve;
 mod tasks;
+mod tls;
 mod upstream;
 
 pub use cancel::Cancels;
 pub use catalogs::Catalogs;
 pub use live::{Live, SessionInfo, Waiting};
 pub use serve::{Origins, Proxy, serve};
+pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, Upstream, Upstreams};
 
 use serde::Deserialize;
