@@ -14,3 +14,4 @@ mod record;
 mod restart;
 mod tls;
 mod transparency;
+mod upstream;

@@ -2,6 +2,8 @@
 
 mod issuer;
 mod product;
+mod server;
 
 pub use issuer::Issuer;
 pub use product::{Outcome, Scene, binary, environment};
+pub use server::{Authority, PORT, Server};
