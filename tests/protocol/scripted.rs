@@ -69,15 +69,20 @@ impl Origins for AllFromHere {
 
 impl Stage {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
-        Self::with(behaviour, true)
+        Self::with(behaviour, true, "disable")
     }
 
     /// One that has no TLS for its clients.
     pub(crate) fn in_clear_text(behaviour: Behaviour) -> Self {
-        Self::with(behaviour, false)
+        Self::with(behaviour, false, "disable")
     }
 
-    fn with(behaviour: Behaviour, tls: bool) -> Self {
+    /// One that asks its server for TLS.
+    pub(crate) fn asking(behaviour: Behaviour, mode: &str) -> Self {
+        Self::with(behaviour, true, mode)
+    }
+
+    fn with(behaviour: Behaviour, tls: bool, upstream: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("interceptor-protocol-{:x}", rand::random::<u64>()));
         std::fs::create_dir_all(&folder).unwrap();
         let issuer = Issuer::start();
@@ -85,7 +90,7 @@ impl Stage {
         std::fs::write(folder.join("password"), "secret").unwrap();
         std::fs::set_permissions(folder.join("password"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let server = server(behaviour);
-        let proxy = proxy(&folder, &issuer.url, server, tls);
+        let proxy = proxy(&folder, &issuer.url, server, tls, upstream);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -98,6 +103,14 @@ impl Stage {
         };
         let worker = std::thread::Builder::new().stack_size(interceptor::sql::STACK).spawn(work).unwrap();
         Self { proxy: address, folder, stop, worker: Some(worker), issuer: Some(issuer) }
+    }
+
+    /// The record's refusals, as they stand in it.
+    pub(crate) fn refusals(&self) -> String {
+        let files = std::fs::read_dir(self.folder.join("audit")).unwrap().flatten();
+        let files = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "jsonl"));
+        let lines = files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect::<String>();
+        lines.lines().filter(|line| line.contains("\"event\":\"refusal\"")).collect()
     }
 
     /// Stops the issuer; nobody has been identified yet.
@@ -237,7 +250,7 @@ impl Drop for Stage {
     }
 }
 
-fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool) -> Arc<Proxy> {
+fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, mode: &str) -> Arc<Proxy> {
     let identity: IdentitySettings = toml::from_str(&format!(
         "sources = [\"file\"]\nfiles = [\"{}/token\"]\n[[issuers]]\nurl = \"{issuer}\"\naudience = \"interceptor\"\n\
          algorithms = [\"ES256\"]\nallow_http = true\n[exchange]\nissuer = \"{issuer}\"\naudience = \"postgres\"\n",
@@ -245,7 +258,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool) 
     ))
     .unwrap();
     let upstream = format!(
-        "server = \"{server}\"\ndatabase = \"*\"\nuser = \"role\"\npassword_file = \"{}/password\"\ntls = \"disable\"",
+        "server = \"{server}\"\ndatabase = \"*\"\nuser = \"role\"\npassword_file = \"{}/password\"\ntls = \"{mode}\"",
         folder.display()
     );
     let policies = "@id(\"all\") permit (principal, action, resource);".to_owned();

@@ -89,13 +89,19 @@ impl<'a> Arrival<'a> {
     pub(super) async fn answer(
         self,
         greeted: Greeted,
-        stream: Stream,
+        mut stream: Stream,
         buffer: BytesMut,
         stop: watch::Receiver<bool>,
         waiter: Waiter<'_>,
     ) {
         match greeted {
-            Greeted::Cancel { pid, secret } => self.cancel(pid, &secret).await,
+            Greeted::Cancel { pid, secret } => {
+                self.cancel(pid, &secret).await;
+                // The end is all the answer that there is, and clients wait for it.
+                if let Err(error) = stream.close().await {
+                    tracing::debug!(%error, "who wanted something cancelled did not wait");
+                }
+            }
             Greeted::Startup(startup) => self.start(&startup, stream, buffer, stop, waiter).await,
         }
     }
