@@ -143,16 +143,46 @@ EOF
 
 #[test]
 fn policies_can_ask_for_it() {
-    let dir = std::env::temp_dir().join(format!("interceptor-tls-policies-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let policies = r#"
-        @id("all") permit (principal, action, resource);
-        @id("no-clear-text") @reason("this database is not spoken to in clear text")
-        forbid (principal, action == PG::Action::"select", resource) unless { context.tls };"#;
-    std::fs::write(dir.join("a.cedar"), policies).unwrap();
+    let forbid = |action: &str| {
+        format!(
+            "@id(\"all\") permit (principal, action, resource);
+             @id(\"no-clear-text\") @reason(\"this database is not spoken to in clear text\")
+             forbid (principal, action == PG::Action::\"{action}\", resource) unless {{ context.tls }};"
+        )
+    };
+    let check = |action: &str, expected: &str| {
+        let dir = std::env::temp_dir().join(format!("interceptor-tls-policies-{}-{action}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("a.cedar"), forbid(action)).unwrap();
+        let script = r#"
+            for mode in disable allow prefer require; do
+                echo "$mode $(PGSSLMODE=$mode psql -XAtc 'select count(*) > 0 from orders' 2>&1 | grep -o '^t$\|policy forbids.*')"
+            done"#;
+        let outcome = Scene::demo().with("--policies", &dir).run(script);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+    };
+    let refused = "policy forbids to select on public.orders";
+    check("select", &format!("disable {refused}\nallow {refused}\nprefer t\nrequire t\n"));
+    // `allow` asks for TLS when it has been refused without.
+    check("connect", "disable policy forbids to connect to shop\nallow t\nprefer t\nrequire t\n");
+}
+
+/// Both ways at once, more than any buffer holds: nothing may stay behind between two layers.
+#[test]
+fn much_data_both_ways() {
     let script = r#"
-        for mode in disable require; do PGSSLMODE=$mode psql -XAtc 'select count(*) > 0 from orders' 2>&1 | head -1; done"#;
-    let outcome = Scene::demo().with("--policies", &dir).run(script);
-    std::fs::remove_dir_all(&dir).unwrap();
-    assert_eq!(outcome.stdout, "ERROR:  policy forbids to select on public.orders\nt\n", "{}", outcome.stderr);
+        export PGSSLMODE=require
+        psql -qXAtc "copy (select repeat('x', 1000) from generate_series(1, 30000)) to stdout" | wc -c
+        psql -XAtqc "select count(*) from orders" > $ca.before
+        seq 1 200000 | sed 's/.*/1\tpaid/' | psql -qXc "copy orders (customer_id, status) from stdin"
+        psql -XAtqc "select count(*) - $(cat $ca.before) from orders"; rm -f $ca.before
+        "$PYTHON" - <<'EOF'
+import psycopg
+with psycopg.connect("", autocommit=True) as connection:
+    with connection.pipeline():
+        cursors = [connection.execute("select length(%s::text), repeat('z', %s)", ("y" * 20000, 20000)) for _ in range(300)]
+    print(sum(len(text) + length for length, text in (cursor.fetchone() for cursor in cursors)))
+EOF"#;
+    check(script, "30030000\n200000\n12000000\n");
 }

@@ -197,9 +197,11 @@ fn cancel_goes_upstream_over_tls() {
     );
     let script = r#"
         psql -XAtc 'select pg_sleep(60)' 2>&1
+        psql -XAtc "copy (select repeat('x', 1000) from generate_series(1, 30000)) to stdout" | wc -c
         (timeout --foreground --signal=INT 2 psql -XAtc 'select pg_sleep(60)' 2>&1; true)
         psql -XAtc 'select 5'"#;
     let said = run(&folder, &server, &config, script);
+    assert!(said.contains("\n30030000\n"), "{said}");
     let [limited, .., cancelled, five] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
     assert_eq!(limited, "ERROR:  the statement took longer than 4 s, which is the limit", "{}", server.log());
     assert_eq!((cancelled, five), ("ERROR:  canceling statement due to user request", "5"), "{}", server.log());
