@@ -71,7 +71,7 @@ fn no_case_gets_what_it_is_after() {
         std::fs::write(&file, password).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         config += &format!(
-            "[[upstream]]\nserver = \"*\"\ndatabase = \"{pattern}\"\nuser = \"{user}\"\npassword_file = \"{}\"\n",
+            "[[upstream]]\nserver = \"*\"\ndatabase = \"{pattern}\"\nuser = \"{user}\"\npassword_file = \"{}\"\ntls = \"disable\"\n",
             file.display()
         );
     }

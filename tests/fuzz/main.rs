@@ -16,7 +16,7 @@ use grammar::Grammar;
 use interceptor::identity::Identity;
 use interceptor::policy::{Circumstances, Granted, Mode, PolicySet, Principal, Totals};
 use interceptor::sql::{Access, Catalog, Flag, Portal, Session, Statement, analyse};
-use interceptor_tests::Server;
+use interceptor_tests::DemoServer;
 use rand::prelude::*;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
@@ -188,7 +188,7 @@ async fn fault(
     Ok(true)
 }
 
-async fn fuzz(server: &Server, seed: u64, until: Instant) -> (Tally, Vec<String>) {
+async fn fuzz(server: &DemoServer, seed: u64, until: Instant) -> (Tally, Vec<String>) {
     let catalog = server.catalog().await;
     let judge = Judge::new(catalog);
     let (client, connection) = tokio_postgres::connect(server.dsn(), NoTls).await.unwrap();
@@ -243,7 +243,7 @@ fn nothing_masked_leaves_and_no_write_is_called_a_read() {
     let seconds = variable("SECONDS").map_or(10, |text| text.parse().unwrap());
     let seed = variable("SEED").map_or_else(rand::random, |text| text.parse().unwrap());
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("bypass/attacks/schema.sql");
-    let server = Server::start(&[&schema]);
+    let server = DemoServer::start(&[&schema]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (tally, wrong) = runtime.block_on(fuzz(&server, seed, Instant::now() + Duration::from_secs(seconds)));
     println!(

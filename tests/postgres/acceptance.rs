@@ -4,7 +4,7 @@
 //! analysis gives up on it, so that no policy could permit it, and *unknown* where it names what was dropped in between.
 
 use interceptor::sql::{Portal, Session, analyse};
-use interceptor_tests::{Server, environment};
+use interceptor_tests::{DemoServer, environment};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,7 +47,7 @@ fn run_psql(dsn: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn read(server: &Server, tool: &str) -> Tally {
+fn read(server: &DemoServer, tool: &str) -> Tally {
     run_psql(server.dsn(), &["-c", &format!("create database {tool}")]);
     let schema = corpora().join(format!("{tool}.schema.sql"));
     run_psql(&server.dsn_of(tool), &["-f", schema.to_str().unwrap()]);
@@ -85,7 +85,7 @@ const REFUSED: &[&str] = &[
 
 #[test]
 fn what_tools_send_can_be_read() {
-    let server = Server::start(&[]);
+    let server = DemoServer::start(&[]);
     let (mut table, mut unread) = (String::new(), Vec::new());
     for tool in tools() {
         let Tally { all, unknown, unreadable } = read(&server, &tool);

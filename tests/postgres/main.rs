@@ -13,4 +13,6 @@ mod introspection;
 mod masks;
 mod record;
 mod restart;
+mod tls;
 mod transparency;
+mod upstream;

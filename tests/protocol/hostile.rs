@@ -35,6 +35,32 @@ fn at_log_in() {
     at_login(b"", "FATAL(57P03) end");
 }
 
+#[track_caller]
+fn at_tls(says: &'static [u8], expected: &str) {
+    for mode in ["verify-full", "require"] {
+        let stage = Stage::asking(Behaviour::Says(says), mode);
+        assert_eq!(stage.trace(&[&hello()]), expected, "{mode}: {says:?}");
+        let refusals = stage.refusals();
+        assert!(!refusals.is_empty() && !refusals.contains("go away"), "{refusals}");
+    }
+}
+
+#[test]
+fn at_a_request_for_tls() {
+    // No means no: there is no clear text instead.
+    at_tls(b"N", "FATAL(08006) end");
+    at_tls(b"NR\0\0\0\x08\0\0\0\0", "FATAL(08006) end");
+    // An error in place of an answer is nobody's words (CVE-2024-10977).
+    at_tls(b"E\0\0\0\x1cSFATAL\0C28P01\0Mgo away\0\0", "FATAL(08006) end");
+    at_tls(b"R\0\0\0\x08\0\0\0\0", "FATAL(08006) end");
+    // What is stuffed behind the yes is taken for the handshake that it is not (CVE-2021-23222).
+    at_tls(b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", "FATAL(08006) end");
+    at_tls(b"S\x15\x03\x03\0\x02\x02\x28", "FATAL(08006) end");
+    // It hangs, before and within.
+    at_tls(b"", "FATAL(57P03) end");
+    at_tls(b"S", "FATAL(57P03) end");
+}
+
 #[test]
 fn what_is_not_there_is_said_to_be_unavailable() {
     let stage = Stage::new(Behaviour::Absent);

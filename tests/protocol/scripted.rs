@@ -5,12 +5,17 @@ use interceptor::audit::{Fsync, Settings as AuditSettings, Trail};
 use interceptor::identity::{Registrar, Settings as IdentitySettings};
 use interceptor::mask::Key;
 use interceptor::policy::{Mode, PolicySet};
-use interceptor::proxy::{Cancels, Catalogs, Limits, Live, Origins, Proxy, Shared, Upstreams, Waiting, serve};
+use interceptor::proxy::{
+    Authority, Cancels, Catalogs, Limits, Live, Origins, Proxy, Shared, Terminator, Upstreams, Waiting, serve,
+};
 use interceptor::redirect::{Origin, RedirectError};
 use interceptor::sql::Readings;
 use interceptor_tests::Issuer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -64,6 +69,20 @@ impl Origins for AllFromHere {
 
 impl Stage {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
+        Self::with(behaviour, true, "disable")
+    }
+
+    /// One that has no TLS for its clients.
+    pub(crate) fn in_clear_text(behaviour: Behaviour) -> Self {
+        Self::with(behaviour, false, "disable")
+    }
+
+    /// One that asks its server for TLS.
+    pub(crate) fn asking(behaviour: Behaviour, mode: &str) -> Self {
+        Self::with(behaviour, true, mode)
+    }
+
+    fn with(behaviour: Behaviour, tls: bool, upstream: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("interceptor-protocol-{:x}", rand::random::<u64>()));
         std::fs::create_dir_all(&folder).unwrap();
         let issuer = Issuer::start();
@@ -71,7 +90,7 @@ impl Stage {
         std::fs::write(folder.join("password"), "secret").unwrap();
         std::fs::set_permissions(folder.join("password"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let server = server(behaviour);
-        let proxy = proxy(&folder, &issuer.url, server);
+        let proxy = proxy(&folder, &issuer.url, server, tls, upstream);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -84,6 +103,14 @@ impl Stage {
         };
         let worker = std::thread::Builder::new().stack_size(interceptor::sql::STACK).spawn(work).unwrap();
         Self { proxy: address, folder, stop, worker: Some(worker), issuer: Some(issuer) }
+    }
+
+    /// The record's refusals, as they stand in it.
+    pub(crate) fn refusals(&self) -> String {
+        let files = std::fs::read_dir(self.folder.join("audit")).unwrap().flatten();
+        let files = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "jsonl"));
+        let lines = files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect::<String>();
+        lines.lines().filter(|line| line.contains("\"event\":\"refusal\"")).collect()
     }
 
     /// Stops the issuer; nobody has been identified yet.
@@ -112,17 +139,104 @@ impl Stage {
                 std::thread::sleep(Duration::from_millis(30));
             }
         }
-        stream.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
-        let mut bytes = Vec::new();
-        let ended = stream.read_to_end(&mut bytes);
-        trace.extend(show(&bytes));
-        match ended {
-            Ok(_) => trace.push("end".to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => trace.push("end".to_owned()),
-        }
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        trace.extend(rest(&mut stream));
         trace.join(" ")
     }
+
+    /// Goes through steps of which some are TLS handshakes, and says what comes back, also in between.
+    pub(crate) fn talk(&self, steps: &[Step<'_>]) -> String {
+        let mut stream = self.dial();
+        let mut trace = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            match step {
+                // A proxy that has hung up already says so in what is read.
+                Step::Send(bytes) => drop(stream.write_all(bytes)),
+                Step::Tls { alpn } => {
+                    // Every request for encryption before is answered by one byte.
+                    for _ in steps[..at].iter().filter(|step| matches!(step, Step::Send(_))) {
+                        let mut answer = [0];
+                        if stream.read_exact(&mut answer).is_err() {
+                            trace.push("end".to_owned());
+                            return trace.join(" ");
+                        }
+                        trace.push((answer[0] as char).to_string());
+                    }
+                    match self.handshake(stream, alpn) {
+                        Ok(tls) => {
+                            trace.push("tls".to_owned());
+                            trace.extend(within(tls, &steps[at + 1..]));
+                        }
+                        Err(why) => trace.push(why),
+                    }
+                    return trace.join(" ");
+                }
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        trace.extend(rest(&mut stream));
+        trace.join(" ")
+    }
+
+    /// As `sslmode=verify-full` with the exported CA does it.
+    fn handshake(
+        &self,
+        mut stream: TcpStream,
+        alpn: &[&str],
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.folder.join("ca.crt")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::IpAddress(self.proxy.ip().into());
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        while client.is_handshaking() {
+            if let Err(error) = client.complete_io(&mut stream) {
+                return Err(if error.kind() == ErrorKind::InvalidData { error.to_string() } else { "end".to_owned() });
+            }
+        }
+        Ok(StreamOwned::new(client, stream))
+    }
+}
+
+/// What a client does next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step<'a> {
+    /// Sends bytes.
+    Send(&'a [u8]),
+    /// Shakes hands, offering these protocols.
+    Tls { alpn: &'a [&'a str] },
+}
+
+/// How long a proxy may think that has nothing more to say.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+fn within(mut tls: StreamOwned<ClientConnection, TcpStream>, steps: &[Step<'_>]) -> Vec<String> {
+    let sent = steps.iter().filter_map(|step| if let Step::Send(bytes) = step { Some(*bytes) } else { None });
+    for bytes in sent {
+        if tls.write_all(bytes).and_then(|()| tls.flush()).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    tls.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+    rest(&mut tls)
+}
+
+/// Everything that still comes. `cut` is an end that TLS did not announce.
+fn rest(stream: &mut impl Read) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let ended = stream.read_to_end(&mut bytes);
+    let mut trace = show(&bytes);
+    match ended {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => trace.push("cut".to_owned()),
+        Ok(_) | Err(_) => trace.push("end".to_owned()),
+    }
+    trace
 }
 
 impl Drop for Stage {
@@ -136,7 +250,7 @@ impl Drop for Stage {
     }
 }
 
-fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr) -> Arc<Proxy> {
+fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, mode: &str) -> Arc<Proxy> {
     let identity: IdentitySettings = toml::from_str(&format!(
         "sources = [\"file\"]\nfiles = [\"{}/token\"]\n[[issuers]]\nurl = \"{issuer}\"\naudience = \"interceptor\"\n\
          algorithms = [\"ES256\"]\nallow_http = true\n[exchange]\nissuer = \"{issuer}\"\naudience = \"postgres\"\n",
@@ -144,7 +258,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr) -> Arc<Prox
     ))
     .unwrap();
     let upstream = format!(
-        "server = \"{server}\"\ndatabase = \"*\"\nuser = \"role\"\npassword_file = \"{}/password\"",
+        "server = \"{server}\"\ndatabase = \"*\"\nuser = \"role\"\npassword_file = \"{}/password\"\ntls = \"{mode}\"",
         folder.display()
     );
     let policies = "@id(\"all\") permit (principal, action, resource);".to_owned();
@@ -155,6 +269,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr) -> Arc<Prox
         mode: Mode::Enforce,
         catalogs: Catalogs::default(),
         readings: Readings::default(),
+        tls: tls.then(|| Terminator::new(Authority::open(&folder.join("ca.crt"), &folder.join("ca.key")).unwrap())),
         upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
         cancels: Arc::new(Cancels::default()),
         shared: Shared {

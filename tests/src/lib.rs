@@ -1,9 +1,11 @@
 //! What tests share: running the product as a user would, and the world around it.
 
+mod demo;
 mod issuer;
 mod product;
 mod server;
 
+pub use demo::DemoServer;
 pub use issuer::Issuer;
 pub use product::{Outcome, Scene, binary, environment};
-pub use server::Server;
+pub use server::{Authority, PORT, Server};

@@ -1,95 +1,157 @@
-//! A PostgreSQL server with a schema of one's own, reached directly.
+//! A PostgreSQL server with TLS, as somebody else would run it.
 
-use crate::product::environment;
-use interceptor::proxy::{Upstreams, fetch_catalog};
-use interceptor::sql::Catalog;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
-use tokio_postgres::config::Host;
+use crate::environment;
+use nix::unistd::{User, chown};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// A server that lives as long as this: the demo server of `cargo xtask run`, whose agent does nothing but wait.
+/// The port that agents are captured on.
+pub const PORT: u16 = 5432;
+
+/// A server on a loopback address of its own; gone when dropped.
 #[derive(Debug)]
 pub struct Server {
-    product: Child,
-    /// The agent waits for its end.
-    stdin: Option<ChildStdin>,
-    dsn: String,
+    process: Child,
+    folder: PathBuf,
+    /// Where it listens.
+    pub address: Ipv4Addr,
 }
 
+/// Who signs certificates.
+#[derive(Debug)]
+pub struct Authority {
+    key: KeyPair,
+    params: CertificateParams,
+}
+
+#[expect(clippy::expect_used, reason = "a test without its surroundings has failed")]
+impl Authority {
+    /// A new one.
+    pub fn new(name: &str) -> Self {
+        let mut params = named(name, &[]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { key: KeyPair::generate().expect("a key"), params }
+    }
+
+    /// Its own certificate, in PEM.
+    pub fn certificate(&self) -> String {
+        self.params.self_signed(&self.key).expect("a certificate").pem()
+    }
+
+    /// A certificate and its key, in PEM.
+    pub fn issue(&self, name: &str, for_names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let certificate = named(name, for_names).signed_by(&key, &issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a test without its surroundings has failed")]
+fn named(name: &str, for_names: &[&str]) -> CertificateParams {
+    let names = for_names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+#[expect(clippy::expect_used, reason = "a test without its surroundings has failed")]
 impl Server {
-    /// Starts one and runs the files in it.
-    #[expect(clippy::expect_used, reason = "a test whose server cannot be started has failed")]
-    pub fn start(init: &[&Path]) -> Self {
-        let mut command = Command::new(environment("XTASK"));
-        command.arg("run");
-        for file in init {
-            command.arg("--init").arg(file);
-        }
-        command.args(["--", "sh", "-c", "echo \"$INTERCEPTOR_UPSTREAM\"; cat > /dev/null"]);
-        let mut product = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("xtask starts");
-        let stdin = product.stdin.take();
-        let mut dsn = String::new();
-        let stdout = product.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut dsn).expect("the server says where it is");
-        Self { product, stdin, dsn: dsn.trim().to_owned() }
-    }
-
-    /// Reaches the database directly, as its owner.
-    pub fn dsn(&self) -> &str {
-        &self.dsn
-    }
-
-    /// Reaches another database of the server.
-    pub fn dsn_of(&self, database: &str) -> String {
-        let end = self.dsn.rfind('/').unwrap_or(self.dsn.len());
-        format!("{}/{database}", self.dsn.get(..end).unwrap_or_default())
-    }
-
-    /// What the daemon would know of the database.
-    pub async fn catalog(&self) -> Arc<Catalog> {
-        self.catalog_of("shop").await
-    }
-
-    /// What the daemon would know of another database.
-    #[expect(clippy::expect_used, reason = "a test whose server cannot be reached has failed")]
-    pub async fn catalog_of(&self, database: &str) -> Arc<Catalog> {
-        let config: tokio_postgres::Config = self.dsn.parse().expect("it is a DSN");
-        let address = match config.get_hosts() {
-            [Host::Tcp(host)] => host.parse::<IpAddr>().ok(),
-            _ => None,
+    /// Starts one with a certificate for `names` and its own address, `hba` as its `pg_hba.conf` and `sql` run in it.
+    pub fn start(authority: &Authority, names: &[&str], hba: &str, sql: &str) -> Self {
+        let address = Self::address();
+        let user = User::from_name("postgres").ok().flatten().expect("there is a user `postgres`");
+        let folder = std::env::temp_dir().join(format!("interceptor-server-{:x}", rand::random::<u64>()));
+        fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
+        chown(&folder, Some(user.uid), Some(user.gid)).expect("a folder of its own");
+        let bin = PathBuf::from(environment("PG_BIN"));
+        let as_user = |program: &str| {
+            let mut command = Command::new(bin.join(program));
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir(&folder).stdin(Stdio::null());
+            command
         };
-        let server =
-            SocketAddr::new(address.expect("it is an address"), config.get_ports().first().copied().unwrap_or(5432));
-        let password =
-            std::env::temp_dir().join(format!("interceptor-password-{}-{}", std::process::id(), server.ip()));
-        let mut file = std::fs::OpenOptions::new();
-        let file = file.create(true).truncate(true).write(true).mode(0o600).open(&password);
-        file.and_then(|mut file| file.write_all(config.get_password().unwrap_or_default()))
-            .expect("a file can be written");
-        let upstream = format!(
-            "server = \"*\"\ndatabase = \"*\"\nuser = {:?}\npassword_file = {password:?}\n",
-            config.get_user().unwrap_or_default()
-        );
-        let upstreams = Upstreams::load(&[toml::from_str(&upstream).expect("it is TOML")]);
-        drop(std::fs::remove_file(&password));
-        fetch_catalog(server, database, &upstreams.expect("the file can be read"))
-            .await
-            .expect("the catalogue can be read")
+        let data = folder.join("data");
+        let made = as_user("initdb")
+            .args(["--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "-U", "postgres", "-D"])
+            .arg(&data)
+            .output()
+            .expect("initdb starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let own = address.to_string();
+        let (certificate, key) = authority.issue("server", &[names, &[own.as_str()]].concat());
+        for (name, text) in [
+            ("server.crt", certificate.as_str()),
+            ("server.key", &key),
+            ("root.crt", &authority.certificate()),
+            ("pg_hba.conf", &format!("local all postgres trust\n{hba}")),
+        ] {
+            let path = data.join(name);
+            fs::write(&path, text).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("of its own");
+            chown(&path, Some(user.uid), Some(user.gid)).expect("of its own");
+        }
+        let log = fs::File::create(folder.join("log")).expect("a log");
+        let mut postgres = as_user("postgres");
+        postgres.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-h", &own, "-p", &PORT.to_string()]);
+        for setting in ["ssl=on", "ssl_ca_file=root.crt", "fsync=off", "log_connections=on"] {
+            postgres.args(["-c", setting]);
+        }
+        let process = postgres.stdout(log.try_clone().expect("a log")).stderr(log).process_group(0).spawn();
+        let server = Self { process: process.expect("postgres starts"), folder, address };
+        server.wait(&data);
+        server.run(&bin, sql);
+        server
+    }
+
+    /// A loopback address that nobody else has.
+    pub fn address() -> Ipv4Addr {
+        let [a, b] = rand::random::<[u8; 2]>();
+        Ipv4Addr::new(127, 32, a, b.clamp(1, 254))
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn wait(&self, data: &Path) {
+        let since = Instant::now();
+        loop {
+            let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+            if pid.lines().nth(7).is_some_and(|status| status.trim() == "ready") {
+                return;
+            }
+            assert!(since.elapsed() < Duration::from_secs(30), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn run(&self, bin: &Path, sql: &str) {
+        let mut psql = Command::new(bin.join("psql"));
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h"]).arg(&self.folder);
+        // One at a time: CREATE DATABASE does not run with others.
+        sql.lines().filter(|line| !line.trim().is_empty()).for_each(|line| {
+            psql.args(["-c", line]);
+        });
+        let output = psql.output().expect("psql starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stdin.take());
-        drop(self.product.wait());
+        // The immediate shutdown of this very process: nothing of it is needed any more.
+        if let Ok(pid) = i32::try_from(self.process.id()) {
+            let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT);
+        }
+        let _status = self.process.wait();
+        let _removed = fs::remove_dir_all(&self.folder);
     }
 }

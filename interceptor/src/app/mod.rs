@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::identity::Registrar;
 use crate::mask::Key;
 use crate::policy::PolicySet;
-use crate::proxy::{Cancels, Catalogs, Live, Proxy, Shared, Upstreams, Waiting};
+use crate::proxy::{Authority, Cancels, Catalogs, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting};
 use crate::redirect::{Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
@@ -50,6 +50,14 @@ impl Bound {
         let registrar = Registrar::new(config.identity.clone())?;
         let trail = Arc::new(Trail::open(&config.audit)?);
         let mask_key = Arc::new(Key::open(&config.mask_key())?);
+        let tls = match config.tls.client {
+            Switch::On => {
+                let (cert, key) = config.ca();
+                let authority = Authority::open(&cert, &key).context("agents cannot be offered TLS")?;
+                Some(Terminator::new(authority))
+            }
+            Switch::Off => None,
+        };
 
         enter_daemon_cgroup(&config.capture)?;
         let threads = config.threads();
@@ -69,6 +77,7 @@ impl Bound {
             mode: config.policy.mode,
             catalogs: Catalogs::default(),
             readings: Readings::default(),
+            tls,
             upstreams,
             cancels: Arc::new(Cancels::default()),
             shared: Shared { trail, budgets: Arc::default(), mask_key },

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::policy::PolicySet;
-use crate::proxy::Upstreams;
+use crate::proxy::{Authority, Switch, Upstreams};
 use crate::redirect;
 use anyhow::Result;
 use serde::Serialize;
@@ -62,10 +62,24 @@ fn configuration(path: &Path) -> Vec<Line> {
             "credentials",
             Upstreams::load(&config.upstream)
                 .map(|_| format!("{} upstream(s)", config.upstream.len()))
-                .map_err(|error| error.to_string()),
-            "give each [[upstream]] a password file of mode 0600",
+                .map_err(|error| format!("{:#}", anyhow::Error::from(error))),
+            "give each [[upstream]] a password file of mode 0600, and certificates and CAs that are there",
         ),
+        line("ca", ca(&config), "`interceptor run` makes one where certificate and key are both missing"),
     ]
+}
+
+/// Looks without making one.
+fn ca(config: &Config) -> Result<String, String> {
+    let (cert, key) = config.ca();
+    match config.tls.client {
+        Switch::Off => Ok("agents are not offered TLS".to_owned()),
+        Switch::On if !cert.exists() && !key.exists() => Ok(format!("will be made: {}", cert.display())),
+        Switch::On => Authority::open(&cert, &key)
+            .and_then(|_| Authority::describe(&cert))
+            .map(|described| format!("{} until {}", described.subject, described.not_after))
+            .map_err(|error| error.to_string()),
+    }
 }
 
 fn line(what: &str, found: Result<String, String>, remedy: &str) -> Line {

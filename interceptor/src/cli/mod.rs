@@ -1,6 +1,7 @@
 //! What an operator types.
 
 mod audit;
+mod ca;
 mod doctor;
 mod policy;
 mod run;
@@ -52,6 +53,8 @@ enum Command {
     Status(talk::Talk),
     /// Show the open sessions
     Sessions(talk::Talk),
+    /// Show the CA that agents have to trust if they verify certificates, or write its certificate out
+    Ca(ca::Ca),
     /// Look at the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -96,6 +99,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Doctor { config, json } => doctor::doctor(config.as_deref(), json),
         Command::Status(talk) => talk::status(&talk),
         Command::Sessions(talk) => talk::sessions(&talk),
+        Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),
         Command::Policy(policy) => policy::policy(policy),
         Command::Detach { instance, audit } => run::detach(&instance, audit),

@@ -17,6 +17,9 @@ pub struct Config {
     pub capture: redirect::Settings,
     /// Who agents are.
     pub identity: identity::Settings,
+    /// What agents that ask for TLS get.
+    #[serde(default)]
+    pub tls: proxy::TlsSettings,
     /// Credentials for databases.
     #[serde(default)]
     pub upstream: Vec<proxy::Upstream>,
@@ -75,6 +78,7 @@ impl Config {
         let config: Self = toml::from_str(&text)
             .map_err(|error| ConfigError::Wrong { path: path.to_owned(), text: error.to_string() })?;
         let mut mistakes = config.capture.mistakes();
+        mistakes.extend(config.tls.mistakes());
         mistakes.extend(config.limits.mistakes());
         if !mistakes.is_empty() {
             return Err(ConfigError::Wrong { path: path.to_owned(), text: mistakes.join("; ") });
@@ -84,8 +88,17 @@ impl Config {
 
     /// The file with the masking key.
     pub fn mask_key(&self) -> PathBuf {
-        let beside = || self.audit.dir.parent().unwrap_or(Path::new("/")).join("mask.key");
-        self.mask.key_file.clone().unwrap_or_else(beside)
+        self.mask.key_file.clone().unwrap_or_else(|| self.beside_audit("mask.key"))
+    }
+
+    /// The files with the CA's certificate and its key.
+    pub fn ca(&self) -> (PathBuf, PathBuf) {
+        let file = |set: &Option<PathBuf>, name| set.clone().unwrap_or_else(|| self.beside_audit(name));
+        (file(&self.tls.ca_cert, "ca.crt"), file(&self.tls.ca_key, "ca.key"))
+    }
+
+    fn beside_audit(&self, name: &str) -> PathBuf {
+        self.audit.dir.parent().unwrap_or(Path::new("/")).join(name)
     }
 
     /// Threads that serve connections.

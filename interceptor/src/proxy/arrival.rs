@@ -1,12 +1,14 @@
 //! From a greeting to a session: who that is, whether it may, and in.
 
+use super::cancel::Target;
 use super::catalogs::Place;
 use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
 use super::relay::{Surroundings, now, relay};
 use super::serve::{Proxy, say};
-use super::upstream::{Credential, Server, cancel};
+use super::tls::Stream;
+use super::upstream::{Credential, Server};
 use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
 use crate::identity::{Evidence, EvidenceError, Identity};
 use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
@@ -16,8 +18,6 @@ use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
 use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -30,6 +30,8 @@ pub(super) struct Arrival<'a> {
     subject: Subject,
     /// Why there is no evidence.
     reason: Option<String>,
+    /// The version of TLS that the agent speaks.
+    tls: Option<&'static str>,
 }
 
 /// Why somebody is not let in: what the client is told and what the record says.
@@ -56,8 +58,9 @@ impl<'a> Arrival<'a> {
         peer: SocketAddr,
         origin: Origin,
         evidence: Result<Evidence, EvidenceError>,
+        tls: Option<&'static str>,
     ) -> Self {
-        let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None };
+        let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None, tls };
         arrival.subject.session = format!("{:016x}", rand::random::<u64>());
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {
@@ -76,8 +79,9 @@ impl<'a> Arrival<'a> {
             return error.report();
         }
         let report = error.report();
+        let reason = with_sources(error);
         let told = report.clone().unwrap_or_else(|| Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()));
-        let refused = self.refuse(Refused { report: told, reason: error.to_string() });
+        let refused = self.refuse(Refused { report: told, reason });
         report.map(|_| refused)
     }
 
@@ -85,13 +89,19 @@ impl<'a> Arrival<'a> {
     pub(super) async fn answer(
         self,
         greeted: Greeted,
-        stream: TcpStream,
+        mut stream: Stream,
         buffer: BytesMut,
         stop: watch::Receiver<bool>,
         waiter: Waiter<'_>,
     ) {
         match greeted {
-            Greeted::Cancel { pid, secret } => self.cancel(pid, &secret).await,
+            Greeted::Cancel { pid, secret } => {
+                self.cancel(pid, &secret).await;
+                // The end is all the answer that there is, and clients wait for it.
+                if let Err(error) = stream.close().await {
+                    tracing::debug!(%error, "who wanted something cancelled did not wait");
+                }
+            }
             Greeted::Startup(startup) => self.start(&startup, stream, buffer, stop, waiter).await,
         }
     }
@@ -99,7 +109,7 @@ impl<'a> Arrival<'a> {
     async fn start(
         mut self,
         startup: &Startup,
-        mut stream: TcpStream,
+        mut stream: Stream,
         buffer: BytesMut,
         stop: watch::Receiver<bool>,
         waiter: Waiter<'_>,
@@ -120,7 +130,7 @@ impl<'a> Arrival<'a> {
             }
             Err(refused) => {
                 let report = self.refuse(refused);
-                if !hello.is_empty() && stream.write_all(&hello).await.is_err() {
+                if !hello.is_empty() && stream.send(&hello).await.is_err() {
                     return;
                 }
                 say(&mut stream, Some(report)).await;
@@ -165,7 +175,7 @@ impl<'a> Arrival<'a> {
         let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
             Ok(permit) => {
                 let deciding = permit.statements().iter().flat_map(|granted| granted.policies());
-                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes), deciding)?;
+                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes, self.tls), deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
             Err(denial) => return Err(self.denied(*denial)),
@@ -210,7 +220,7 @@ impl<'a> Arrival<'a> {
             uid: process.uid,
             cgroup: process.cgroup,
             ancestry: process.ancestry.join(" < "),
-            tls: false,
+            tls: self.tls.is_some(),
             now: now().0,
             in_transaction: false,
             in_flux: false,
@@ -246,7 +256,7 @@ impl<'a> Arrival<'a> {
     async fn session(
         self,
         admitted: Admitted,
-        mut stream: TcpStream,
+        mut stream: Stream,
         buffer: BytesMut,
         mut hello: BytesMut,
         minor: u16,
@@ -254,7 +264,13 @@ impl<'a> Arrival<'a> {
     ) {
         let Admitted { identity, wishes, credential, place, around, limits, server } = admitted;
         let proxy = self.proxy;
-        let key = proxy.cancels.issue(identity.clone(), place.server, server.pid, server.secret.clone(), minor);
+        let target = Target {
+            server: place.server,
+            tls: credential.tls.clone(),
+            pid: server.pid,
+            secret: server.secret.clone(),
+        };
+        let key = proxy.cancels.issue(identity.clone(), target, minor);
         hello.authentication_ok();
         for (name, value) in &server.parameters {
             hello.parameter(name, value);
@@ -273,7 +289,7 @@ impl<'a> Arrival<'a> {
             backend_pid: server.pid,
             since: now().0,
         });
-        if stream.write_all(&hello).await.is_err() {
+        if stream.send(&hello).await.is_err() {
             self.disconnected("the client went away");
             return;
         }
@@ -321,24 +337,29 @@ impl<'a> Arrival<'a> {
             .record(
                 Event::Admin,
                 Recorded::Permit,
-                &format!("cancel request for server process {pid}"),
+                &format!("cancel request for server process {pid} ({})", self.tls.unwrap_or(CLEAR)),
                 std::iter::empty(),
             )
             .is_err()
         {
             return;
         }
-        match timeout(self.proxy.limits.login(), cancel(target.server, target.pid, &target.secret)).await {
+        match timeout(self.proxy.limits.login(), target.stop()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a cancel request could not be passed on"),
+            Ok(Err(error)) => tracing::warn!(error = with_sources(&error), "a cancel request could not be passed on"),
             Err(_) => tracing::warn!("a cancel request took too long"),
         }
     }
 }
 
-fn greeting_text(wishes: &Wishes) -> String {
+/// What is on record for a connection without TLS.
+const CLEAR: &str = "clear text";
+
+fn greeting_text(wishes: &Wishes, tls: Option<&str>) -> String {
     let claimed = wishes.application_name.as_deref().unwrap_or("nothing");
-    format!("connect to {} (the client calls itself user {:?}, application {claimed:?})", wishes.database, wishes.user)
+    let Wishes { user, database, .. } = wishes;
+    let over = tls.unwrap_or(CLEAR);
+    format!("connect to {database} (the client calls itself user {user:?}, application {claimed:?}; {over})")
 }
 
 fn unidentified(reason: String) -> Refused {
@@ -371,6 +392,9 @@ fn not_connected(error: &LoginError) -> Refused {
         | LoginError::Refused { .. }
         | LoginError::Protocol(_)
         | LoginError::Downgrade(_)
+        | LoginError::Tls(_)
+        | LoginError::NoPassword
+        | LoginError::Scram(_)
         | LoginError::Unproven => {
             Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")
                 .hint("the reason is in the audit of this host")

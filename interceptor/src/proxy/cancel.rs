@@ -3,22 +3,36 @@
 //! Agents get keys of ours, never the server's. A request counts only if it comes from the same agent, and only while
 //! the session it names has the server at work: a late one must not hit the next statement.
 
+use super::tls::{Connector, TlsError};
 use super::upstream::cancel;
 use crate::identity::Identity;
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a key stands for.
 #[derive(Debug, Clone)]
-pub(super) struct Cancellable {
+struct Cancellable {
     identity: Arc<Identity>,
+    target: Target,
+    running: Arc<AtomicBool>,
+}
+
+/// A process of a database server, and how to reach it.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
     pub(super) server: SocketAddr,
+    pub(super) tls: Arc<Connector>,
     pub(super) pid: i32,
     pub(super) secret: Vec<u8>,
-    running: Arc<AtomicBool>,
+}
+
+impl Target {
+    /// Tells the server to stop what the process is at; returns when it has heard.
+    pub(super) async fn stop(&self) -> Result<(), TlsError> {
+        cancel(self.server, &self.tls, self.pid, &self.secret).await
+    }
 }
 
 /// All keys that are out.
@@ -34,32 +48,25 @@ pub(super) struct Key {
     pub(super) pid: i32,
     pub(super) secret: Vec<u8>,
     running: Arc<AtomicBool>,
-    server: SocketAddr,
-    server_secret: Vec<u8>,
+    target: Target,
 }
 
 impl Cancels {
     /// A new key: 4 bytes for protocol 3.0, 32 for 3.2, whose clients take up to 256.
-    pub(super) fn issue(
-        self: &Arc<Self>,
-        identity: Arc<Identity>,
-        server: SocketAddr,
-        pid: i32,
-        secret: Vec<u8>,
-        minor: u16,
-    ) -> Key {
+    pub(super) fn issue(self: &Arc<Self>, identity: Arc<Identity>, target: Target, minor: u16) -> Key {
         let ours = if minor >= 2 { rand::random::<[u8; 32]>().to_vec() } else { rand::random::<[u8; 4]>().to_vec() };
         let running = Arc::new(AtomicBool::new(false));
-        let target = Cancellable { identity, server, pid, secret: secret.clone(), running: running.clone() };
-        self.lock().insert((pid, ours.clone()), target);
-        Key { cancels: self.clone(), pid, secret: ours, running, server, server_secret: secret }
+        let pid = target.pid;
+        let cancellable = Cancellable { identity, target: target.clone(), running: running.clone() };
+        self.lock().insert((pid, ours.clone()), cancellable);
+        Key { cancels: self.clone(), pid, secret: ours, running, target }
     }
 
     /// What a request may cancel; `None` for an unknown key, another agent, or a session that is idle.
-    pub(super) fn find(&self, pid: i32, secret: &[u8], identity: &Identity) -> Option<Cancellable> {
-        let target = self.lock().get(&(pid, secret.to_vec())).cloned()?;
-        let same = target.identity.subject == identity.subject && target.identity.issuer == identity.issuer;
-        (same && target.running.load(Ordering::Acquire)).then_some(target)
+    pub(super) fn find(&self, pid: i32, secret: &[u8], identity: &Identity) -> Option<Target> {
+        let found = self.lock().get(&(pid, secret.to_vec())).cloned()?;
+        let same = found.identity.subject == identity.subject && found.identity.issuer == identity.issuer;
+        (same && found.running.load(Ordering::Acquire)).then_some(found.target)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(i32, Vec<u8>), Cancellable>> {
@@ -69,8 +76,8 @@ impl Cancels {
 
 impl Key {
     /// Tells the server itself to stop what the session is at; returns when it has heard.
-    pub(super) async fn stop_server(&self) -> io::Result<()> {
-        cancel(self.server, self.pid, &self.server_secret).await
+    pub(super) async fn stop_server(&self) -> Result<(), TlsError> {
+        self.target.stop().await
     }
 
     /// Notes whether the server is at work.

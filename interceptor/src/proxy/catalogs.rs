@@ -259,16 +259,14 @@ commit";
 /// The catalogue of a database that no session is on: for tools and tests beside the daemon.
 ///
 /// # Errors
-/// [`LoginError`] if there is no credential, or the server does not let us in or cannot be read.
+/// If there is no credential, or the server does not let us in or cannot be read.
 pub async fn fetch_catalog(
     server: SocketAddr,
     database: &str,
     upstreams: &Upstreams,
-) -> Result<Arc<Catalog>, LoginError> {
+) -> Result<Arc<Catalog>, Box<dyn std::error::Error + Send + Sync>> {
     let Some(credential) = upstreams.credential(&server, database) else {
-        return Err(LoginError::Protocol(format!(
-            "no credential is configured for database \"{database}\" on {server}"
-        )));
+        return Err(format!("no credential is configured for database \"{database}\" on {server}").into());
     };
     let place = Place { server, database: database.to_owned(), user: credential.user.clone() };
     let (catalog, _) = fetch(&place, credential, 1, &RandomState::new()).await?;
@@ -298,6 +296,9 @@ async fn fetch(
         reader.row(question, row)
     };
     server.ask(QUESTIONS, each).await?;
+    if let Err(error) = server.bye().await {
+        tracing::debug!(%error, "the server did not hear that the questions are over");
+    }
     Ok((reader.finish(), digest.finish()))
 }
 

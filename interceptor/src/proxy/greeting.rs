@@ -1,10 +1,12 @@
 //! What happens before a session: the opening packets and the start-up parameters.
 
+use super::tls::{Stream, Terminator};
 use crate::sql::{Pinned, parameter_is_harmless, pinned};
 use crate::wire::{Opening, OpeningError, Report, Speaker, SqlState, Startup, decode_opening, opening_length};
 use bytes::BytesMut;
 use std::io;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::net::IpAddr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// What a connection turned out to be.
@@ -25,46 +27,122 @@ pub(super) enum GreetingError {
     Opening(#[from] OpeningError),
     #[error("encryption was asked for more than once")]
     Again,
+    /// It would be taken for part of what follows in TLS (CVE-2021-23214), or has been put there by somebody else.
+    #[error("received unencrypted data after a request for encryption")]
+    Stuffed,
+    #[error("received a direct TLS connection without ALPN protocol `postgresql`")]
+    NoAlpn,
+    #[error("the TLS handshake with the client failed")]
+    Handshake(#[source] io::Error),
 }
+
+/// What the first byte of a TLS connection is (RFC 8446, 5.1: a handshake record), and no start-up packet's is, whose
+/// length it would be.
+const HANDSHAKE: u8 = 0x16;
 
 impl GreetingError {
     /// Whether nothing has been said that would be worth recording.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::Gone(_))
+        match self {
+            Self::Gone(_) => true,
+            Self::Handshake(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+            _ => false,
+        }
     }
 
     /// What the client is told; nothing where it does not speak the protocol.
     pub(super) fn report(&self) -> Option<Report> {
         match self {
-            Self::Gone(_) | Self::Opening(OpeningError::Length(_)) => None,
+            // Who does not say that it wants PostgreSQL's protocol may be a browser that is being used against us.
+            Self::Gone(_) | Self::Opening(OpeningError::Length(_)) | Self::NoAlpn | Self::Handshake(_) => None,
             Self::Opening(OpeningError::Version { .. }) => {
                 Some(Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, self.to_string()))
             }
-            Self::Opening(OpeningError::Layout(_)) | Self::Again => {
+            Self::Opening(OpeningError::Layout(_)) | Self::Again | Self::Stuffed => {
                 Some(Report::fatal(SqlState::PROTOCOL_VIOLATION, self.to_string()))
             }
         }
     }
 }
 
-/// Reads opening packets until one is more than a request for encryption; those are declined, each kind once.
-pub(super) async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Greeted, GreetingError> {
-    let (mut ssl, mut gss) = (false, false);
-    loop {
-        let declined = match opening(stream, buffer).await? {
-            Opening::Ssl => &mut ssl,
-            Opening::GssEnc => &mut gss,
-            Opening::Cancel { pid, secret } => return Ok(Greeted::Cancel { pid, secret }),
-            Opening::Startup(startup) => return Ok(Greeted::Startup(startup)),
-        };
-        if std::mem::replace(declined, true) {
-            return Err(GreetingError::Again);
-        }
-        stream.write_all(b"N").await?;
+/// A connection and what it turned out to be, or why not; without a connection where there is nobody to answer.
+pub(super) struct Greeting {
+    pub(super) stream: Option<Stream>,
+    pub(super) buffer: BytesMut,
+    pub(super) result: Result<Greeted, GreetingError>,
+}
+
+impl Greeting {
+    fn over(stream: impl Into<Option<Stream>>, error: impl Into<GreetingError>) -> Self {
+        Self { stream: stream.into(), buffer: BytesMut::new(), result: Err(error.into()) }
     }
 }
 
-async fn opening(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Opening, GreetingError> {
+/// Reads opening packets until one is more than a request for encryption. TLS may be asked for once, at once (a
+/// connection that begins with its handshake) or by a packet, and GSSAPI once, which is declined; neither within TLS.
+pub(super) async fn greet(mut stream: TcpStream, tls: Option<&Terminator>, dialled: IpAddr) -> Greeting {
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(0) => return Greeting::over(None, io::Error::from(io::ErrorKind::UnexpectedEof)),
+        Ok(_) => {}
+        Err(error) => return Greeting::over(None, error),
+    }
+    if let (HANDSHAKE, Some(tls)) = (first[0], tls) {
+        return match tls.accept(stream, dialled).await {
+            Ok(stream) if stream.wants_postgres() => encrypted(stream).await,
+            Ok(stream) => Greeting::over(stream, GreetingError::NoAlpn),
+            Err(error) => Greeting::over(None, GreetingError::Handshake(error)),
+        };
+    }
+    let mut buffer = BytesMut::with_capacity(1024);
+    let (mut ssl, mut gss) = (false, false);
+    loop {
+        let asked = match opening(&mut stream, &mut buffer).await {
+            Ok(Opening::Ssl) => &mut ssl,
+            Ok(Opening::GssEnc) => &mut gss,
+            Ok(Opening::Cancel { pid, secret }) => {
+                let result = Ok(Greeted::Cancel { pid, secret });
+                return Greeting { stream: Some(Stream::Plain(stream)), buffer, result };
+            }
+            Ok(Opening::Startup(startup)) => {
+                let result = Ok(Greeted::Startup(startup));
+                return Greeting { stream: Some(Stream::Plain(stream)), buffer, result };
+            }
+            Err(error) => return Greeting::over(Stream::Plain(stream), error),
+        };
+        if std::mem::replace(asked, true) {
+            return Greeting::over(Stream::Plain(stream), GreetingError::Again);
+        }
+        if !buffer.is_empty() {
+            return Greeting::over(Stream::Plain(stream), GreetingError::Stuffed);
+        }
+        // GSSAPI may have been asked for and declined before.
+        let accepted = tls.filter(|_| ssl);
+        if let Err(error) = stream.write_all(if accepted.is_some() { b"S" } else { b"N" }).await {
+            return Greeting::over(None, error);
+        }
+        if let Some(tls) = accepted {
+            return match tls.accept(stream, dialled).await {
+                Ok(stream) => encrypted(stream).await,
+                Err(error) => Greeting::over(None, GreetingError::Handshake(error)),
+            };
+        }
+    }
+}
+
+/// Within TLS there is nothing left to negotiate.
+async fn encrypted(mut stream: Stream) -> Greeting {
+    let mut buffer = BytesMut::with_capacity(1024);
+    let result = match opening(&mut stream, &mut buffer).await {
+        Ok(Opening::Ssl | Opening::GssEnc) => Err(GreetingError::Again),
+        Ok(Opening::Cancel { pid, secret }) => Ok(Greeted::Cancel { pid, secret }),
+        Ok(Opening::Startup(startup)) => Ok(Greeted::Startup(startup)),
+        Err(error) => Err(error),
+    };
+    Greeting { stream: Some(stream), buffer, result }
+}
+
+async fn opening(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<Opening, GreetingError> {
     loop {
         if let Some(length) = opening_length(buffer)?
             && buffer.len() >= length

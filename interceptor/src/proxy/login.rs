@@ -1,38 +1,41 @@
 //! Logging in upstream with a credential that the agent never sees.
 //!
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677; 54.3 "SASL Authentication") and nothing weaker: a server that asks for a clear-text
-//! or MD5 password gets none. A server that asks for nothing at all is believed on the loopback interface only, where
-//! whoever could stand in its place owns the host.
+//! SCRAM-SHA-256, bound to the channel where there is TLS. The password itself, and MD5 of it, which is as good as it for
+//! whoever gets hold of it, go only to a server that has shown by its certificate who it is. A server that asks for
+//! nothing at all is believed if it has shown that, or on the loopback interface, where whoever could stand in its place
+//! owns the host.
 
+use super::scram::{Binding, First, Keys, ScramError};
+use super::tls::{Stream, TlsError, end_point};
 use super::upstream::{Credential, Server};
 use crate::wire::{Backend, ErrorFields, Splitter, startup_message};
 use bytes::{BufMut, BytesMut};
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::md5_hash;
 use std::io;
 use std::net::SocketAddr;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-
-/// Iterations of the key derivation that a server may ask for: PostgreSQL's default is the least, and beyond the most
-/// it would be asking for our time rather than for proof.
-const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
+use std::sync::Arc;
 
 /// Why there is no connection to the database.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each says what it is")]
-pub enum LoginError {
+pub(super) enum LoginError {
     #[error("the database server cannot be reached")]
     Unreachable(#[source] io::Error),
     #[error("the connection to the database server was lost")]
     Lost(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the database server refused: {message} ({sqlstate})")]
     Refused { sqlstate: String, message: String },
     #[error("the database server broke the protocol: {0}")]
     Protocol(String),
     #[error("the database server wants {0}, which is not given away")]
     Downgrade(&'static str),
-    #[error("the database server could not prove that it knows the password")]
+    #[error("the database server wants a password, and its [[upstream]] has none")]
+    NoPassword,
+    #[error("the database server asked for no proof and gave none, over a connection that proves nothing")]
     Unproven,
+    #[error(transparent)]
+    Scram(#[from] ScramError),
 }
 
 impl LoginError {
@@ -45,7 +48,7 @@ impl LoginError {
 }
 
 pub(super) async fn log_in(
-    stream: TcpStream,
+    stream: Stream,
     address: SocketAddr,
     credential: &Credential,
     parameters: &[(String, String)],
@@ -61,7 +64,7 @@ pub(super) async fn log_in(
     let user = [("user", credential.user.as_str())];
     let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let hello = startup_message(user.into_iter().chain(parameters));
-    server.stream.write_all(&hello).await.map_err(LoginError::Lost)?;
+    server.stream.send(&hello).await.map_err(LoginError::Lost)?;
     authenticate(&mut server, address, credential).await?;
     loop {
         let frame = server.next().await?;
@@ -91,15 +94,24 @@ pub(super) async fn log_in(
 async fn authenticate(server: &mut Server, address: SocketAddr, credential: &Credential) -> Result<(), LoginError> {
     let frame = server.next().await?;
     let (code, data) = authentication(&frame)?;
+    let proven = credential.tls.verifies();
     match code {
-        0 if address.ip().is_loopback() => Ok(()),
+        0 if proven || address.ip().is_loopback() => Ok(()),
         0 => Err(LoginError::Unproven),
-        10 if mechanisms(data).any(|mechanism| mechanism == SCRAM_SHA_256.as_bytes()) => {
-            scram(server, credential).await
+        10 => scram(server, data, credential).await,
+        3 if proven => {
+            let text = [credential.password()?.as_bytes(), b"\0"].concat();
+            password(server, &text).await?;
+            expect(server, 0).await.map(drop)
         }
-        10 => Err(LoginError::Downgrade("an authentication mechanism other than SCRAM-SHA-256")),
-        3 => Err(LoginError::Downgrade("the password in clear text")),
-        5 => Err(LoginError::Downgrade("an MD5 password")),
+        3 => Err(LoginError::Downgrade("the password in clear text over a connection that it is not sure of")),
+        5 if proven => {
+            let salt = data.try_into().map_err(|_| LoginError::Protocol("an MD5 salt has 4 bytes".to_owned()))?;
+            let hash = md5_hash(credential.user.as_bytes(), credential.password()?.as_bytes(), salt);
+            password(server, &[hash.as_bytes(), b"\0"].concat()).await?;
+            expect(server, 0).await.map(drop)
+        }
+        5 => Err(LoginError::Downgrade("an MD5 password over a connection that it is not sure of")),
         _ => Err(LoginError::Downgrade("an unknown kind of authentication")),
     }
 }
@@ -112,34 +124,47 @@ fn authentication(frame: &crate::wire::Frame) -> Result<(i32, &[u8]), LoginError
     }
 }
 
-fn mechanisms(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    data.split(|byte| *byte == 0).filter(|name| !name.is_empty())
+fn mechanisms(data: &[u8]) -> Vec<&[u8]> {
+    data.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect()
 }
 
-async fn scram(server: &mut Server, credential: &Credential) -> Result<(), LoginError> {
-    let mut scram = ScramSha256::new(credential.password.as_bytes(), ChannelBinding::unsupported());
-    let mut first = BytesMut::new();
-    first.extend_from_slice(SCRAM_SHA_256.as_bytes());
-    first.put_u8(0);
-    first.put_i32(i32::try_from(scram.message().len()).unwrap_or_default());
-    first.extend_from_slice(scram.message());
-    password(server, &first).await?;
+async fn scram(server: &mut Server, offered: &[u8], credential: &Credential) -> Result<(), LoginError> {
+    let secret = credential.password()?;
+    let end_point = server.stream.certificate().and_then(|certificate| end_point(certificate));
+    let Some(binding) = Binding::choose(&mechanisms(offered), end_point) else {
+        return Err(LoginError::Downgrade("an authentication mechanism other than SCRAM-SHA-256"));
+    };
+    let mechanism = binding.mechanism();
+    let first = First::new(binding);
+    let message = first.message();
+    let mut initial = BytesMut::new();
+    initial.extend_from_slice(mechanism.as_bytes());
+    initial.put_u8(0);
+    initial.put_i32(i32::try_from(message.len()).unwrap_or_default());
+    initial.extend_from_slice(message.as_bytes());
+    password(server, &initial).await?;
 
-    let challenge = expect(server, 11).await?;
-    iterations(&challenge)?;
-    // Deriving the key takes milliseconds of CPU: not on the thread that other sessions live on.
-    let (mut scram, updated) = tokio::task::spawn_blocking(move || {
-        let updated = scram.update(&challenge);
-        (scram, updated)
-    })
-    .await
-    .map_err(|error| LoginError::Protocol(error.to_string()))?;
-    updated.map_err(|error| LoginError::Protocol(error.to_string()))?;
-    password(server, scram.message()).await?;
+    let challenged = first.challenged(&expect(server, 11).await?)?;
+    let (salt, iterations) = (challenged.salt.clone(), challenged.iterations);
+    let known = credential.keys.find(&salt, iterations);
+    let keys = match &known {
+        Some(keys) => keys.clone(),
+        None => {
+            // Milliseconds of CPU: not on the thread that other sessions live on.
+            let (secret, salt) = (secret.to_owned(), salt.clone());
+            let derived = tokio::task::spawn_blocking(move || Keys::derive(&secret, &salt, iterations)).await;
+            Arc::new(derived.map_err(|error| LoginError::Protocol(error.to_string()))?)
+        }
+    };
+    let (answer, proving) = challenged.answer(&keys);
+    password(server, answer.as_bytes()).await?;
 
-    let proof = expect(server, 12).await?;
-    scram.finish(&proof).map_err(|_| LoginError::Unproven)?;
+    proving.verify(&expect(server, 12).await?)?;
     expect(server, 0).await?;
+    if known.is_none() {
+        credential.keys.keep(salt, iterations, keys);
+    }
+    tracing::debug!(mechanism, derived = known.is_none(), "logged in upstream");
     Ok(())
 }
 
@@ -153,22 +178,11 @@ async fn expect(server: &mut Server, expected: i32) -> Result<Vec<u8>, LoginErro
     }
 }
 
-/// `i=` of the server's first message.
-fn iterations(challenge: &[u8]) -> Result<(), LoginError> {
-    let text = std::str::from_utf8(challenge)
-        .map_err(|_| LoginError::Protocol("the SCRAM challenge is not text".to_owned()))?;
-    let count = text.split(',').find_map(|part| part.strip_prefix("i=")).and_then(|count| count.parse().ok());
-    match count {
-        Some(count) if ITERATIONS.contains(&count) && text.len() < 1024 => Ok(()),
-        _ => Err(LoginError::Protocol("the SCRAM challenge is out of bounds".to_owned())),
-    }
-}
-
-/// SASLInitialResponse and SASLResponse share a type byte.
+/// PasswordMessage, SASLInitialResponse and SASLResponse share a type byte.
 async fn password(server: &mut Server, body: &[u8]) -> Result<(), LoginError> {
     let mut message = BytesMut::with_capacity(5 + body.len());
     message.put_u8(b'p');
     message.put_u32(u32::try_from(body.len() + 4).unwrap_or_default());
     message.extend_from_slice(body);
-    server.stream.write_all(&message).await.map_err(LoginError::Lost)
+    server.stream.send(&message).await.map_err(LoginError::Lost)
 }

@@ -9,17 +9,19 @@ mod greeting;
 mod live;
 mod login;
 mod relay;
+mod scram;
 mod serve;
 mod settle;
 mod tasks;
+mod tls;
 mod upstream;
 
 pub use crate::session::Shared;
 pub use cancel::Cancels;
 pub use catalogs::{Catalogs, fetch_catalog};
 pub use live::{Live, SessionInfo, Waiting};
-pub use login::LoginError;
 pub use serve::{Origins, Proxy, serve};
+pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, Upstream, Upstreams};
 
 use serde::Deserialize;

@@ -4,6 +4,7 @@ use super::cancel::Key;
 use super::catalogs::{Place, Watch};
 use super::serve::Proxy;
 use super::settle::settle_soon;
+use super::tls::{Reader, Stream, Writer};
 use super::upstream::{Credential, Server};
 use crate::session::{Bench, Ending, Output, Session, Step};
 use crate::wire::{Chunk, Frame, Report, Speaker, Splitter, SqlState};
@@ -15,9 +16,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -41,7 +40,7 @@ pub(super) struct Surroundings<'a> {
 /// Runs a session to its end and says how it ended.
 pub(super) async fn relay(
     mut session: Session,
-    mut client: TcpStream,
+    mut client: Stream,
     client_buffer: BytesMut,
     mut server: Server,
     mut around: Surroundings<'_>,
@@ -65,18 +64,19 @@ pub(super) async fn relay(
         ends.out.downstream.error(&report);
     }
     // Best effort: the client may be gone, and nothing depends on its hearing this.
-    let farewell = timeout(FAREWELL, client_write.write_all(&ends.out.downstream)).await;
+    let farewell = timeout(FAREWELL, client_write.end(&ends.out.downstream)).await;
     if !matches!(farewell, Ok(Ok(()))) {
         tracing::debug!("the client did not hear the end of its session");
     }
+    drop(timeout(FAREWELL, server_write.end(&[])).await);
     result
 }
 
 struct Ends<'a> {
-    client: ReadHalf<'a>,
+    client: Reader<'a>,
     client_buffer: BytesMut,
     client_splitter: Splitter,
-    server: ReadHalf<'a>,
+    server: Reader<'a>,
     server_buffer: BytesMut,
     server_splitter: Splitter,
     out: Output,
@@ -88,8 +88,8 @@ impl Ends<'_> {
     async fn carry(
         &mut self,
         session: &mut Session,
-        client_write: &mut WriteHalf<'_>,
-        server_write: &mut WriteHalf<'_>,
+        client_write: &mut Writer<'_>,
+        server_write: &mut Writer<'_>,
         around: &mut Surroundings<'_>,
     ) -> Result<&'static str, Ending> {
         let mut last_call = None;
@@ -120,12 +120,12 @@ impl Ends<'_> {
             let read_client = self.may_hear_client(session) && self.held.is_none();
             let read_server = self.out.downstream.len() < HIGH_WATER;
             tokio::select! {
-                written = client_write.write_buf(&mut self.out.downstream), if self.out.downstream.has_remaining() => {
+                written = client_write.send(&mut self.out.downstream), if client_write.owes(&self.out.downstream) => {
                     if written.is_err() {
                         return Ok("the client went away");
                     }
                 }
-                written = server_write.write_buf(&mut self.out.upstream), if self.out.upstream.has_remaining() => {
+                written = server_write.send(&mut self.out.upstream), if server_write.owes(&self.out.upstream) => {
                     written.map_err(|error| lost(&error))?;
                 }
                 read = read(&mut self.server, &mut self.server_buffer), if read_server => {

@@ -4,9 +4,10 @@ use super::Limits;
 use super::arrival::Arrival;
 use super::cancel::Cancels;
 use super::catalogs::Catalogs;
-use super::greeting::greet;
+use super::greeting::{Greeting, greet};
 use super::live::{Live, Waiting};
 use super::tasks::TaskCount;
+use super::tls::{Stream, Terminator};
 use super::upstream::Upstreams;
 use crate::identity::{Evidence, Registrar};
 use crate::policy::{Mode, PolicySet};
@@ -20,7 +21,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -51,6 +51,8 @@ pub struct Proxy {
     pub catalogs: Catalogs,
     /// Statements that have been read before.
     pub readings: Readings,
+    /// TLS for agents that ask for it; absent where there is none.
+    pub tls: Option<Terminator>,
     /// Credentials.
     pub upstreams: Upstreams,
     /// Cancel keys.
@@ -100,7 +102,7 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
     running.done().await;
 }
 
-async fn connection(proxy: &Proxy, mut stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
+async fn connection(proxy: &Proxy, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
     let origin = match proxy.origins.origin(stream.as_fd()) {
         Ok(Some(origin)) => origin,
         Ok(None) => return tracing::warn!(%peer, "closed a connection that nobody redirected here"),
@@ -117,24 +119,36 @@ async fn connection(proxy: &Proxy, mut stream: TcpStream, peer: SocketAddr, stop
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "the client went away");
     }
-    let mut buffer = BytesMut::with_capacity(1024);
-    let greeted = match timeout(proxy.limits.login(), greet(&mut stream, &mut buffer)).await {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "no session came of a connection");
-            let report = Arrival::new(proxy, peer, origin, evidence).not_greeted(&error);
-            return say(&mut stream, report).await;
-        }
+    let greeting = greet(stream, proxy.tls.as_ref(), origin.destination.ip());
+    let Greeting { stream, buffer, result } = match timeout(proxy.limits.login(), greeting).await {
+        Ok(greeting) => greeting,
         Err(_) => return tracing::debug!("a client said nothing for too long"),
     };
-    Arrival::new(proxy, peer, origin, evidence).answer(greeted, stream, buffer, stop, place).await;
+    let tls = stream.as_ref().and_then(Stream::tls);
+    let arrival = Arrival::new(proxy, peer, origin, evidence, tls);
+    match (result, stream) {
+        (Ok(greeted), Some(stream)) => arrival.answer(greeted, stream, buffer, stop, place).await,
+        (Ok(_), None) => {}
+        (Err(error), stream) => {
+            tracing::debug!(%error, "no session came of a connection");
+            let report = arrival.not_greeted(&error);
+            if let Some(mut stream) = stream {
+                say(&mut stream, report).await;
+            }
+        }
+    }
 }
 
-pub(super) async fn say(stream: &mut TcpStream, report: Option<Report>) {
+/// The last words before the connection is closed.
+pub(super) async fn say(stream: &mut Stream, report: Option<Report>) {
     let Some(report) = report else { return };
     let mut out = BytesMut::new();
     out.error(&report);
-    if let Err(error) = stream.write_all(&out).await {
+    let said = async {
+        stream.send(&out).await?;
+        stream.close().await
+    };
+    if let Err(error) = said.await {
         tracing::debug!(%error, "the client did not hear why it was refused");
     }
 }

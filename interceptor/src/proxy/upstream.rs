@@ -1,6 +1,8 @@
 //! The database's side: which credential belongs to which database, dialling, and asking the catalogue questions.
 
 use super::login::{self, LoginError};
+use super::scram::KeyRing;
+use super::tls::{Connector, ConnectorError, Stream, TlsError, TlsMode, Wanted};
 use crate::redirect::bind_as;
 use crate::wire::{Backend, Chunk, Frame, Splitter, TransactionStatus, cancel_request};
 use bytes::{BufMut, BytesMut};
@@ -10,8 +12,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// One `[[upstream]]` of the configuration file: how to log in where.
@@ -24,34 +27,80 @@ pub struct Upstream {
     pub database: String,
     /// The role to log in as.
     pub user: String,
-    /// File with the role's password, readable by the daemon alone.
-    pub password_file: PathBuf,
+    /// File with the role's password, readable by the daemon alone. Not needed where a client certificate is enough.
+    pub password_file: Option<PathBuf>,
+    /// What is asked of the server.
+    #[serde(default)]
+    pub tls: TlsMode,
+    /// CAs that may vouch for it; absent for those that the host trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The name that its certificate has to have; absent for the address that was dialled.
+    pub server_name: Option<String>,
+    /// The daemon's own certificate, for servers that ask for one.
+    pub certificate_file: Option<PathBuf>,
+    /// Its key, readable by the daemon alone.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Why a credential cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The file cannot be read.
-    #[error("password file `{path}` cannot be read")]
+    #[error("{what} file `{path}` cannot be read")]
     Unreadable {
+        /// Password or key.
+        what: &'static str,
         /// Which.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
     /// Others can read it.
-    #[error("password file `{0}` can be read by others; make it 0600 and the daemon's own")]
-    Exposed(PathBuf),
+    #[error("{what} file `{path}` can be read by others; make it 0600 and the daemon's own")]
+    Exposed {
+        /// Password or key.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+    },
     /// There is nothing in it.
-    #[error("password file `{0}` is empty")]
-    Empty(PathBuf),
+    #[error("{what} file `{path}` is empty")]
+    Empty {
+        /// Password or key.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is nothing to log in with.
+    #[error("the [[upstream]] for `{server}` has neither `password_file` nor `certificate_file`")]
+    Nothing {
+        /// Which.
+        server: String,
+    },
+    /// TLS cannot be spoken as it is asked for.
+    #[error("the [[upstream]] for `{server}` cannot have its TLS")]
+    Tls {
+        /// Which.
+        server: String,
+        /// Why.
+        source: ConnectorError,
+    },
 }
 
-/// A role and its password.
+/// A role, what it logs in with, and how its server is spoken to.
 #[derive(Clone)]
 pub(super) struct Credential {
     pub(super) user: String,
-    pub(super) password: String,
+    password: Option<String>,
+    /// What the password has become for the server.
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) tls: Arc<Connector>,
+}
+
+impl Credential {
+    pub(super) fn password(&self) -> Result<&str, LoginError> {
+        self.password.as_deref().ok_or(LoginError::NoPassword)
+    }
 }
 
 impl std::fmt::Debug for Credential {
@@ -67,7 +116,7 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Reads the password files.
+    /// Reads passwords, keys and certificates.
     pub fn load(settings: &[Upstream]) -> Result<Self, CredentialError> {
         let entries = settings.iter().map(|upstream| Ok((upstream.clone(), credential(upstream)?)));
         Ok(Self { entries: entries.collect::<Result<_, _>>()? })
@@ -98,24 +147,42 @@ fn fits(pattern: &str, value: &str) -> bool {
 }
 
 fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
-    let path = &upstream.password_file;
-    let unreadable = |source| CredentialError::Unreadable { path: path.clone(), source };
+    let server = || upstream.server.clone();
+    if upstream.password_file.is_none() && upstream.certificate_file.is_none() {
+        return Err(CredentialError::Nothing { server: server() });
+    }
+    let password = upstream.password_file.as_deref().map(|path| secret("password", path)).transpose()?;
+    let key = upstream.key_file.as_deref().map(|path| secret("key", path)).transpose()?;
+    let wanted = Wanted {
+        mode: upstream.tls,
+        ca: upstream.ca_file.as_deref(),
+        certificate: upstream.certificate_file.as_deref(),
+        key: key.as_deref(),
+        name: upstream.server_name.as_deref(),
+    };
+    let tls = Connector::load(&wanted).map_err(|source| CredentialError::Tls { server: server(), source })?;
+    Ok(Credential { user: upstream.user.clone(), password, keys: Arc::default(), tls: Arc::new(tls) })
+}
+
+/// What stands in a file that nobody else can read.
+fn secret(what: &'static str, path: &Path) -> Result<String, CredentialError> {
+    let unreadable = |source| CredentialError::Unreadable { what, path: path.to_owned(), source };
     let mode = std::fs::metadata(path).map_err(unreadable)?.mode();
     if mode & 0o077 != 0 {
-        return Err(CredentialError::Exposed(path.clone()));
+        return Err(CredentialError::Exposed { what, path: path.to_owned() });
     }
-    let password = std::fs::read_to_string(path).map_err(unreadable)?;
-    let password = password.trim_end_matches(['\r', '\n']).to_owned();
-    if password.is_empty() {
-        return Err(CredentialError::Empty(path.clone()));
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    if text.is_empty() {
+        return Err(CredentialError::Empty { what, path: path.to_owned() });
     }
-    Ok(Credential { user: upstream.user.clone(), password })
+    Ok(text)
 }
 
 /// A connection to the database that is ready for its first statement.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// What has been read and not looked at.
     pub(super) buffer: BytesMut,
     pub(super) splitter: Splitter,
@@ -152,12 +219,21 @@ async fn connect_from(server: SocketAddr, source: SocketAddr) -> io::Result<TcpS
 
 /// Asks a server to cancel what one of its processes is at. The connection is closed by the server when it has passed
 /// the signal on, and only then does this return.
-pub(super) async fn cancel(server: SocketAddr, pid: i32, secret: &[u8]) -> io::Result<()> {
-    let mut stream = TcpStream::connect(server).await?;
-    stream.write_all(&cancel_request(pid, secret)).await?;
+pub(super) async fn cancel(server: SocketAddr, tls: &Connector, pid: i32, secret: &[u8]) -> Result<(), TlsError> {
+    let stream = TcpStream::connect(server).await?;
+    stream.set_nodelay(true)?;
+    let mut stream = tls.secure(stream, server).await?;
+    stream.send(&cancel_request(pid, secret)).await?;
     let mut nothing = [0; 1];
-    while stream.read(&mut nothing).await? > 0 {}
-    Ok(())
+    loop {
+        match stream.read(&mut nothing).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            // The server closes the socket without a word of TLS when it has done as it was told.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 impl Server {
@@ -169,6 +245,7 @@ impl Server {
         parameters: &[(String, String)],
     ) -> Result<Self, LoginError> {
         let stream = dial(address, source).await.map_err(LoginError::Unreachable)?;
+        let stream = credential.tls.secure(stream, address).await?;
         login::log_in(stream, address, credential, parameters).await
     }
 
@@ -193,6 +270,12 @@ impl Server {
         }
     }
 
+    /// Takes leave.
+    pub(super) async fn bye(mut self) -> io::Result<()> {
+        self.stream.send(b"X\0\0\0\x04").await?;
+        self.stream.close().await
+    }
+
     /// Runs the daemon's own questions and hands each row on as it comes: the number of the question among those that
     /// yield rows, and the row's values as text. `None` from there is a row of an unknown shape.
     pub(super) async fn ask(
@@ -205,7 +288,7 @@ impl Server {
         query.put_u32(u32::try_from(text.len() + 5).unwrap_or_default());
         query.extend_from_slice(text.as_bytes());
         query.put_u8(0);
-        self.stream.write_all(&query).await.map_err(LoginError::Lost)?;
+        self.stream.send(&query).await.map_err(LoginError::Lost)?;
         let mut shapes = 0_usize;
         loop {
             let frame = self.next().await?;

@@ -21,4 +21,6 @@ pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
 pub use frontend::{Frontend, Target, Unreadable};
 pub use say::{Report, Severity, Speaker};
 pub use sqlstate::SqlState;
-pub use startup::{Opening, OpeningError, Startup, cancel_request, decode_opening, opening_length, startup_message};
+pub use startup::{
+    Opening, OpeningError, Startup, cancel_request, decode_opening, opening_length, ssl_request, startup_message,
+};

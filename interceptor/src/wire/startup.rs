@@ -158,6 +158,14 @@ pub fn startup_message<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a st
     packet
 }
 
+/// An SSLRequest, as the daemon sends it upstream.
+pub fn ssl_request() -> BytesMut {
+    let mut packet = BytesMut::with_capacity(8);
+    packet.put_u32(8);
+    packet.put_i32(SSL);
+    packet
+}
+
 /// A CancelRequest, as the daemon sends it upstream.
 pub fn cancel_request(pid: i32, secret: &[u8]) -> BytesMut {
     let mut packet = BytesMut::with_capacity(12 + secret.len());
@@ -227,6 +235,7 @@ mod tests {
         let sent = startup_message([("user", "a"), ("application_name", "b\0c")]);
         let Ok(Opening::Startup(read)) = decode_opening(&sent) else { panic!("not a start-up") };
         assert_eq!(read.parameters, [("user".into(), "a".into()), ("application_name".into(), "bc".into())]);
+        assert_eq!(decode_opening(&ssl_request()), Ok(Opening::Ssl));
         assert_eq!(
             decode_opening(&cancel_request(5, b"1234")),
             Ok(Opening::Cancel { pid: 5, secret: b"1234".to_vec() })

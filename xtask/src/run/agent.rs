@@ -27,13 +27,14 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Variables of libpq's that would lead the agent elsewhere than its DSN says.
-const MISLEADING: [&str; 8] = [
+const MISLEADING: [&str; 9] = [
     "PGHOSTADDR",
     "PGSERVICE",
     "PGSERVICEFILE",
     "PGPASSFILE",
     "PGOPTIONS",
-    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLNEGOTIATION",
     "PGREQUIREAUTH",
     "DATABASE_URL",
 ];

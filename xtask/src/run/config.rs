@@ -65,10 +65,18 @@ pub(super) fn write(
     state.write("interceptor.toml", &toml::to_string(&config)?)
 }
 
-/// One for each address, and for any of its databases: which of them an agent may connect to is policy.
+/// One for each address, and for any of its databases: which of them an agent may connect to is policy. Without TLS,
+/// which has to be said, for nothing is less than verified by itself.
 fn upstreams(gateway: &Dsn, password: &Path) -> Result<Vec<Value>> {
-    let upstream =
-        |address| json!({"server": address, "database": "*", "user": gateway.user, "password_file": password});
+    let upstream = |address| {
+        json!({
+            "server": address,
+            "database": "*",
+            "user": gateway.user,
+            "password_file": password,
+            "tls": "disable",
+        })
+    };
     Ok(gateway.addresses()?.into_iter().map(upstream).collect())
 }
 

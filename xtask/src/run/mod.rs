@@ -42,7 +42,8 @@ pub(crate) struct Options {
     /// Further configuration for the daemon; its values go before ours
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Use this database instead of starting one: postgresql://user:password@host:port/database
+    /// Use this database instead of starting one: postgresql://user:password@host:port/database; without TLS, unless an
+    /// [[upstream]] in --config says otherwise
     #[arg(long, value_name = "DSN", conflicts_with = "init")]
     postgres: Option<String>,
     /// Who the agent is

@@ -98,6 +98,8 @@ impl Scene {
             ("PGDATABASE", gateway.database.clone().into()),
             ("PGUSER", "agent".into()),
             ("PGPASSWORD", "not-the-password".into()),
+            // As somebody has it whose server has no TLS. The daemon has: `PGSSLMODE=require` gets it.
+            ("PGSSLMODE", "disable".into()),
             ("AGENT_ID_TOKEN", self.token.clone().into()),
             ("INTERCEPTOR_AUDIT", self.places.audit.clone().into()),
             ("INTERCEPTOR_SOCKET", self.places.socket.clone().into()),
