@@ -154,6 +154,32 @@ fn reading(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What nobody sends by accident. The guard, or the grammar, refuses it; the time until then is the daemon's.
+fn refusing(criterion: &mut Criterion) {
+    let catalog = catalog();
+    let list = (0..200_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let texts = [
+        ("200,000 brackets", format!("select {}1{}", "(".repeat(200_000), ")".repeat(200_000))),
+        ("1+1+... of 2 MB", format!("select 1{}", "+1".repeat(1 << 20))),
+        ("10,000 comments in each other", format!("select 1 {}{}", "/*".repeat(10_000), "*/".repeat(10_000))),
+        ("20,000 statements", "select 1;".repeat(20_000)),
+        ("200,000 elements in IN", format!("select 1 from orders where id in ({list})")),
+        ("1 MB of operators", format!("select 1 {} 1", "+-".repeat(1 << 19))),
+    ];
+    let mut group = criterion.benchmark_group("hostile");
+    group.sample_size(10);
+    for (name, text) in &texts {
+        let said = match analyse(text, &catalog, &Nobody) {
+            Ok(_) => "read".to_owned(),
+            Err(rejection) => rejection.to_string(),
+        };
+        group.bench_function(format!("{name} ({said})"), |bench| {
+            bench.iter(|| analyse(black_box(text), &catalog, &Nobody).is_ok());
+        });
+    }
+    group.finish();
+}
+
 fn deciding(criterion: &mut Criterion) {
     let catalog = catalog();
     let (principal, around) = (principal(), around());
@@ -201,17 +227,17 @@ fn deciding(criterion: &mut Criterion) {
                 BatchSize::SmallInput,
             );
         });
-        // Nothing has been judged yet: every request goes through Cedar.
+        // Another snapshot of the catalogue: everything is read and judged from the beginning.
         group.bench_function(format!("nothing judged yet, {name}"), |bench| {
             bench.iter_batched(
-                || (policies(false), Readings::default()),
-                |(set, readings)| {
+                self::catalog,
+                |catalog| {
                     let analysis = readings.read(black_box(text), &catalog, &Nobody).expect("it is SQL");
-                    let permit = decide(&set, &analysis);
+                    let permit = set.decide(&principal, &analysis, &catalog, &around, Mode::Enforce);
                     // What is given back is dropped outside of the measurement.
-                    (permit, set, readings)
+                    (permit.expect("it is permitted"), catalog)
                 },
-                BatchSize::PerIteration,
+                BatchSize::SmallInput,
             );
         });
     }
@@ -313,6 +339,6 @@ fn masking(criterion: &mut Criterion) {
 criterion_group! {
     name = parts;
     config = Criterion::default().sample_size(50).warm_up_time(std::time::Duration::from_millis(500)).measurement_time(std::time::Duration::from_secs(2));
-    targets = wire, reading, deciding, masking
+    targets = wire, reading, refusing, deciding, masking
 }
 criterion_main!(parts);

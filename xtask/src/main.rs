@@ -1,5 +1,6 @@
 //! Everything that is done to this project is a command here, and each does its own set-up.
 
+mod bench;
 mod ci;
 mod docs;
 mod fuzz;
@@ -36,6 +37,8 @@ enum Command {
         /// Which kind; without it, all
         kinds: Vec<test::Kind>,
     },
+    /// Measure what interceptor costs: part by part, and the whole path beside direct and PgBouncer
+    Bench(bench::Options),
     /// Try input made at random for as long as one likes
     Fuzz(fuzz::Options),
     /// Check everything that a change is checked for: format, lints, floor plan, documents, dependencies, tests
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Test { kinds } => test::test(&kinds),
+        Command::Bench(options) => bench::bench(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Ci => ci::ci(),
         Command::Setup => set_up(),

@@ -3,9 +3,11 @@
 //! Everything that has a file descriptor or a clock is here; nothing here looks inside a statement.
 
 mod arrival;
+mod bulk;
 mod cancel;
 mod catalogs;
 mod greeting;
+mod inbox;
 mod live;
 mod login;
 mod relay;

@@ -1,7 +1,9 @@
 //! Carrying bytes between an agent and a database while the session looks at them.
 
+use super::bulk::Bulk;
 use super::cancel::Key;
 use super::catalogs::{Place, Watch};
+use super::inbox::{Inbox, give_back, take_buffer};
 use super::serve::Proxy;
 use super::settle::settle_soon;
 use super::tls::{Reader, Stream, Writer};
@@ -16,14 +18,11 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Bytes that wait for one side before the other is no longer read.
 const HIGH_WATER: usize = 256 << 10;
-/// How much is read at once.
-const READ: usize = 64 << 10;
 /// How long a farewell may take.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -49,11 +48,12 @@ pub(super) async fn relay(
     let (server_read, mut server_write) = server.stream.split();
     let mut ends = Ends {
         client: client_read,
-        client_buffer,
+        client_inbox: Inbox::new(client_buffer),
         client_splitter: Splitter::default(),
         server: server_read,
-        server_buffer: std::mem::take(&mut server.buffer),
+        server_inbox: Inbox::new(std::mem::take(&mut server.buffer)),
         server_splitter: std::mem::take(&mut server.splitter),
+        bulk: Bulk::default(),
         out: Output::default(),
         held: None,
     };
@@ -74,11 +74,13 @@ pub(super) async fn relay(
 
 struct Ends<'a> {
     client: Reader<'a>,
-    client_buffer: BytesMut,
+    client_inbox: Inbox,
     client_splitter: Splitter,
     server: Reader<'a>,
-    server_buffer: BytesMut,
+    server_inbox: Inbox,
     server_splitter: Splitter,
+    /// Whether the server is sending much.
+    bulk: Bulk,
     out: Output,
     /// A message that waits for what the server has yet to answer.
     held: Option<Frame>,
@@ -117,9 +119,17 @@ impl Ends<'_> {
                 self.out.downstream.error(&shutdown());
                 return Ok("drained");
             }
+            // What can be sent at once is; only for the rest somebody has to wait.
+            if client_write.send_now(&mut self.out.downstream).is_err() {
+                return Ok("the client went away");
+            }
+            server_write.send_now(&mut self.out.upstream).map_err(|error| lost(&error))?;
+            self.rest();
             let read_client = self.may_hear_client(session) && self.held.is_none();
             let read_server = self.out.downstream.len() < HIGH_WATER;
             tokio::select! {
+                // Everything that is ready has its turn: each round looks at all that has come.
+                biased;
                 written = client_write.send(&mut self.out.downstream), if client_write.owes(&self.out.downstream) => {
                     if written.is_err() {
                         return Ok("the client went away");
@@ -128,19 +138,22 @@ impl Ends<'_> {
                 written = server_write.send(&mut self.out.upstream), if server_write.owes(&self.out.upstream) => {
                     written.map_err(|error| lost(&error))?;
                 }
-                read = read(&mut self.server, &mut self.server_buffer), if read_server => {
-                    if read.map_err(|error| lost(&error))? == 0 {
+                read = self.server_inbox.fill(&mut self.server), if read_server => {
+                    let read = read.map_err(|error| lost(&error))?;
+                    self.bulk.read(&self.server, read);
+                    if read == 0 {
                         self.hear_server(session)?;
                         return if session.server_ended() {
                             Err(Ending::ServerEnded)
-                        } else if session.is_running() || !self.server_buffer.is_empty() {
+                        } else if session.is_running() || !self.server_inbox.buffer.is_empty() {
                             Err(Ending::Server("it closed the connection".to_owned()))
                         } else {
                             Ok("the server closed the connection")
                         };
                     }
                 }
-                read = read(&mut self.client, &mut self.client_buffer), if read_client => {
+                () = at(self.bulk.until()), if read_server => self.bulk.end(&self.server),
+                read = self.client_inbox.fill(&mut self.client), if read_client => {
                     match read {
                         Ok(0) | Err(_) => return Ok("the client went away"),
                         Ok(_) => {}
@@ -166,7 +179,7 @@ impl Ends<'_> {
             self.judge(session, frame, around).await?;
         }
         while self.held.is_none() && self.may_hear_client(session) {
-            match self.client_splitter.next(&mut self.client_buffer, Session::most_from_client)? {
+            match self.client_splitter.next(&mut self.client_inbox.buffer, Session::most_from_client)? {
                 None => return Ok(()),
                 Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
                 Some(Chunk::Skipped { tag, body }) => session.skipped(tag, body, &mut self.out)?,
@@ -174,6 +187,17 @@ impl Ends<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Memory for what has been looked at and sent goes back to the thread's store.
+    fn rest(&mut self) {
+        self.client_inbox.rest();
+        self.server_inbox.rest();
+        for out in [&mut self.out.downstream, &mut self.out.upstream] {
+            if out.is_empty() && out.capacity() > 0 {
+                give_back(std::mem::take(out));
+            }
+        }
     }
 
     /// Neither side is read while too much waits for the other, nor for itself: a client that asks and does not listen
@@ -197,8 +221,11 @@ impl Ends<'_> {
     }
 
     fn hear_server(&mut self, session: &mut Session) -> Result<(), Ending> {
+        if self.server_inbox.is_large() && self.out.downstream.capacity() == 0 {
+            self.out.downstream = take_buffer();
+        }
         loop {
-            let next = self.server_splitter.next(&mut self.server_buffer, |tag| session.most_from_server(tag));
+            let next = self.server_splitter.next(&mut self.server_inbox.buffer, |tag| session.most_from_server(tag));
             match next.map_err(|error| Ending::Server(error.to_string()))? {
                 None => return Ok(()),
                 Some(Chunk::Passing { tag, continued, started, bytes }) => {
@@ -263,11 +290,6 @@ async fn judge(
         unix,
     };
     session.frontend(frame, &bench, out)
-}
-
-async fn read(half: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> io::Result<usize> {
-    buffer.reserve(READ);
-    half.read_buf(buffer).await
 }
 
 async fn at(deadline: Option<Instant>) {

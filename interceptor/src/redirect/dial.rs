@@ -8,7 +8,16 @@ use std::{
 
 use nix::sys::socket::{SockaddrStorage, bind};
 
-use super::kernel::{Repair, set_repair};
+use super::kernel::{Repair, set_low_water, set_repair};
+
+/// Has a socket count as readable only when so many bytes have come (`SO_RCVLOWAT`; tcp(7): the kernel looks at once
+/// whether there are that many, and makes room for them).
+///
+/// # Errors
+/// The kernel's.
+pub fn wait_for_bytes(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    set_low_water(socket, i32::try_from(bytes).unwrap_or(i32::MAX))
+}
 
 /// Binds a fresh TCP socket to a source address whose port is in use by the agent's own connection to us, so that the
 /// database sees the port (`inet_client_port()`) that it would have seen without us. Connect it afterwards.

@@ -136,6 +136,21 @@ pub(super) fn set_repair(socket: BorrowedFd<'_>, repair: Repair) -> io::Result<(
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// How many bytes have to have come before a socket counts as readable (`SO_RCVLOWAT`, socket(7)).
+pub(super) fn set_low_water(socket: BorrowedFd<'_>, bytes: libc::c_int) -> io::Result<()> {
+    // SAFETY: the value is as long as said and outlives the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            ptr::from_ref(&bytes).cast(),
+            mem::size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The file descriptor that a system call returned.
 fn owned(returned: c_long) -> io::Result<OwnedFd> {
     match i32::try_from(returned) {

@@ -33,7 +33,7 @@ pub use attach::Redirect;
 pub use cgroup::{cgroup_path, enter_daemon_cgroup};
 pub use counters::Counters;
 pub use detach::detach;
-pub use dial::bind_as;
+pub use dial::{bind_as, wait_for_bytes};
 pub use error::RedirectError;
 pub use mounts::cgroup_mount;
 pub use origin::Origin;

@@ -3,7 +3,7 @@
 mod bpf;
 mod drivers;
 pub(crate) mod host;
-mod packages;
+pub(crate) mod packages;
 pub(crate) mod postgres;
 
 pub(crate) use drivers::Drivers;

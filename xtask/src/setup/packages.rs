@@ -60,7 +60,7 @@ pub(super) fn ensure(needs: &[Need]) -> Result<()> {
 }
 
 /// Installs packages.
-pub(super) fn install(what: &str, packages: &[&str]) -> Result<()> {
+pub(crate) fn install(what: &str, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let reason = if which("apt-get").is_none() {
         Some("this is not Debian or Ubuntu")
@@ -82,7 +82,8 @@ pub(super) fn install(what: &str, packages: &[&str]) -> Result<()> {
 
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    // Servers that come with packages are not started: what is needed of them is started by whoever needs it.
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     apt
 }
 

@@ -133,6 +133,19 @@ impl Writer<'_> {
         }
     }
 
+    /// Sends what can be sent without waiting.
+    pub(in crate::proxy) fn send_now(&mut self, out: &mut BytesMut) -> io::Result<()> {
+        let Self::Plain(half) = self else { return Ok(()) };
+        while out.has_remaining() {
+            match half.try_write(out) {
+                Ok(written) => out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Sends the last bytes and says that they were.
     pub(in crate::proxy) async fn end(&mut self, last: &[u8]) -> io::Result<()> {
         match self {

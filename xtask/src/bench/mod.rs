@@ -1,0 +1,60 @@
+//! `cargo xtask bench`: what interceptor costs.
+//!
+//! `parts` times frames, analysis, decisions and masks by themselves. `path` runs the same work directly, through PgBouncer
+//! and through the real redirect, in turn, with everything on one CPU: then a ratio of speeds is a ratio of work, and what
+//! else the machine does disturbs all of them alike.
+
+mod path;
+mod place;
+mod table;
+
+use crate::{
+    progress::openly,
+    setup::{self, Need, host},
+    workspace::cargo,
+};
+use anyhow::Result;
+use std::{path::PathBuf, process::ExitCode};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Frames, analysis, decisions, masks (criterion)
+    Parts,
+    /// The whole path beside direct and PgBouncer
+    Path,
+}
+
+/// What to measure, and how long.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench path --rounds 5 --json bench.json\n  cargo xtask bench path --only select,copy"
+)]
+pub(crate) struct Options {
+    /// Which; without it, both
+    kinds: Vec<Kind>,
+    /// Rounds of the whole path, each in another order; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each run in a round
+    #[arg(long, default_value_t = 1)]
+    seconds: u32,
+    /// Scenarios whose names begin so, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where to write the figures of the whole path as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
+    let wanted = |kind| options.kinds.is_empty() || options.kinds.contains(&kind);
+    setup::ensure(&Need::ALL)?;
+    if wanted(Kind::Parts) {
+        openly(cargo().args(["bench", "--package", "interceptor", "--bench", "statement"]))?;
+    }
+    if wanted(Kind::Path) {
+        host::look()?;
+        path::run(options)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
