@@ -93,8 +93,19 @@ fn at_a_query() {
     at_query(b"T\0\0\0\x06\xff\xff", "FATAL(08006) end");
     at_query(b"C\xff\xff\xff\xff", "FATAL(08006) end");
     at_query(b"Z\0\0\0\x05Q", "FATAL(08006) end");
+    // Rows that are not as they were described, or were not described at all, or have no end.
+    const ONE: &[u8] = b"T\0\0\0\x1a\0\x01a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+    let one = |rest: &[u8]| -> &'static [u8] { Box::leak([ONE, rest].concat().into_boxed_slice()) };
+    at_query(one(b"D\0\0\0\x0b\0\x01\0\0\0\x01xC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I"), "T D C Z(I)");
+    at_query(one(b"D\0\0\0\x10\0\x02\0\0\0\x01x\0\0\0\x01y"), "T FATAL(08006) end");
+    at_query(one(b"D\0\0\0\x0a\0\x01\xff\xff\xff\xfe"), "T FATAL(08006) end");
+    at_query(one(b"D\0\0\0\x0b\0\x01\0\0\0\x09x"), "T FATAL(08006) end");
+    at_query(one(b"D\x7f\xff\xff\xf0"), "T FATAL(08006) end");
+    at_query(b"D\0\0\0\x06\0\0", "FATAL(08006) end");
     // It changes behind our back what bytes mean.
     at_query(b"S\0\0\0\x24standard_conforming_strings\0off\0", "FATAL(08006) end");
+    // Nobody can change this one, and so it says something else by it.
+    at_query(b"S\0\0\0\x17application_name\0x\0C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I", "C Z(I)");
     // An error without a code passes; what follows it still has to fit.
     at_query(b"E\0\0\0\x0dMbroken\0\0Z\0\0\0\x05I", "() Z(I)");
 }

@@ -41,7 +41,10 @@ fn opening_packets_in_clear_text() {
     check(&[&[0, 0, 0, 8, 0, 2, 0, 0]], "FATAL(0A000) end");
     check(&[b"\0\0\0\x0d\0\x03\0\0user\0"], "FATAL(08P01) end");
     check(&[&startup(0, &[("user", "a"), ("user", "b")])], "FATAL(08P01) end");
-    check(&[&startup(0, &[("user", "a\u{1b}[31m")])], "FATAL(08P01) end");
+    // Roles that nobody can have, as the server says it.
+    check(&[&startup(0, &[("user", "a\u{1b}[31m")])], "FATAL(28000) end");
+    check(&[&startup(0, &[("user", &"a".repeat(64))])], "FATAL(28000) end");
+    check(&[&startup(0, &[("user", "a"), ("database", "d\u{1b}[31m")])], "FATAL(08P01) end");
     check(&[&startup(0, &[("database", "d")])], "FATAL(28000) end");
     check(&[&startup(0, &[("user", "a"), ("replication", "true")])], "FATAL(42501) end");
     check(&[&startup(0, &[("user", "a"), ("search_path", "x")])], "FATAL(42501) end");
@@ -175,7 +178,8 @@ fn messages_after_log_in() {
     check(&message(b'Q', b"select 1\0"), "T C Z(I)");
     check(&message(b'Q', b"select 1"), "FATAL(08P01) end");
     check(&message(b'Q', b"select 1\0x"), "FATAL(08P01) end");
-    check(&message(b'F', b"x"), "ERROR(0A000) Z(I)");
+    check(&message(b'F', b"\0\0\x06\x3e\0\0\0\0\0\0"), "ERROR(0A000) Z(I)");
+    check(&message(b'F', b"x"), "FATAL(08P01) end");
     check(&message(b'p', b"x\0"), "FATAL(08P01) end");
     check(&message(b'!', b""), "FATAL(08P01) end");
     check(b"Q\0\0\0\x03", "FATAL(08P01) end");

@@ -278,7 +278,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
             mask_key: Arc::new(Key::ephemeral()),
         },
         settling: Arc::default(),
-        limits: Limits { login_seconds: 2, connections: 100, drain_seconds: 0 },
+        limits: Limits { login_seconds: 2, connections: 100, drain_seconds: 0, stalled_seconds: 60 },
         live: Live::default(),
         waiting: Waiting::default(),
     })

@@ -61,6 +61,9 @@ impl GreetingError {
             Self::Opening(OpeningError::Layout(_)) | Self::Again | Self::Stuffed => {
                 Some(Report::fatal(SqlState::PROTOCOL_VIOLATION, self.to_string()))
             }
+            Self::Opening(OpeningError::User(_)) => {
+                Some(Report::fatal(SqlState::INVALID_AUTHORIZATION, self.to_string()))
+            }
         }
     }
 }
@@ -177,6 +180,9 @@ pub(super) struct Wishes {
     pub(super) settings: Vec<(String, String)>,
 }
 
+/// Longest name that the server keeps whole, in bytes (NAMEDATALEN - 1).
+const LONGEST_NAME: usize = 63;
+
 /// Takes start-up parameters apart: an allowlist, for each of them could change what statements mean.
 pub(super) fn wishes(startup: &Startup) -> Result<Wishes, Report> {
     let user = startup.parameter("user").filter(|user| !user.is_empty());
@@ -187,6 +193,13 @@ pub(super) fn wishes(startup: &Startup) -> Result<Wishes, Report> {
         ));
     };
     let database = startup.parameter("database").filter(|database| !database.is_empty()).unwrap_or(user);
+    // The server cuts both, and what was judged would not be what is connected to.
+    if user.len() > LONGEST_NAME {
+        return Err(Report::fatal(SqlState::INVALID_AUTHORIZATION, "user names have at most 63 bytes"));
+    }
+    if database.len() > LONGEST_NAME {
+        return Err(Report::fatal(SqlState::INVALID_CATALOG_NAME, "database names have at most 63 bytes"));
+    }
     let mut wishes = Wishes {
         user: user.to_owned(),
         database: database.to_owned(),
@@ -282,6 +295,8 @@ mod tests {
     #[test]
     fn start_up_parameters_are_an_allowlist() {
         check(&[("user", "a")], "a@a []");
+        check(&[("user", &"a".repeat(64))], "28000 user names have at most 63 bytes");
+        check(&[("user", "a"), ("database", &"d".repeat(64))], "3D000 database names have at most 63 bytes");
         check(&[("database", "d")], "28000 no PostgreSQL user name specified in startup packet");
         check(&[("user", "a"), ("database", "d"), ("DateStyle", "ISO")], "a@d [(\"DateStyle\", \"ISO\")]");
         check(&[("user", "a"), ("client_encoding", "UTF8")], "a@a []");

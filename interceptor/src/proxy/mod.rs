@@ -39,11 +39,13 @@ pub struct Limits {
     pub connections: usize,
     /// How long running statements may go on once the daemon has been asked to stop, in seconds.
     pub drain_seconds: u64,
+    /// How long an agent may leave a result unread that the server waits to send, in seconds.
+    pub stalled_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { login_seconds: 10, connections: 1000, drain_seconds: 10 }
+        Self { login_seconds: 10, connections: 1000, drain_seconds: 10, stalled_seconds: 600 }
     }
 }
 
@@ -54,11 +56,22 @@ impl Limits {
             (value == 0).then(|| format!("`{name} = 0` in [limits] would let nobody in; leave it out for the default"))
         };
         let connections = u64::try_from(self.connections).unwrap_or(u64::MAX);
-        [zero("login_seconds", self.login_seconds), zero("connections", connections)].into_iter().flatten().collect()
+        let zeros = [
+            zero("login_seconds", self.login_seconds),
+            zero("connections", connections),
+            (self.stalled_seconds == 0).then(|| {
+                "`stalled_seconds = 0` in [limits] leaves nobody time to read; leave it out for the default".to_owned()
+            }),
+        ];
+        zeros.into_iter().flatten().collect()
     }
 
     fn login(&self) -> Duration {
         Duration::from_secs(self.login_seconds)
+    }
+
+    fn stalled(&self) -> Duration {
+        Duration::from_secs(self.stalled_seconds)
     }
 
     fn drain(&self) -> Duration {

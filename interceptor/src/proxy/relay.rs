@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// Bytes that wait for one side before the other is no longer read.
 const HIGH_WATER: usize = 256 << 10;
+/// How long a server may go on with a statement after it was told to stop.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long a farewell may take.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -94,7 +96,7 @@ impl Ends<'_> {
         server_write: &mut Writer<'_>,
         around: &mut Surroundings<'_>,
     ) -> Result<&'static str, Ending> {
-        let mut last_call = None;
+        let (mut last_call, mut patience, mut stalled) = (None, None, None);
         let mut clock = Clock::default();
         loop {
             self.hear_client(session, around).await?;
@@ -107,6 +109,13 @@ impl Ends<'_> {
             settle_soon(around.proxy);
             if std::mem::take(&mut self.out.cancel) {
                 around.stop_server().await;
+                patience = Some(Instant::now() + PATIENCE);
+            }
+            patience = patience.filter(|_| session.is_stopping());
+            // A full buffer is what keeps the server waiting; a client that has little to read may take its time.
+            stalled = stalled.filter(|_| self.out.downstream.len() >= HIGH_WATER);
+            if stalled.is_none() && self.out.downstream.len() >= HIGH_WATER {
+                stalled = Some(Instant::now() + around.proxy.limits.stalled());
             }
             let limit = clock.watch(session.time_limit());
             if std::mem::take(&mut self.out.catalog_changed) {
@@ -120,8 +129,12 @@ impl Ends<'_> {
                 return Ok("drained");
             }
             // What can be sent at once is; only for the rest somebody has to wait.
+            let before = self.out.downstream.len();
             if client_write.send_now(&mut self.out.downstream).is_err() {
-                return Ok("the client went away");
+                return Ok(around.left_alone(session, "the client went away").await);
+            }
+            if self.out.downstream.len() < before {
+                stalled = None;
             }
             server_write.send_now(&mut self.out.upstream).map_err(|error| lost(&error))?;
             self.rest();
@@ -132,8 +145,9 @@ impl Ends<'_> {
                 biased;
                 written = client_write.send(&mut self.out.downstream), if client_write.owes(&self.out.downstream) => {
                     if written.is_err() {
-                        return Ok("the client went away");
+                        return Ok(around.left_alone(session, "the client went away").await);
                     }
+                    stalled = None;
                 }
                 written = server_write.send(&mut self.out.upstream), if server_write.owes(&self.out.upstream) => {
                     written.map_err(|error| lost(&error))?;
@@ -155,7 +169,7 @@ impl Ends<'_> {
                 () = at(self.bulk.until()), if read_server => self.bulk.end(&self.server),
                 read = self.client_inbox.fill(&mut self.client), if read_client => {
                     match read {
-                        Ok(0) | Err(_) => return Ok("the client went away"),
+                        Ok(0) | Err(_) => return Ok(around.left_alone(session, "the client went away").await),
                         Ok(_) => {}
                     }
                 }
@@ -165,6 +179,11 @@ impl Ends<'_> {
                     last_call = Some(Instant::now() + around.proxy.limits.drain());
                 }
                 () = at(limit) => session.time_out(&mut self.out),
+                () = at(patience) => return Err(session.give_up()),
+                () = at(stalled) => {
+                    self.out.downstream.clear();
+                    return Ok(around.left_alone(session, "the client did not read").await);
+                }
                 () = at(last_call) => {
                     self.out.downstream.error(&shutdown());
                     return Ok("drained with a statement running");
@@ -241,6 +260,14 @@ impl Ends<'_> {
 }
 
 impl Surroundings<'_> {
+    /// Nobody waits for what the server is at any more: it is stopped, and what it has not committed is undone.
+    async fn left_alone(&self, session: &Session, how: &'static str) -> &'static str {
+        if session.is_running() {
+            self.stop_server().await;
+        }
+        how
+    }
+
     /// Tells the server to stop what it is at. Waits until it has heard it, so that nothing that comes later is stopped.
     async fn stop_server(&self) {
         match timeout(self.proxy.limits.login(), self.key.stop_server()).await {

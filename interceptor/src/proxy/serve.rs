@@ -14,7 +14,7 @@ use crate::policy::{Mode, PolicySet};
 use crate::redirect::{Origin, Redirect, RedirectError};
 use crate::session::Shared;
 use crate::sql::Readings;
-use crate::wire::{Report, Speaker};
+use crate::wire::{Report, Speaker, SqlState};
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -109,6 +109,9 @@ async fn connection(proxy: &Proxy, stream: TcpStream, peer: SocketAddr, stop: wa
         Err(error) => return tracing::error!(%error, %peer, "closed a connection whose origin cannot be read"),
     };
     let Some(place) = proxy.waiting.enter(origin.cgroup_id) else {
+        // Without reading what it wants: that is what there are too many of.
+        let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections of this agent at once");
+        say(&mut stream, Some(report)).await;
         return tracing::warn!(
             pid = origin.pid,
             "closed a connection: its cgroup has too many that are not sessions yet"

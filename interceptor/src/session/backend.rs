@@ -47,6 +47,8 @@ impl Session {
                 return Ok(());
             }
             Backend::NotificationResponse => {}
+            // Nobody can change it, and so nothing that is said of it later is true.
+            Backend::ParameterStatus { name: "application_name", .. } => return Ok(()),
             Backend::ParameterStatus { name, value } => pinned(name, value)?,
 
             Backend::ErrorResponse(fields) => return self.error(&fields, frame, out),
@@ -84,13 +86,13 @@ impl Session {
                 Some(Pending::Describe | Pending::OwnDescribe) => {}
                 _ => return Err(unasked(frame.tag())),
             },
-            Backend::RowDescription { columns: _ } => match self.queue.head() {
+            Backend::RowDescription { columns } => match self.queue.head() {
                 Some(Pending::Describe) => drop(self.queue.pop()),
                 Some(Pending::OwnDescribe) => {
                     self.queue.pop();
-                    self.shape(frame)?;
+                    self.shape(frame, columns)?;
                 }
-                Some(Pending::Query(running)) if !running.is_empty() => self.shape(frame)?,
+                Some(Pending::Query(running)) if !running.is_empty() => self.shape(frame, columns)?,
                 _ => return Err(unasked(frame.tag())),
             },
             Backend::CopyInResponse => {

@@ -125,6 +125,17 @@ impl Session {
         Some((running.entry.seq(), running.orders.timeout?))
     }
 
+    /// Whether the server has been told to stop and has not done so yet.
+    pub fn is_stopping(&mut self) -> bool {
+        self.queue.current().is_some_and(|running| running.stopped.is_some())
+    }
+
+    /// It does not stop: the session ends as the statement would have.
+    pub fn give_up(&mut self) -> Ending {
+        let refusal = self.queue.current().and_then(|running| running.stopped.clone());
+        Ending::Unstoppable(Box::new(refusal.unwrap_or(Refusal::Hushed)))
+    }
+
     /// The time is over.
     pub fn time_out(&mut self, out: &mut Output) {
         if let Some(running) = self.queue.current()

@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use crate::audit::{AuditError, Ended, Entry, Status};
 use crate::policy::Orders;
 use crate::sql::Effect;
-use crate::wire::Described;
+use crate::wire::{Described, Rows};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(super) struct Running {
     pub(super) shape: Option<Arc<[Described]>>,
     /// Values that were masked.
     pub(super) masked: u64,
+    /// The rows that pass.
+    pub(super) passing: Rows,
     /// Why it is being stopped; what it still sends is not for the client.
     pub(super) stopped: Option<Refusal>,
 }

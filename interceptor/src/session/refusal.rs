@@ -4,7 +4,7 @@
 use crate::audit::AuditError;
 use crate::policy::{Budget, Denial, DenialKind, Per};
 use crate::sql::{Missing, Rejection};
-use crate::wire::{FrameError, Malformed, Report, SqlState, Unreadable};
+use crate::wire::{FrameError, Malformed, Report, Severity, SqlState, Unreadable};
 
 /// Something that is not done; the session goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,6 +202,9 @@ pub enum Ending {
     /// The server broke the protocol, or said what it must not.
     #[error("the database server broke the protocol: {0}")]
     Server(String),
+    /// A statement is to be stopped, and the server goes on with it.
+    #[error("the database server does not stop: {}", .0.reason())]
+    Unstoppable(Box<Refusal>),
     /// The server says that an output column is a masked one, and nobody was going to mask it.
     #[error(
         "output column {0} comes from a masked column although the analysis did not see it: a fault of interceptor's"
@@ -230,6 +233,7 @@ impl Ending {
             Self::Server(_) => {
                 Some(Report::fatal(SqlState::CONNECTION_FAILURE, "the connection to the database server is unusable"))
             }
+            Self::Unstoppable(refusal) => Some(Report { severity: Severity::Fatal, ..refusal.report() }),
             Self::Leak(_) => Some(
                 Report::fatal(
                     SqlState::INSUFFICIENT_PRIVILEGE,

@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::Session;
-use super::pending::Running;
+use super::pending::{Pending, Running};
 use super::refusal::{Ending, Refusal};
 use crate::mask;
 use crate::policy::{Counted, Totals};
@@ -39,11 +39,18 @@ impl Session {
         out: &mut Output,
     ) -> Result<(), Ending> {
         let hushed = self.hushed;
+        let simple = matches!(self.queue.head(), Some(Pending::Query(_)));
         let Some(running) = self.queue.current() else {
             return Err(Ending::Server(format!("rows in `{}` that nobody asked for", tag.escape_ascii())));
         };
         if running.stopped.is_some() || hushed {
             return Ok(());
+        }
+        if tag == b'D' {
+            if simple && !running.passing.is_described() {
+                return Err(undescribed());
+            }
+            running.passing.follow(bytes).map_err(|error| Ending::Server(error.to_string()))?;
         }
         let (bytes, started) = match within(running, continued, started, bytes) {
             Ok(()) => (bytes, started),
@@ -71,7 +78,7 @@ impl Session {
             return Ok(());
         }
         let Some(shape) = running.shape.clone() else {
-            return Err(Ending::Server("rows that were not described".to_owned()));
+            return Err(undescribed());
         };
         if let Err(cut) = within(running, 0, 1, frame.bytes()) {
             running.stopped = Some(cut.refusal);
@@ -87,8 +94,9 @@ impl Session {
     }
 
     /// The server describes what the statement at the head returns.
-    pub(super) fn shape(&mut self, frame: &Frame) -> Result<(), Ending> {
+    pub(super) fn shape(&mut self, frame: &Frame, columns: usize) -> Result<(), Ending> {
         let Some(running) = self.queue.current() else { return Ok(()) };
+        running.passing.describe(columns);
         if running.origins.is_empty() && !running.orders.masks_output() {
             return Ok(());
         }
@@ -100,7 +108,6 @@ impl Session {
 
     /// Whether an error at this point may quote a value of a masked column.
     pub(super) fn quotes_masked(&mut self) -> bool {
-        use super::pending::Pending;
         use crate::sql::Effect;
         let redacts = self.redacts;
         match self.queue.head() {
@@ -116,6 +123,10 @@ impl Session {
             Some(_) | None => false,
         }
     }
+}
+
+fn undescribed() -> Ending {
+    Ending::Server("rows that were not described".to_owned())
 }
 
 /// The alarm: the server itself says where a column comes from. Where that is a masked column and the plan has it leave as

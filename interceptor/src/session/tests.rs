@@ -198,7 +198,8 @@ fn encode_client(message: &str) -> Vec<u8> {
         "D" | "C" => frame(tag.as_bytes()[0], &[word(0).as_bytes().to_vec(), c(&word(1))].concat()),
         "d" => frame(b'd', rest.as_bytes()),
         "f" => frame(b'f', &c(rest)),
-        "F" | "p" | "S" | "H" | "X" | "c" => frame(tag.as_bytes()[0], rest.as_bytes()),
+        "F" => frame(b'F', &[0; 10]),
+        "p" | "S" | "H" | "X" | "c" => frame(tag.as_bytes()[0], rest.as_bytes()),
         "bad" => frame(b'Q', b"\xff\0"),
         other => panic!("{other}"),
     }
@@ -216,8 +217,10 @@ fn encode_server(message: &str) -> Vec<u8> {
             let (name, value) = rest.split_once(' ').unwrap();
             frame(b'S', &[name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat())
         }
-        "T" => frame(b'T', b"\0\0"),
-        "D" | "d" => frame(tag.as_bytes()[0], rest.as_bytes()),
+        "T" => frame(b'T', &[b"\0\x01c\0".as_slice(), &[0; 18]].concat()),
+        "D" => frame(b'D', &[&[0, 1], &(rest.len() as u32).to_be_bytes()[..], rest.as_bytes()].concat()),
+        "D2" => frame(b'D', &[&[0, 2], [255; 8].as_slice()].concat()),
+        "d" => frame(b'd', rest.as_bytes()),
         "G" | "H" => frame(tag.as_bytes()[0], &[0, 0, 0]),
         "1" | "2" | "3" | "n" | "s" | "I" | "c" | "t" | "K" | "W" => frame(tag.as_bytes()[0], rest.as_bytes()),
         other => panic!("{other}"),
@@ -237,6 +240,8 @@ fn show(bytes: &[u8], from_client: bool) -> Vec<String> {
                 let get = |letter| fields.iter().find_map(|field| field.strip_prefix(letter)).unwrap_or_default();
                 format!("E {} {}", get('C'), get('M'))
             }
+            'T' if !from_client => "T".to_owned(),
+            'D' if !from_client => format!("D {}", String::from_utf8_lossy(&text[6..])),
             _ => format!("{tag} {}", String::from_utf8_lossy(text).replace('\0', " "))
                 .split_whitespace()
                 .collect::<Vec<_>>()
@@ -279,7 +284,7 @@ fn a_refusal_outside_a_transaction_never_reaches_the_server() {
     check("> Q select 1; drop table orders", "< E 42501 policy forbids to drop on public.orders\n< Z I");
     check("> Q select * from nowhere", "< E 42P01 relation \"nowhere\" does not exist\n< Z I");
     check("> bad", "< E 22021 invalid byte sequence for encoding \"UTF8\"\n< Z I");
-    check("> F x", "< E 0A000 function calls without SQL are not supported\n< Z I");
+    check("> F", "< E 0A000 function calls without SQL are not supported\n< Z I");
     check(
         "> P _ drop table orders
          > B _ _
@@ -574,7 +579,18 @@ fn a_server_that_says_what_nobody_asked_for_ends_the_session() {
         "> Q select 1\n< G",
         "> Q select 1\nend: the database server broke the protocol: message `G` that nobody asked for",
     );
+    for (rows, expected) in [
+        ("< D 1", "rows that were not described"),
+        ("< T\n< D2", "malformed message: a row has another number of fields than was described"),
+    ] {
+        let told = if rows.contains('T') { "< T\n" } else { "" };
+        check(
+            &format!("> Q select id from orders\n{rows}"),
+            &format!("> Q select id from orders\n{told}end: the database server broke the protocol: {expected}"),
+        );
+    }
     check("< S TimeZone UTC", "< S TimeZone UTC");
+    check("< S application_name x", "");
     check("< FATAL", "< E 57P01 bye");
 }
 

@@ -38,9 +38,9 @@ impl<'a> Cursor<'a> {
         self.array().map(i32::from_be_bytes)
     }
 
-    /// A count in front of a list; negative ones are no counts.
+    /// A count in front of a list. The server takes it for unsigned: a Bind may have 65,535 parameters.
     pub(super) fn count(&mut self) -> Result<usize, Malformed> {
-        usize::try_from(self.i16()?).map_err(|_| Malformed("a count is negative"))
+        self.array().map(u16::from_be_bytes).map(usize::from)
     }
 
     /// The bytes up to the next NUL, which is eaten.

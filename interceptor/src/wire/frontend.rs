@@ -90,7 +90,7 @@ impl<'a> Frontend<'a> {
             }
             b'B' => {
                 let (portal, statement) = (text(&mut cursor)?, text(&mut cursor)?);
-                bind_values(&mut cursor)?;
+                bind_values(&mut cursor, formats)?;
                 Self::Bind { portal, statement }
             }
             b'D' => Self::Describe(target(&mut cursor)?),
@@ -105,7 +105,8 @@ impl<'a> Frontend<'a> {
                 Self::CopyFail
             }
             b'F' => {
-                cursor.rest();
+                cursor.i32()?;
+                bind_values(&mut cursor, Cursor::i16)?;
                 Self::FunctionCall
             }
             b'p' => {
@@ -119,8 +120,11 @@ impl<'a> Frontend<'a> {
     }
 }
 
-/// Format codes, values and result format codes: looked at only for their lengths.
-fn bind_values(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+/// Format codes, values and what is said of the result's format: looked at only for their lengths.
+fn bind_values<'a, T>(
+    cursor: &mut Cursor<'a>,
+    results: impl FnOnce(&mut Cursor<'a>) -> Result<T, Malformed>,
+) -> Result<(), Malformed> {
     formats(cursor)?;
     for _ in 0..cursor.count()? {
         match cursor.i32()? {
@@ -131,14 +135,13 @@ fn bind_values(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
             }
         }
     }
-    formats(cursor)
+    results(cursor).map(drop)
 }
 
+/// A code that is neither 0 nor 1 is for the server to refuse (22023).
 fn formats(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
     for _ in 0..cursor.count()? {
-        if !matches!(cursor.i16()?, 0 | 1) {
-            return Err(Malformed("a format code is neither 0 nor 1"));
-        }
+        cursor.i16()?;
     }
     Ok(())
 }
@@ -191,18 +194,22 @@ mod tests {
         check(b'Q', b"\xff\0", "invalid byte sequence for encoding \"UTF8\"");
         check(b'P', b"s\0select $1\0\0\x01\0\0\0\x17", "Parse { name: \"s\", text: \"select $1\" }");
         check(b'P', b"s\0select $1\0\0\x02\0\0\0\x17", "malformed message: it ends too early");
-        check(b'P', b"s\0select $1\0\xff\xff", "malformed message: a count is negative");
+        check(b'P', b"s\0select $1\0\xff\xff", "malformed message: it ends too early");
         check(b'B', b"p\0s\0\0\0\0\x01\0\0\0\x01a\0\0", "Bind { portal: \"p\", statement: \"s\" }");
         check(b'B', b"p\0s\0\0\0\0\x01\xff\xff\xff\xff\0\0", "Bind { portal: \"p\", statement: \"s\" }");
         check(b'B', b"p\0s\0\0\0\0\x01\xff\xff\xff\xfe\0\0", "malformed message: a value's length is negative");
-        check(b'B', b"p\0s\0\0\x01\0\x02\0\0\0\0", "malformed message: a format code is neither 0 nor 1");
+        check(b'B', b"p\0s\0\0\x01\0\x02\0\0\0\0", "Bind { portal: \"p\", statement: \"s\" }");
+        // As many parameters as the server takes.
+        let many = [b"p\0s\0\0\0\x9c\x40".as_slice(), &[0xff; 4 * 40_000], b"\0\0"].concat();
+        check(b'B', &many, "Bind { portal: \"p\", statement: \"s\" }");
         check(b'D', b"Ss\0", "Describe(Statement(\"s\"))");
         check(b'D', b"Xs\0", "malformed message: a target is neither a statement nor a portal");
         check(b'C', b"Pp\0", "Close(Portal(\"p\"))");
         check(b'E', b"p\0\0\0\0\x05", "Execute { portal: \"p\", rows: 5 }");
         check(b'S', b"", "Sync");
         check(b'S', b"x", "malformed message: bytes follow its end");
-        check(b'F', b"whatever", "FunctionCall");
+        check(b'F', b"\0\0\x06\x3e\0\0\0\x01\0\0\0\x01a\0\0", "FunctionCall");
+        check(b'F', b"\0\0", "malformed message: it ends too early");
         check(b'!', b"", "invalid frontend message type 33");
     }
 

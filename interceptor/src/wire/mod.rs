@@ -11,6 +11,7 @@ mod backend;
 mod cursor;
 mod frame;
 mod frontend;
+mod rows;
 mod say;
 mod sqlstate;
 mod startup;
@@ -19,6 +20,7 @@ pub use backend::{Backend, Described, ErrorFields, TransactionStatus, described}
 pub use cursor::Malformed;
 pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
 pub use frontend::{Frontend, Target, Unreadable};
+pub use rows::Rows;
 pub use say::{Report, Severity, Speaker};
 pub use sqlstate::SqlState;
 pub use startup::{

@@ -64,6 +64,9 @@ pub enum OpeningError {
     /// The bytes do not follow the layout.
     #[error("invalid startup packet layout: {0}")]
     Layout(&'static str),
+    /// There cannot be a role of this name.
+    #[error("there is no role of this name: {0}")]
+    User(&'static str),
 }
 
 impl From<Malformed> for OpeningError {
@@ -113,11 +116,16 @@ pub fn decode_opening(packet: &[u8]) -> Result<Opening, OpeningError> {
 fn parameters(minor: u16, cursor: &mut Cursor<'_>) -> Result<Startup, OpeningError> {
     let mut startup = Startup { minor, ..Startup::default() };
     loop {
-        let name = text(cursor)?;
+        let name = readable(cursor.c_bytes()?).map_err(OpeningError::Layout)?;
         if name.is_empty() {
             return Ok(startup);
         }
-        let value = text(cursor)?;
+        let value = match readable(cursor.c_bytes()?) {
+            Ok(value) => value,
+            // A role that nobody has, as the server would say.
+            Err(rule) if name == "user" => return Err(OpeningError::User(rule)),
+            Err(rule) => return Err(OpeningError::Layout(rule)),
+        };
         if let Some(option) = name.strip_prefix("_pq_.") {
             startup.options.push(format!("_pq_.{option}"));
         } else if startup.parameter(&name).is_some() {
@@ -129,11 +137,10 @@ fn parameters(minor: u16, cursor: &mut Cursor<'_>) -> Result<Startup, OpeningErr
     }
 }
 
-fn text(cursor: &mut Cursor<'_>) -> Result<String, OpeningError> {
-    let bytes = cursor.c_bytes()?;
-    let text = std::str::from_utf8(bytes).map_err(|_| OpeningError::Layout("a parameter is not UTF-8"))?;
+fn readable(bytes: &[u8]) -> Result<String, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "a parameter is not UTF-8")?;
     if text.chars().any(char::is_control) {
-        return Err(OpeningError::Layout("a parameter holds control characters"));
+        return Err("a parameter holds control characters");
     }
     Ok(text.to_owned())
 }
@@ -221,10 +228,15 @@ mod tests {
         check(&packet(3 << 16, b"user\0bob\0\0x"), "invalid startup packet layout: bytes follow its end");
         check(&packet(3 << 16, b"user\0a\0user\0b\0\0"), "invalid startup packet layout: a parameter is given twice");
         check(
-            &packet(3 << 16, b"user\0a\nb\0\0"),
+            &packet(3 << 16, b"database\0a\nb\0\0"),
             "invalid startup packet layout: a parameter holds control characters",
         );
-        check(&packet(3 << 16, b"user\0\xff\0\0"), "invalid startup packet layout: a parameter is not UTF-8");
+        check(&packet(3 << 16, b"database\0\xff\0\0"), "invalid startup packet layout: a parameter is not UTF-8");
+        check(
+            &packet(3 << 16, b"user\0a\nb\0\0"),
+            "there is no role of this name: a parameter holds control characters",
+        );
+        check(&packet(3 << 16, b"user\0\xff\0\0"), "there is no role of this name: a parameter is not UTF-8");
         check(b"\0\0\0\x07abc", "a start-up packet of 7 bytes");
         check(b"\x7f\xff\xff\xff", "a start-up packet of 2147483647 bytes");
         check(b"GET / HTTP", "a start-up packet of 1195725856 bytes");
