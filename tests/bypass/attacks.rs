@@ -38,14 +38,14 @@ fn python(script: &str) -> Command {
 }
 
 /// Runs a judge outside against an agent inside, on the attack schema.
-fn play(folder: &Folder, policies: &Path, further: Option<&Path>, mut judge: Command) {
+fn play(agent: &str, folder: &Folder, policies: &Path, further: Option<&Path>, mut judge: Command) {
     let socket = folder.0.join("agent.sock");
     let mut product = Command::new(environment("XTASK"));
     product.arg("run").arg("--init").arg(here().join("schema.sql")).arg("--policies").arg(policies);
     if let Some(file) = further {
         product.arg("--config").arg(file);
     }
-    product.arg("--").arg(environment("PYTHON")).arg(here().join("agent.py")).arg(&socket);
+    product.arg("--").arg(environment("PYTHON")).arg(here().join(agent)).arg(&socket);
     let mut product = product.stdin(Stdio::null()).spawn().unwrap();
     let output = judge.stderr(Stdio::inherit()).output().unwrap();
     // The agent ends with its conversation, and the product with the agent.
@@ -56,17 +56,10 @@ fn play(folder: &Folder, policies: &Path, further: Option<&Path>, mut judge: Com
     assert!(status.success(), "the product ended with {status}");
 }
 
-#[test]
-fn no_case_gets_what_it_is_after() {
-    let folder = Folder::new("attacks");
-    let policies = folder.0.join("policies");
-    std::fs::create_dir_all(&policies).unwrap();
-    assert!(python("run.py").arg("prepare").arg(&policies).status().unwrap().success());
-
-    let mut config = String::new();
-    for (pattern, user, password) in
-        [("*_rw_*", "agent_rw", "gateway-only-rw"), ("*_su_*", "agent_super", "gateway-only-su")]
-    {
+/// Further configuration: who the daemon logs in as, by database, and whatever else there is to say.
+fn further(folder: &Folder, logins: &[(&str, &str, &str)], rest: &str) -> PathBuf {
+    let mut config = rest.to_owned();
+    for (pattern, user, password) in logins {
         let file = folder.0.join(user);
         std::fs::write(&file, password).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -77,10 +70,40 @@ fn no_case_gets_what_it_is_after() {
     }
     let further = folder.0.join("further.toml");
     std::fs::write(&further, config).unwrap();
+    further
+}
+
+#[test]
+fn no_case_gets_what_it_is_after() {
+    let folder = Folder::new("attacks");
+    let policies = folder.0.join("policies");
+    std::fs::create_dir_all(&policies).unwrap();
+    assert!(python("run.py").arg("prepare").arg(&policies).status().unwrap().success());
+
+    let further = further(
+        &folder,
+        &[("*_rw_*", "agent_rw", "gateway-only-rw"), ("*_su_*", "agent_super", "gateway-only-su")],
+        "",
+    );
     let only = std::env::var("INTERCEPTOR_TEST_ONLY").unwrap_or_default();
     let mut judge = python("run.py");
     judge.arg("run").arg(folder.0.join("agent.sock")).arg(only);
-    play(&folder, &policies, Some(&further), judge);
+    play("agent.py", &folder, &policies, Some(&further), judge);
+}
+
+/// Bytes that no driver sends, connections that come and go at the wrong time, servers that are not what they should be.
+#[test]
+fn no_byte_gets_what_it_is_after() {
+    let folder = Folder::new("wire");
+    let policies = folder.0.join("policies");
+    std::fs::create_dir_all(&policies).unwrap();
+    assert!(python("wire.py").arg("prepare").arg(&policies).status().unwrap().success());
+    let logins = [("*_rw_*", "agent_rw", "gateway-only-rw"), ("wiredb", "agent_rw", "gateway-only-rw")];
+    let further = further(&folder, &logins, "[limits]\nstalled_seconds = 5\n");
+    let only = std::env::var("INTERCEPTOR_TEST_ONLY").unwrap_or_default();
+    let mut judge = python("wire.py");
+    judge.arg("run").arg(folder.0.join("agent.sock")).arg(only);
+    play("wire_agent.py", &folder, &policies, Some(&further), judge);
 }
 
 /// `INTERCEPTOR_TEST_FUZZ_SECONDS` lets it go on for longer; the seed that it prints repeats it.
@@ -90,5 +113,5 @@ fn random_statements_get_nothing_that_is_masked() {
     let seconds = std::env::var("INTERCEPTOR_TEST_FUZZ_SECONDS").unwrap_or_else(|_| "20".to_owned());
     let mut judge = python("fuzz.py");
     judge.arg(folder.0.join("agent.sock")).arg(seconds);
-    play(&folder, &here().join("fuzz"), None, judge);
+    play("agent.py", &folder, &here().join("fuzz"), None, judge);
 }

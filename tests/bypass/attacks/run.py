@@ -177,7 +177,7 @@ def main():
             failed += 1
             print(f"{case['id']} [{case['policy']}] {case['why'][:70]}: {'; '.join(wrong)}", flush=True)
     print(f"{len(found)} cases, {failed} failed")
-    return 1 if failed or not found else 0
+    return 1 if failed or not (found or only) else 0
 
 
 if __name__ == "__main__":
