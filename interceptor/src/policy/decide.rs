@@ -455,7 +455,6 @@ impl World for Arriving<'_> {
         let mut gathered = Gathered::new(&self.set.labels);
         gathered.agent(self.principal.identity()).map_err(|error| Broken::new(&error))?;
         gathered.database(&self.around.server, self.database).map_err(|error| Broken::new(&error))?;
-        gathered.entities.extend(self.set.action_entities.iter().cloned());
         Ok(gathered.entities)
     }
 

@@ -28,7 +28,7 @@ pub struct PolicySet {
     /// Each action with the groups that it is in, itself first.
     pub(super) actions: HashMap<String, Vec<EntityUid>>,
     /// The same as entities.
-    pub(super) action_entities: Vec<Entity>,
+    pub(super) action_entities: HashMap<EntityUid, Entity>,
     pub(super) schema: Schema,
     pub(super) authorizer: Authorizer,
     pub(super) memo: Memo,
@@ -148,7 +148,7 @@ impl PolicySet {
             (action.uid().id().unescaped().to_owned(), std::iter::once(action.uid()).chain(above).collect())
         };
         let actions = entities.iter().map(chain).collect();
-        let action_entities = entities.iter().cloned().collect();
+        let action_entities = entities.iter().map(|action| (action.uid(), action.clone())).collect();
         let mut set = Self {
             still: Part::default(),
             moving: Part { reads_context: true, ..Part::default() },

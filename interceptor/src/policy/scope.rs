@@ -35,7 +35,7 @@ pub(super) struct Chains<'a> {
 
 /// What conditions are evaluated against, made where a condition has to be.
 pub(super) trait World {
-    /// The entities of the request.
+    /// The entities of the request but for its action.
     fn entities(&self) -> Result<Vec<Entity>, Broken>;
     /// The context of the request.
     fn context(&self) -> Result<Context, Broken>;
@@ -44,6 +44,8 @@ pub(super) trait World {
 /// The same, made once for a request.
 pub(super) struct Seen<'a> {
     world: &'a dyn World,
+    set: &'a PolicySet,
+    chains: Chains<'a>,
     reads_context: bool,
     entities: OnceCell<Entities>,
 }
@@ -53,7 +55,9 @@ impl Seen<'_> {
         if let Some(entities) = self.entities.get() {
             return Ok(entities);
         }
-        let entities = Entities::from_entities(self.world.entities()?, None).map_err(|error| Broken::new(&error))?;
+        let actions = self.chains.action.iter().filter_map(|uid| self.set.action_entities.get(uid));
+        let all = self.world.entities()?.into_iter().chain(actions.cloned());
+        let entities = Entities::from_entities(all, None).map_err(|error| Broken::new(&error))?;
         Ok(self.entities.get_or_init(|| entities))
     }
 
@@ -184,7 +188,7 @@ impl PolicySet {
         chains: Chains<'_>,
         world: &dyn World,
     ) -> Result<Verdict, Broken> {
-        let seen = &Seen { world, reads_context: part.reads_context, entities: OnceCell::new() };
+        let seen = &Seen { set: self, chains, world, reads_context: part.reads_context, entities: OnceCell::new() };
         let Matches { permits, forbids } = part.plain.matches(&self.authorizer, chains, seen)?;
         let permits = if forbids.is_empty() { permits } else { Vec::new() };
         // In these halves there are only forbids.
@@ -241,7 +245,6 @@ mod tests {
             let mut gathered = super::super::entities::Gathered::new(&self.set.labels);
             gathered.agent(self.identity).unwrap();
             gathered.object("s", self.catalog, self.object).unwrap();
-            gathered.entities.extend(self.set.action_entities.iter().cloned());
             Ok(gathered.entities)
         }
 
@@ -285,7 +288,8 @@ mod tests {
                 let mut ours: Vec<String> =
                     set.ask(&set.still, chains, &world).unwrap().permits.iter().map(ToString::to_string).collect();
                 ours.sort();
-                let entities = Entities::from_entities(world.entities().unwrap(), None).unwrap();
+                let all = world.entities().unwrap().into_iter().chain(set.action_entities.values().cloned());
+                let entities = Entities::from_entities(all, None).unwrap();
                 let first = |chain: &[EntityUid]| chain[0].clone();
                 let request = Request::new(
                     first(&principal),

@@ -101,7 +101,6 @@ impl World for Asked<'_> {
         let mut gathered = Gathered::new(&set.labels);
         gathered.agent(principal.identity()).map_err(|error| Broken::new(&error))?;
         gathered.object(&around.server, catalog, self.object).map_err(|error| Broken::new(&error))?;
-        gathered.entities.extend(set.action_entities.iter().cloned());
         Ok(gathered.entities)
     }
 

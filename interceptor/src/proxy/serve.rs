@@ -111,7 +111,7 @@ async fn connection(proxy: &Proxy, stream: TcpStream, peer: SocketAddr, stop: wa
     let Some(place) = proxy.waiting.enter(origin.cgroup_id) else {
         // Without reading what it wants: that is what there are too many of.
         let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections of this agent at once");
-        say(&mut stream, Some(report)).await;
+        say(&mut Stream::Plain(stream), Some(report)).await;
         return tracing::warn!(
             pid = origin.pid,
             "closed a connection: its cgroup has too many that are not sessions yet"

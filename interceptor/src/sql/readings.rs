@@ -74,8 +74,11 @@ impl Readings {
         }
         let shape = Shape::of(text);
         if let Some(shape) = &shape
-            && let Some(analysis) = self.lock().shapes.get(shape.as_str(), catalog.id)
+            && let mut kept = self.lock()
+            && let Some(analysis) = kept.shapes.get(shape.as_str(), catalog.id)
         {
+            // The next time it is found by itself.
+            kept.texts.put(text.into(), (catalog.id, analysis.clone()));
             return Ok(analysis);
         }
         let mut analysis = analyse(text, catalog, session)?;
@@ -90,7 +93,9 @@ impl Readings {
                 // Where it stands in one text says nothing about the others.
                 analysis.statements.iter_mut().for_each(|statement| statement.span = 0..usize::MAX);
                 let analysis = Arc::new(analysis);
-                self.lock().shapes.put(shape.as_str().into(), (catalog.id, analysis.clone()));
+                let mut kept = self.lock();
+                kept.shapes.put(shape.as_str().into(), (catalog.id, analysis.clone()));
+                kept.texts.put(text.into(), (catalog.id, analysis.clone()));
                 Ok(analysis)
             }
             None => {
