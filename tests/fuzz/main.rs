@@ -5,6 +5,8 @@
 //! - no table that is not masked holds one either,
 //! - what the server has written for was not called a read.
 //!
+//! And a text that differs in constants only from one that was read before is taken for what reading it would give.
+//!
 //! `cargo xtask fuzz` runs it for as long as one likes; here it runs for some seconds. `tests/bypass/attacks/fuzz.py` does
 //! the like through the real redirect.
 
@@ -15,7 +17,7 @@ mod grammar;
 use grammar::Grammar;
 use interceptor::identity::Identity;
 use interceptor::policy::{Circumstances, Granted, Mode, PolicySet, Principal, Totals};
-use interceptor::sql::{Access, Catalog, Flag, Portal, Session, Statement, analyse};
+use interceptor::sql::{Access, Analysis, Catalog, Flag, Portal, Readings, Session, Statement, analyse};
 use interceptor_tests::DemoServer;
 use rand::prelude::*;
 use rand::rngs::StdRng;
@@ -63,6 +65,7 @@ struct Judge {
     catalog: Arc<Catalog>,
     principal: Principal,
     around: Circumstances,
+    readings: Readings,
 }
 
 impl Judge {
@@ -96,7 +99,26 @@ impl Judge {
             totals: Totals::default(),
             agent_totals: Totals::default(),
         };
-        Self { policies, catalog, principal: Principal::new(Arc::new(identity)), around }
+        let principal = Principal::new(Arc::new(identity));
+        Self { policies, catalog, principal, around, readings: Readings::default() }
+    }
+
+    /// What is wrong with what is remembered of texts of the same shape: reading `other` anew gives something else.
+    fn misremembers(&self, text: &str, other: &str) -> Option<String> {
+        self.readings.read(text, &self.catalog, &Nobody).ok()?;
+        let remembered = self.readings.read(other, &self.catalog, &Nobody).ok()?;
+        let Ok(fresh) = analyse(other, &self.catalog, &Nobody) else {
+            return Some("it cannot be read and was taken for what can".to_owned());
+        };
+        let facts = |analysis: &Analysis| {
+            let of = |statement: &Statement| {
+                let Statement { uses, columns, outputs, flags, effect, opaque, missing, unseen, .. } =
+                    statement.clone();
+                (uses, columns, outputs, flags, effect, opaque, missing, unseen)
+            };
+            analysis.statements.iter().map(of).collect::<Vec<_>>()
+        };
+        (facts(&remembered) != facts(&fresh)).then(|| format!("it was taken for what `{text}` is"))
     }
 
     /// What may run: the statement's facts and what it was granted.
@@ -202,6 +224,10 @@ async fn fuzz(server: &DemoServer, seed: u64, until: Instant) -> (Tally, Vec<Str
         while running.len() < BATCH {
             let text = Grammar::new(&mut dice).statement();
             tally.made += 1;
+            if tally.made.is_multiple_of(8) {
+                let other = with_other_constants(&text, &mut dice);
+                wrong.extend(judge.misremembers(&text, &other).map(|fault| format!("{fault}: {other}")));
+            }
             let (statement, granted) = match judge.permits(&text) {
                 Ok(permitted) => permitted,
                 Err(reason) => {
@@ -229,6 +255,33 @@ async fn fuzz(server: &DemoServer, seed: u64, until: Instant) -> (Tally, Vec<Str
         }
     }
     (tally, wrong)
+}
+
+/// The same text with other numbers and strings in it.
+fn with_other_constants(text: &str, dice: &mut StdRng) -> String {
+    let mut other = String::with_capacity(text.len());
+    let (mut in_string, mut in_name) = (false, false);
+    for c in text.chars() {
+        match c {
+            '\'' if !in_name => in_string = !in_string,
+            '"' if !in_string => in_name = !in_name,
+            _ => {}
+        }
+        other.push(match c {
+            '0'..='9' if !in_name && (in_string || !is_in_identifier(&other)) => {
+                char::from(dice.random_range(b'1'..=b'9'))
+            }
+            'a'..='z' if in_string => char::from(dice.random_range(b'a'..=b'z')),
+            c => c,
+        });
+    }
+    other
+}
+
+/// Whether what is written so far ends within a name: a digit there is no constant.
+fn is_in_identifier(text: &str) -> bool {
+    let word = text.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$')).next().unwrap_or_default();
+    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '$')
 }
 
 /// A refusal without what it names.

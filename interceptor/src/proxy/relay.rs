@@ -99,8 +99,10 @@ impl Ends<'_> {
         let (mut last_call, mut patience, mut stalled) = (None, None, None);
         let mut clock = Clock::default();
         loop {
-            self.hear_client(session, around).await?;
+            // The server first: a message of the client may wait for what it has answered.
             self.hear_server(session)?;
+            self.hear_client(session, around).await?;
+            let had_to_wait = !self.may_hear_client(session);
             around.key.set_running(session.is_running());
             if self.out.upstream.has_remaining() {
                 // What a statement's record says stands in the trail before the statement is sent.
@@ -137,6 +139,10 @@ impl Ends<'_> {
                 stalled = None;
             }
             server_write.send_now(&mut self.out.upstream).map_err(|error| lost(&error))?;
+            if had_to_wait && self.held.is_none() && self.may_hear_client(session) {
+                // Now there is room for what has come already.
+                continue;
+            }
             self.rest();
             let read_client = self.may_hear_client(session) && self.held.is_none();
             let read_server = self.out.downstream.len() < HIGH_WATER;

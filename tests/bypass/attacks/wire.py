@@ -29,9 +29,7 @@ import policies  # noqa: E402
 from run import Database  # noqa: E402
 
 # Cases that cannot be played here, each with what has to happen before they can. One that can be played is an error.
-NOT_PLAYABLE = {
-    "startup-09": "needs TLS towards agents",
-}
+NOT_PLAYABLE = {}
 # Cases in which a blunter answer than the one asked for is as safe.
 BLUNTER = {
     "framing-20": "the Bind in front of the smuggled Query is malformed and ends the session, as the server itself does",
@@ -45,7 +43,6 @@ WRONG = {
     "fn-copy-08": TEMPORARY,
     "fn-copy-09": TEMPORARY,
     "fn-copy-10": TEMPORARY,
-    "startup-04": "bytes behind a request for encryption are taken for what comes after it; refused together with TLS",
 }
 
 CANARIES = [b"canary@", b"CANARY", b"111-22-3333", b"222-33-4444", b"4111-1111", b"4222-2222"]
