@@ -310,7 +310,7 @@ impl PolicySet {
                 masks.iter().filter_map(|id| Some(self.annotations.get(*id)?.filter)).min().unwrap_or_default();
             if !allowed(*how, filter) {
                 let ids: Vec<PolicyId> = masks.into_iter().cloned().collect();
-                return Err(self.misused(&ids, column, *how, is_named(statement, column)));
+                return Err(self.misused(&ids, column, *how, statement));
             }
             masked.insert(column, strictest);
             grant.orders.shown.insert(Obligation::Mask(strictest).show());
@@ -389,14 +389,17 @@ impl PolicySet {
     }
 
     /// A masked column is put to a use that would show what the mask hides.
-    fn misused(&self, policies: &[PolicyId], column: &ColumnRef, how: Handling, named: bool) -> Box<Denial> {
-        let what = if named {
+    fn misused(&self, policies: &[PolicyId], column: &ColumnRef, how: Handling, statement: &Statement) -> Box<Denial> {
+        let copies = statement.flags.contains(&Flag::CopyOut);
+        let what = if is_named(statement, column) {
             let (relation, name) = column;
             format!("column {}", path(&[&relation.schema, &relation.name, name]))
         } else {
             "a column that this statement reaches".to_owned()
         };
-        let text = if how.has(Handling::DERIVED) {
+        let text = if copies && how.has(Handling::DERIVED) {
+            format!("{what} is masked, and COPY does not mask")
+        } else if how.has(Handling::DERIVED) {
             format!("{what} is masked and can only leave as it is")
         } else {
             format!("{what} is masked and cannot be computed with, compared, ordered or grouped by")
@@ -404,7 +407,12 @@ impl PolicySet {
         let mut denial = Denial::new(DenialKind::Policy, text);
         self.attribute(&mut denial, policies);
         denial.reason.get_or_insert_with(|| "a masked column may be shown, counted and tested for NULL".to_owned());
-        denial.hint.get_or_insert_with(|| "select it as an output column of its own, or leave it out".to_owned());
+        let instead = if copies {
+            "select the rows instead, or leave the column out"
+        } else {
+            "select it as an output column of its own, or leave it out"
+        };
+        denial.hint.get_or_insert_with(|| instead.to_owned());
         Box::new(denial)
     }
 
