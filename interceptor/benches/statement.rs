@@ -327,7 +327,7 @@ fn masking(criterion: &mut Criterion) {
             bench.iter(|| {
                 out.clear();
                 for row in &rows {
-                    mask::row(&orders, &shape, &key, row, &mut out).expect("the rows have this shape");
+                    mask::row(&orders, &shape, &key, row.body(), &mut out).expect("the rows have this shape");
                 }
                 out.len()
             });

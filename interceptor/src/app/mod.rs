@@ -128,6 +128,8 @@ impl Bound {
         let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
         reload.join();
         note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
+        // Here, not when the last of those who hold the trail lets go: the process may be over before.
+        proxy.shared.trail.checkpoint()?;
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
     }
 }

@@ -177,6 +177,16 @@ pub struct Record {
     pub outcome: Option<Outcome>,
     /// Hash of the record before.
     pub prev: String,
+    /// The members from `shape` to `obligations` as they stand in a record, where they were written out before.
+    #[serde(skip)]
+    pub facts: Option<Arc<str>>,
+}
+
+fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) -> Result<(), serde_json::Error> {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    serde_json::to_writer(out, value)
 }
 
 impl Record {
@@ -199,7 +209,28 @@ impl Record {
             obligations: Vec::new(),
             outcome: None,
             prev: String::new(),
+            facts: None,
         }
+    }
+
+    /// The members from `shape` to `obligations` as they stand in a record: for one statement they are the same each time.
+    ///
+    /// # Errors
+    /// As for any JSON.
+    pub fn write_facts(&self) -> Result<Arc<str>, serde_json::Error> {
+        let mut out = Vec::new();
+        self.facts_into(&mut out)?;
+        Ok(String::from_utf8_lossy(&out).into())
+    }
+
+    fn facts_into(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        member(out, "shape", &self.shape)?;
+        member(out, "verbs", &self.verbs)?;
+        member(out, "relations", &self.relations)?;
+        member(out, "functions", &self.functions)?;
+        member(out, "decision", &self.decision)?;
+        member(out, "policies", &self.policies)?;
+        member(out, "obligations", &self.obligations)
     }
 }
 
@@ -215,22 +246,17 @@ impl Record {
             subject,
             statement,
             binds,
-            shape,
-            verbs,
-            relations,
-            functions,
-            decision,
-            policies,
-            obligations,
+            shape: _,
+            verbs: _,
+            relations: _,
+            functions: _,
+            decision: _,
+            policies: _,
+            obligations: _,
             outcome,
             prev,
+            facts,
         } = self;
-        fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) -> Result<(), serde_json::Error> {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            serde_json::to_writer(out, value)
-        }
         out.extend_from_slice(b"{\"v\":");
         serde_json::to_writer(&mut *out, v)?;
         member(out, "seq", seq)?;
@@ -240,13 +266,10 @@ impl Record {
         out.extend_from_slice(subject.members().as_bytes());
         member(out, "statement", statement)?;
         member(out, "binds", binds)?;
-        member(out, "shape", shape)?;
-        member(out, "verbs", verbs)?;
-        member(out, "relations", relations)?;
-        member(out, "functions", functions)?;
-        member(out, "decision", decision)?;
-        member(out, "policies", policies)?;
-        member(out, "obligations", obligations)?;
+        match facts {
+            Some(facts) => out.extend_from_slice(facts.as_bytes()),
+            None => self.facts_into(out)?,
+        }
         member(out, "outcome", outcome)?;
         member(out, "prev", prev)
     }
@@ -266,6 +289,13 @@ mod tests {
         let mut written = Vec::new();
         record.write(&mut written).unwrap();
         written.push(b'}');
-        assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&record).unwrap());
+        assert_eq!(String::from_utf8(written.clone()).unwrap(), serde_json::to_string(&record).unwrap());
+        // What was written out before stands in the place of the members themselves.
+        record.facts = Some(record.write_facts().unwrap());
+        record.relations.clear();
+        let mut again = Vec::new();
+        record.write(&mut again).unwrap();
+        again.push(b'}');
+        assert_eq!(again, written);
     }
 }

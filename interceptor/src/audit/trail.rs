@@ -6,6 +6,7 @@ use super::verify::{self, Checkpoint};
 use super::{Fsync, Settings};
 use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -330,8 +331,25 @@ pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("audit-{number:06}.jsonl"))
 }
 
-/// RFC 3339 with microseconds.
+/// RFC 3339 with microseconds. All but those is written out once in a second.
 fn now() -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    OffsetDateTime::now_utc().format(format).unwrap_or_default()
+    thread_local! {
+        static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
+    let now = OffsetDateTime::now_utc();
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != now.unix_timestamp() {
+            let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].");
+            (*second, *text) = (now.unix_timestamp(), now.format(format).unwrap_or_default());
+        }
+        let mut whole = String::with_capacity(text.len() + 7);
+        whole.push_str(text);
+        let mut rest = now.microsecond();
+        for scale in [100_000, 10_000, 1000, 100, 10, 1] {
+            whole.push(char::from_digit(rest / scale, 10).unwrap_or('0'));
+            rest %= scale;
+        }
+        whole.push('Z');
+        whole
+    })
 }

@@ -12,7 +12,7 @@ mod value;
 pub use key::{Key, KeyError};
 
 use crate::policy::{MaskedOutput, Orders};
-use crate::wire::{Described, Frame, Malformed};
+use crate::wire::{Described, Malformed};
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -26,18 +26,11 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
 }
 
-/// Writes a DataRow with its masked values replaced; returns how many were.
+/// Writes a DataRow, whose body is given, with its masked values replaced; returns how many were.
 ///
 /// # Errors
 /// [`Malformed`] if the row is not what `shape` says: a server that sends other columns than it announced.
-pub fn row(
-    orders: &Orders,
-    shape: &[Described],
-    key: &Key,
-    frame: &Frame,
-    out: &mut BytesMut,
-) -> Result<u64, Malformed> {
-    let body = frame.body();
+pub fn row(orders: &Orders, shape: &[Described], key: &Key, body: &[u8], out: &mut BytesMut) -> Result<u64, Malformed> {
     let (count, mut rest) = body.split_at_checked(2).ok_or(Malformed("a row without a number of columns"))?;
     let count = u16::from_be_bytes(count.try_into().unwrap_or_default());
     if usize::from(count) != shape.len() {

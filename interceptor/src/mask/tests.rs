@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::policy::Mask;
-use crate::wire::{Chunk, Splitter};
+use crate::wire::{Chunk, Frame, Splitter};
 
 const TEXT: u32 = 25;
 
@@ -38,7 +38,7 @@ fn one(mask: Mask, column: Described, value: &[u8]) -> String {
     let orders = Orders { masks: vec![Some(MaskedOutput { mask, salt: 7 })], ..Orders::default() };
     let mut out = BytesMut::new();
     let key = Key::ephemeral();
-    match row(&orders, &[column], &key, &frame(&[Some(value)]), &mut out) {
+    match row(&orders, &[column], &key, frame(&[Some(value)]).body(), &mut out) {
         Ok(_) => match out.get(11..) {
             Some(value) if !value.is_empty() => String::from_utf8_lossy(value).into_owned(),
             _ => "NULL".to_owned(),
@@ -121,7 +121,7 @@ fn a_hash_is_the_same_for_the_same_value_and_key() {
     let orders = Orders { masks: vec![Some(MaskedOutput { mask: Mask::Hash, salt: 0 })], ..Orders::default() };
     let hash = |value: &[u8], key: &Key| {
         let mut out = BytesMut::new();
-        row(&orders, &[described(TEXT, 0)], key, &frame(&[Some(value)]), &mut out).unwrap();
+        row(&orders, &[described(TEXT, 0)], key, frame(&[Some(value)]).body(), &mut out).unwrap();
         out
     };
     assert_eq!(hash(b"a", &key), hash(b"a", &key));
@@ -135,7 +135,7 @@ fn rows_that_are_not_what_was_announced_are_refused() {
     let shape = [described(TEXT, 0), described(TEXT, 0)];
     let said = |frame: &Frame| {
         let mut out = BytesMut::new();
-        match row(&orders, &shape, &Key::ephemeral(), frame, &mut out) {
+        match row(&orders, &shape, &Key::ephemeral(), frame.body(), &mut out) {
             Ok(masked) => format!("{masked} {}", out.escape_ascii()),
             Err(error) => error.to_string(),
         }

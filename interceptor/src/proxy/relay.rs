@@ -5,7 +5,6 @@ use super::cancel::Key;
 use super::catalogs::{Place, Watch};
 use super::inbox::{Inbox, give_back, take_buffer};
 use super::serve::Proxy;
-use super::settle::settle_soon;
 use super::tls::{Reader, Stream, Writer};
 use super::upstream::{Credential, Server};
 use crate::session::{Bench, Ending, Output, Session, Step};
@@ -108,7 +107,7 @@ impl Ends<'_> {
                 // What a statement's record says stands in the trail before the statement is sent.
                 around.proxy.shared.trail.flush()?;
             }
-            settle_soon(around.proxy);
+            around.proxy.settling.soon(&around.proxy.shared.trail);
             if std::mem::take(&mut self.out.cancel) {
                 around.stop_server().await;
                 patience = Some(Instant::now() + PATIENCE);
@@ -250,6 +249,12 @@ impl Ends<'_> {
             self.out.downstream = take_buffer();
         }
         loop {
+            if let Some(most) = session.looks_into_rows()
+                && let Some((count, rows)) = self.server_splitter.whole_run(&mut self.server_inbox.buffer, b'D', most)
+            {
+                session.masked_rows(&rows, count, &mut self.out)?;
+                continue;
+            }
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |tag| session.most_from_server(tag));
             match next.map_err(|error| Ending::Server(error.to_string()))? {
                 None => return Ok(()),

@@ -6,6 +6,7 @@ use super::cancel::Cancels;
 use super::catalogs::Catalogs;
 use super::greeting::{Greeting, greet};
 use super::live::{Live, Waiting};
+use super::settle::Settling;
 use super::tasks::TaskCount;
 use super::tls::{Stream, Terminator};
 use super::upstream::Upstreams;
@@ -20,7 +21,6 @@ use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -59,8 +59,8 @@ pub struct Proxy {
     pub cancels: Arc<Cancels>,
     /// What sessions share among themselves.
     pub shared: Shared,
-    /// Whether a thread is about to write the records of outcomes.
-    pub settling: Arc<AtomicBool>,
+    /// Writes the records of outcomes.
+    pub settling: Arc<Settling>,
     /// What is put up with.
     pub limits: Limits,
     /// The sessions that are open.

@@ -15,7 +15,7 @@ impl Session {
     /// A whole message.
     pub fn backend(&mut self, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
         if frame.tag() == b'D' {
-            return self.masked_row(frame, out);
+            return self.masked_rows(frame.bytes(), 1, out);
         }
         let message = Backend::decode(frame).map_err(|error| Ending::Server(error.to_string()))?;
         // What is not for the client is followed all the same.

@@ -175,8 +175,8 @@ impl Session {
         self.redacts |= permit.statements().iter().any(|granted| granted.orders().redacts_errors);
         let mut running = VecDeque::new();
         if runs {
-            for (statement, granted) in analysis.statements.iter().zip(permit.statements()) {
-                running.push_back(self.open(text, &analysis, statement, granted, &catalog)?);
+            for (at, granted) in permit.statements().iter().enumerate() {
+                running.push_back(self.open(text, &analysis, at, granted, &catalog)?);
             }
         }
         Ok(Judgement::Permitted(permit, running))
@@ -248,20 +248,37 @@ impl Session {
         &mut self,
         text: &str,
         analysis: &Analysis,
-        statement: &Statement,
-        granted: &Granted,
+        at: usize,
+        granted: &Arc<Granted>,
         catalog: &Catalog,
     ) -> Result<Running, AuditError> {
+        let nothing = Statement::default();
+        let statement = analysis.statements.get(at).unwrap_or(&nothing);
         let spanned = statement.text(text);
-        let mut record = self.record(spanned, Some((analysis, statement)));
-        record.decision = Some(Recorded::Permit);
-        record.policies = granted.policies().map(str::to_owned).collect();
-        if let Some(denial) = granted.observed() {
-            // Observed, not enforced: the record says which policies would have refused.
-            record.policies.extend(denial.policies.iter().map(|id| format!("{id} (observed)")));
-        }
         let orders = &self.orders(granted);
-        record.obligations = orders.shown.iter().cloned().collect();
+        let place = (analysis.id, at);
+        let known = self.facts.get(&place).filter(|(of, _)| Arc::ptr_eq(of, granted)).map(|(_, facts)| facts.clone());
+        let record = match known {
+            Some(facts) => Record { facts: Some(facts), ..self.record(spanned, None) },
+            None => {
+                let mut record = self.record(spanned, Some((analysis, statement)));
+                record.decision = Some(Recorded::Permit);
+                record.policies = granted.policies().map(str::to_owned).collect();
+                if let Some(denial) = granted.observed() {
+                    // Observed, not enforced: the record says which policies would have refused.
+                    record.policies.extend(denial.policies.iter().map(|id| format!("{id} (observed)")));
+                }
+                record.obligations = orders.shown.iter().cloned().collect();
+                // A reading without a number is not kept and does not come again.
+                if analysis.id != 0 {
+                    if self.facts.len() >= MOST_FACTS {
+                        self.facts.clear();
+                    }
+                    self.facts.insert(place, (granted.clone(), record.write_facts()?));
+                }
+                record
+            }
+        };
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
         self.in_flux |= statement.changes_catalog();
         self.count(Totals { statements: 1, ..Totals::default() });
@@ -351,6 +368,9 @@ impl Session {
         record
     }
 }
+
+/// Statements of a session whose facts are kept as they stand in records.
+const MOST_FACTS: usize = 512;
 
 /// Longest text that is recorded whole, in bytes; longer ones by their beginning and a digest, and the record says so.
 const LONGEST_TEXT: usize = 64 << 10;

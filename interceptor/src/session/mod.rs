@@ -26,7 +26,7 @@ pub use refusal::{Ending, Refusal, audit_report};
 
 use crate::audit::{Subject, Trail};
 use crate::mask::Key;
-use crate::policy::{Budget, Circumstances, Orders, Per, Principal, Totals};
+use crate::policy::{Budget, Circumstances, Granted, Orders, Per, Principal, Totals};
 use crate::sql::Catalog;
 use crate::wire::TransactionStatus;
 use budget::{Account, Share};
@@ -73,6 +73,9 @@ pub struct Session {
     budgets: Arc<Budgets>,
     /// What the agent has had in all its sessions.
     account: Arc<Account>,
+    /// What records say of statements that have run before, by reading and place in it, as long as they were granted the
+    /// same.
+    facts: HashMap<(u64, usize), (Arc<Granted>, Arc<str>)>,
     /// The accounts of budgets that were asked for so far.
     accounts: HashMap<Budget, Arc<Account>>,
     key: Arc<Key>,
@@ -160,6 +163,7 @@ impl Session {
             limits,
             budgets,
             account,
+            facts: HashMap::new(),
             accounts: HashMap::new(),
             key,
             backend_pid,

@@ -67,9 +67,14 @@ impl Session {
         Ok(())
     }
 
-    /// A row with masked columns.
-    pub(super) fn masked_row(&mut self, frame: &Frame, out: &mut Output) -> Result<(), Ending> {
-        let key = self.key.clone();
+    /// The greatest body of a row that is looked into, while rows have to be: whole runs of them are best.
+    pub fn looks_into_rows(&mut self) -> Option<usize> {
+        let running = self.queue.current()?;
+        (running.stopped.is_none() && running.orders.masks_output()).then_some(MOST_ROW)
+    }
+
+    /// Whole rows with masked columns, one behind the other.
+    pub fn masked_rows(&mut self, rows: &[u8], count: u64, out: &mut Output) -> Result<(), Ending> {
         let hushed = self.hushed;
         let Some(running) = self.queue.current() else {
             return Err(Ending::Server("a row that nobody asked for".to_owned()));
@@ -80,15 +85,24 @@ impl Session {
         let Some(shape) = running.shape.clone() else {
             return Err(undescribed());
         };
-        if let Err(cut) = within(running, 0, 1, frame.bytes()) {
-            running.stopped = Some(cut.refusal);
-            out.cancel = true;
-            return Ok(());
-        }
+        let (mut rows, count) = match within(running, 0, count, rows) {
+            Ok(()) => (rows, count),
+            Err(cut) => {
+                let Cut { end, rows: count, refusal } = *cut;
+                running.stopped = Some(refusal);
+                out.cancel = true;
+                (rows.get(..end).unwrap_or_default(), count)
+            }
+        };
         let before = out.downstream.len();
-        let masked = mask::row(&running.orders, &shape, &key, frame, &mut out.downstream);
-        running.masked += masked.map_err(|error| Ending::Server(error.to_string()))?;
-        let left = leaves(running, 1, out.downstream.len() - before);
+        while let Ok(Some(header)) = Header::read(rows) {
+            let whole = HEADER + header.body;
+            let body = rows.get(HEADER..whole).ok_or_else(|| Ending::Server("a row in part".to_owned()))?;
+            let masked = mask::row(&running.orders, &shape, &self.key, body, &mut out.downstream);
+            running.masked += masked.map_err(|error| Ending::Server(error.to_string()))?;
+            rows = rows.get(whole..).unwrap_or_default();
+        }
+        let left = leaves(running, count, out.downstream.len() - before);
         self.count(left);
         Ok(())
     }

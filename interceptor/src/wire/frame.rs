@@ -158,6 +158,24 @@ impl Splitter {
         }
     }
 
+    /// As many whole messages of one kind as stand at the beginning of `buffer`, and how many they are; `None` where there
+    /// is none, or the next one is longer than `most` or has come in part: [`Splitter::next`] says what to do about those.
+    pub fn whole_run(&mut self, buffer: &mut BytesMut, tag: u8, most: usize) -> Option<(u64, Bytes)> {
+        if self.passing.is_some() || self.skipping.is_some() {
+            return None;
+        }
+        let (mut end, mut count) = (0, 0);
+        while let Ok(Some(header)) = Header::read(buffer.get(end..).unwrap_or_default())
+            && header.tag == tag
+            && header.body <= most
+            && end + HEADER + header.body <= buffer.len()
+        {
+            end += HEADER + header.body;
+            count += 1;
+        }
+        (count > 0).then(|| (count, buffer.split_to(end).freeze()))
+    }
+
     /// As many messages of one passing kind as stand one behind the other, the last perhaps in part.
     fn run(&mut self, first: Header, buffer: &mut BytesMut) -> Result<Chunk, FrameError> {
         let (mut end, mut started, mut next) = (0, 0, Some(first));
