@@ -22,10 +22,10 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn start(proxy: Arc<Proxy>, folder: PathBuf, stop: watch::Receiver<bool>) -> Result<Self> {
         let look = move || {
-            let mut broken = None;
+            let (mut broken, mut seen) = (None, None);
             while !*stop.borrow() {
                 std::thread::sleep(EVERY);
-                look(&proxy, &folder, &mut broken);
+                look(&proxy, &folder, &mut broken, &mut seen);
             }
         };
         let thread = std::thread::Builder::new()
@@ -42,13 +42,21 @@ impl Reload {
     }
 }
 
-/// `broken` is what was wrong the last time, so that it is said once and not twice a second.
-fn look(proxy: &Proxy, folder: &Path, broken: &mut Option<String>) {
-    let text = match PolicySet::load(folder) {
-        Ok(set) if set.digest() == proxy.policies.load().digest() => {
+/// `broken` is what was wrong the last time, so that it is said once and not twice a second, and `seen` the digest of what
+/// was.
+fn look(proxy: &Proxy, folder: &Path, broken: &mut Option<String>, seen: &mut Option<String>) {
+    // Reading a set as policies takes milliseconds; whether it is the same is told by its text.
+    if let Ok(digest) = PolicySet::digest_of(folder) {
+        if digest == proxy.policies.load().digest() {
             *broken = None;
+            *seen = None;
             return;
         }
+        if seen.replace(digest.clone()) == Some(digest) {
+            return;
+        }
+    }
+    let text = match PolicySet::load(folder) {
         Ok(set) => {
             *broken = None;
             let text = format!("policies reloaded: {} policies, set {}", set.len(), set.digest());

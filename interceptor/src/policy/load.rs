@@ -118,24 +118,12 @@ fn show(mistakes: &[Mistake]) -> String {
 impl PolicySet {
     /// Loads every `*.cedar` file of a folder, and its `labels.toml` if there is one.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
-        let mut files = files(dir)?;
-        files.sort();
-        if files.is_empty() {
-            return Err(LoadError::Empty(dir.to_owned()));
-        }
-        let mut texts = Vec::new();
-        for file in files {
-            let text =
-                std::fs::read_to_string(&file).map_err(|source| LoadError::Folder { path: file.clone(), source })?;
-            texts.push((file, text));
-        }
-        let labels = dir.join(labels::FILE);
-        match std::fs::read_to_string(&labels) {
-            Ok(text) => texts.push((labels, text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(LoadError::Folder { path: labels, source }),
-        }
-        Self::from_texts(&texts)
+        Self::from_texts(&texts_of(dir)?)
+    }
+
+    /// The digest of what [`PolicySet::load`] would load, without reading it as policies.
+    pub fn digest_of(dir: &Path) -> Result<String, LoadError> {
+        Ok(digest(&texts_of(dir)?))
     }
 
     /// A set from texts that are already here, each with the name of its file.
@@ -263,6 +251,27 @@ impl PolicySet {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+/// Every `*.cedar` file of a folder, and its `labels.toml` if there is one.
+fn texts_of(dir: &Path) -> Result<Vec<(PathBuf, String)>, LoadError> {
+    let mut files = files(dir)?;
+    files.sort();
+    if files.is_empty() {
+        return Err(LoadError::Empty(dir.to_owned()));
+    }
+    let mut texts = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(|source| LoadError::Folder { path: file.clone(), source })?;
+        texts.push((file, text));
+    }
+    let labels = dir.join(labels::FILE);
+    match std::fs::read_to_string(&labels) {
+        Ok(text) => texts.push((labels, text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(LoadError::Folder { path: labels, source }),
+    }
+    Ok(texts)
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {

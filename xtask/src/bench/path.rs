@@ -25,8 +25,8 @@ pub(super) enum Work {
     PingPong,
     /// A connection for each statement.
     Connect,
-    /// A query, or COPY, as psql runs it: so many bytes come or go.
-    Bulk { sql: &'static str, input: bool },
+    /// A query, or COPY, as psql runs it, of so many rows.
+    Bulk { sql: &'static str, rows: u32, input: bool },
     /// Connections that do nothing.
     Idle,
 }
@@ -40,15 +40,15 @@ pub(super) fn scenarios() -> Vec<(String, Work)> {
             all.push((format!("tps_{mode}_c{clients}"), Work::Transactions { mode, clients }));
         }
     }
-    let bulk = |sql, input| Work::Bulk { sql, input };
+    let bulk = |sql, rows| Work::Bulk { sql, rows, input: false };
     all.push(("pingpong".into(), Work::PingPong));
     all.push(("connect".into(), Work::Connect));
-    all.push(("select_rows".into(), bulk("select * from rows", false)));
-    all.push(("select_plain".into(), bulk("select id, name, email from plain", false)));
-    all.push(("select_masked".into(), bulk("select id, name, email from masked", false)));
-    all.push(("select_wide".into(), bulk("select * from wide", false)));
-    all.push(("copy_out".into(), bulk("copy rows to stdout", false)));
-    all.push(("copy_in".into(), bulk("copy sink from stdin", true)));
+    all.push(("select_rows".into(), bulk("select * from rows", 400_000)));
+    all.push(("select_plain".into(), bulk("select id, name, email from plain", 400_000)));
+    all.push(("select_masked".into(), bulk("select id, name, email from masked", 400_000)));
+    all.push(("select_wide".into(), bulk("select * from wide", 2000)));
+    all.push(("copy_out".into(), bulk("copy rows to stdout", 400_000)));
+    all.push(("copy_in".into(), Work::Bulk { sql: "copy sink from stdin", rows: 200_000, input: true }));
     all.push(("idle".into(), Work::Idle));
     all
 }
@@ -141,7 +141,7 @@ fn measure(place: &Place, way: Way, work: &Work, seconds: u32, folder: &Path) ->
             let said = output(place, way, &words(&[&pgbench, "-n", "-C", "-f", &ping, "-c", "1", "-T", &seconds]))?;
             transactions(&said, spent())
         }
-        Work::Bulk { sql, input } => {
+        Work::Bulk { sql, rows, input } => {
             let mut command = place.command(way, &words(&["psql", "-qXAt", "--set=FETCH_COUNT=0", "-c", sql]))?;
             if *input {
                 let mut clean = place.command(Way::Direct, &words(&["psql", "-qXc", "truncate sink"]))?;
@@ -167,7 +167,7 @@ fn measure(place: &Place, way: Way, work: &Work, seconds: u32, folder: &Path) ->
             }
             let took = since.elapsed().as_secs_f64();
             let gigabytes = bytes as f64 / 1e9;
-            let mut figures = Figures::from([("mb_s", gigabytes * 1000.0 / took)]);
+            let mut figures = Figures::from([("mb_s", gigabytes * 1000.0 / took), ("rows_s", f64::from(*rows) / took)]);
             figures.extend(spent().map(|spent| ("cpu_s_gb", spent / 1e6 / gigabytes)));
             Ok(figures)
         }
