@@ -2,6 +2,7 @@
 
 use super::cancel::Key;
 use super::catalogs::{Place, Watch};
+use super::hold::{Hold, Next};
 use super::serve::Proxy;
 use super::settle::settle_soon;
 use super::tls::{Reader, Stream, Writer};
@@ -56,6 +57,7 @@ pub(super) async fn relay(
         server_splitter: std::mem::take(&mut server.splitter),
         out: Output::default(),
         held: None,
+        hold: None,
     };
     let result = ends.carry(&mut session, &mut client_write, &mut server_write, &mut around).await;
     if let Err(report) = result.as_ref().map_err(Ending::report)
@@ -82,6 +84,8 @@ struct Ends<'a> {
     out: Output,
     /// A message that waits for what the server has yet to answer.
     held: Option<Frame>,
+    /// A human whom it waits for.
+    hold: Option<Hold>,
 }
 
 impl Ends<'_> {
@@ -117,7 +121,9 @@ impl Ends<'_> {
                 self.out.downstream.error(&shutdown());
                 return Ok("drained");
             }
-            let read_client = self.may_hear_client(session) && self.held.is_none();
+            // While a human is waited for it is read to notice that it goes away.
+            let listens = self.held.is_none() || (self.hold.is_some() && self.client_buffer.len() < HIGH_WATER);
+            let read_client = self.may_hear_client(session) && listens;
             let read_server = self.out.downstream.len() < HIGH_WATER;
             tokio::select! {
                 written = client_write.send(&mut self.out.downstream), if client_write.owes(&self.out.downstream) => {
@@ -146,6 +152,10 @@ impl Ends<'_> {
                         Ok(_) => {}
                     }
                 }
+                next = Hold::next(&mut self.hold) => match next {
+                    Next::Say(notice) => self.out.downstream.notice(&notice),
+                    Next::Judge => self.hold = None,
+                },
                 stopped = around.stop.changed(), if last_call.is_none() => {
                     // The sender is gone only when the daemon is on its way out.
                     let _stop = stopped;
@@ -162,6 +172,9 @@ impl Ends<'_> {
 
     /// Everything that has come from the client and may be looked at by now.
     async fn hear_client(&mut self, session: &mut Session, around: &Surroundings<'_>) -> Result<(), Ending> {
+        if self.hold.is_some() {
+            return Ok(());
+        }
         if let Some(frame) = self.held.take() {
             self.judge(session, frame, around).await?;
         }
@@ -190,7 +203,13 @@ impl Ends<'_> {
             }
             step = judge(session, &frame, around, true, &mut self.out).await?;
         }
-        if step == Step::Wait {
+        if step == Step::Hold
+            && let Some(ticket) = session.ticket()
+        {
+            let (desk, expires) = (&around.proxy.shared.desk, session.expires());
+            self.hold = Some(Hold::begin(ticket, desk, &around.key, expires, &mut self.out.downstream));
+        }
+        if matches!(step, Step::Wait | Step::Hold) {
             self.held = Some(frame);
         }
         Ok(())
@@ -301,7 +320,7 @@ fn second() -> (Rc<str>, u64) {
     (text, unix)
 }
 
-fn unix() -> u64 {
+pub(super) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -47,7 +47,10 @@ impl Session {
                 return Ok(());
             }
             Backend::NotificationResponse => {}
-            Backend::ParameterStatus { name, value } => pinned(name, value)?,
+            Backend::ParameterStatus { name, value } => {
+                pinned(name, value)?;
+                self.note_setting(name, value);
+            }
 
             Backend::ErrorResponse(fields) => return self.error(&fields, frame, out),
             Backend::ReadyForQuery(status) => return self.ready(status, frame, out),
@@ -329,6 +332,8 @@ impl Session {
             path,
             redacts: running.orders.redacts_errors,
             served: Served::default(),
+            bound: None,
+            approved: running.approved.clone(),
         }
     }
 

@@ -81,7 +81,7 @@ impl Stage {
             session: Session::new(
                 Principal::new(Arc::new(identity)),
                 Arc::new(Subject::default()),
-                Shared { trail, budgets: Arc::default(), mask_key: Arc::new(Key::ephemeral()) },
+                Shared { trail, desk: Arc::default(), budgets: Arc::default(), mask_key: Arc::new(Key::ephemeral()) },
                 around,
                 Arc::default(),
                 7,
