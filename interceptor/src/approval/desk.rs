@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Requests that are over are kept for people to look at, so many of them.
-const MOST_OVER: usize = 1000;
+const MOST_OVER: usize = 200;
 
 /// The requests of all sessions.
 #[derive(Debug, Default)]
@@ -217,6 +217,15 @@ impl Desk {
         self.open_book(now).entries.values().find(|entry| entry.id == id).map(Entry::show)
     }
 
+    /// Ends what is open: the daemon stops.
+    pub fn close(&self) {
+        for entry in self.lock().entries.values_mut().filter(|entry| entry.is_live()) {
+            if !matches!(entry.standing, Standing::Taken { .. }) {
+                entry.expire(": the daemon stops");
+            }
+        }
+    }
+
     /// Ends what is over.
     pub fn settle(&self, now: u64) {
         drop(self.open_book(now));
@@ -238,11 +247,7 @@ impl Desk {
             if end > now {
                 continue;
             }
-            // It takes something away: what is not on record happens all the same.
-            if let Err(error) = entry.record(Event::Expired, how) {
-                tracing::error!(%error, id = entry.id, "the end of a request could not be recorded");
-            }
-            entry.turn(Standing::Expired);
+            entry.expire(how);
         }
         book.forget();
         book

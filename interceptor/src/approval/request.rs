@@ -217,6 +217,14 @@ impl Entry {
         self.tickets.values_mut().filter_map(Option::take).for_each(Waker::wake);
     }
 
+    pub(super) fn expire(&mut self, how: &str) {
+        // It takes something away: what is not on record happens all the same.
+        if let Err(error) = self.record(Event::Expired, how) {
+            tracing::error!(%error, id = self.id, "the end of a request could not be recorded");
+        }
+        self.turn(Standing::Expired);
+    }
+
     pub(super) fn record(&self, event: Event, more: &str) -> Result<(), NotKept> {
         self.record_by(&*self.recorder, event, more)
     }

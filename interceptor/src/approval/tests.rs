@@ -101,7 +101,7 @@ impl Room {
                 Err(NotAsked::TooMany(most)) => format!("too many: {most}"),
                 Err(NotAsked::Unrecorded(error)) => format!("unrecorded: {error}"),
             },
-            "look" => match self.tickets[name].outlook(self.now) {
+            "look" => match self.tickets[name].outlook(statement(if rest.is_empty() { "x" } else { rest }), self.now) {
                 Outlook::Open => "open".into(),
                 Outlook::Granted(grant) => {
                     self.grants.insert(name.into(), grant);
@@ -198,6 +198,17 @@ fn an_approval_outlives_its_client_and_is_for_nothing_else() {
          ask two x -> granted
          spend two -> spent",
         "asked approved used",
+    );
+    // What would run now is another statement.
+    check(
+        usual(),
+        &[("dba", 1)],
+        "ask one x -> new
+         look one y -> gone
+         approve bob dba -> approved
+         look one y -> gone
+         look one x -> granted",
+        "asked approved",
     );
     // It does not wait for ever.
     check(
@@ -385,10 +396,10 @@ fn what_cannot_be_recorded_does_not_happen() {
     assert_eq!(desk.list(0), []);
     let Ok(Answer::Waits { ticket, .. }) = desk.ask(asked(&[("dba", 1)]), statement("x"), sound, 0) else { panic!() };
     desk.approve(ticket.id(), &person("bob", &["dba"]), None, 0).unwrap();
-    let Outlook::Granted(grant) = ticket.outlook(0) else { panic!() };
+    let Outlook::Granted(grant) = ticket.outlook(statement("x"), 0) else { panic!() };
     assert!(grant.spend(&*broken).is_err());
     // It has not been used.
-    assert!(matches!(ticket.outlook(0), Outlook::Granted(_)));
+    assert!(matches!(ticket.outlook(statement("x"), 0), Outlook::Granted(_)));
 }
 
 #[test]
@@ -410,6 +421,15 @@ fn whoever_waits_is_woken() {
     room.act("approve bob dba");
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
     assert!(room.tickets["one"].poll(&Context::from_waker(&waker)).is_ready());
+}
+
+#[test]
+fn a_daemon_that_stops_leaves_nothing_open() {
+    let mut room = Room::new(usual(), &[("dba", 1)]);
+    room.act("ask one x");
+    room.desk.close();
+    assert_eq!(room.act("look one"), "expired");
+    assert!(room.act("approve bob dba").ends_with("is expired already"));
 }
 
 /// Approvals, a denial, a cancellation and the end of the time, all at once: one of them happens, and what is approved runs
@@ -446,7 +466,7 @@ fn one_outcome_whoever_is_first() {
             scope.spawn(|| {
                 go(&|| {
                     mine.withdraw(0);
-                    run(mine.outlook(0));
+                    run(mine.outlook(statement("x"), 0));
                 });
             });
             scope.spawn(|| go(&|| desk.settle(if round % 2 == 0 { 600 } else { 0 })));
@@ -454,7 +474,7 @@ fn one_outcome_whoever_is_first() {
             scope.spawn(|| {
                 go(&|| match desk.ask(asked(&[("dba", 1)]), statement("x"), notes.clone(), 0) {
                     Ok(Answer::Granted(grant)) => run(Outlook::Granted(grant)),
-                    Ok(Answer::Waits { ticket, .. }) => run(ticket.outlook(0)),
+                    Ok(Answer::Waits { ticket, .. }) => run(ticket.outlook(statement("x"), 0)),
                     Err(error) => panic!("{error:?}"),
                 });
             });

@@ -40,7 +40,8 @@ pub enum Outlook {
     Expired,
     /// Its holder has taken it back.
     Withdrawn,
-    /// Yes, and it has been used by somebody else who asked for the same.
+    /// Something that its holder has nothing of: it is for another statement than it would run now, or somebody else who
+    /// asked for the same has used it.
     Gone,
 }
 
@@ -50,9 +51,9 @@ impl Ticket {
         &self.id
     }
 
-    /// What it is good for.
-    pub fn binding(&self) -> Binding {
-        self.binding
+    /// Whether its holder has taken it back.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// Whose yes is waited for, in words.
@@ -65,14 +66,15 @@ impl Ticket {
         self.expires_at
     }
 
-    /// Looks what has come of it; an approval is taken by looking.
-    pub fn outlook(&self, now: u64) -> Outlook {
+    /// Looks what has come of it, for a statement as it would run now; an approval is taken by looking.
+    pub fn outlook(&self, binding: Binding, now: u64) -> Outlook {
         let mut book = self.desk.open_book(now);
-        if self.given_up.load(Ordering::Acquire) {
+        if self.is_given_up() {
             return Outlook::Withdrawn;
         }
         let Some(entry) = book.entries.get_mut(&self.entry) else { return Outlook::Expired };
         match entry.standing.clone() {
+            Standing::Open | Standing::Approved { .. } if binding != self.binding => Outlook::Gone,
             Standing::Open => Outlook::Open,
             Standing::Approved { until } => {
                 entry.standing = Standing::Taken { until };
@@ -108,7 +110,7 @@ impl Ticket {
             return;
         }
         // It takes something away: what is not on record happens all the same.
-        if let Err(error) = entry.record(Event::Withdrawn, " by its agent") {
+        if let Err(error) = entry.record(Event::Withdrawn, " by its session") {
             tracing::error!(%error, id = self.id, "a withdrawn request could not be recorded");
         }
         entry.turn(Standing::Withdrawn);

@@ -77,7 +77,7 @@ pub async fn keep_desk(desk: &Desk, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(SETTLE) => desk.settle(unix()),
-            _ = stop.changed() => return,
+            _ = stop.changed() => return desk.close(),
         }
     }
 }

@@ -333,7 +333,8 @@ impl Session {
             redacts: running.orders.redacts_errors,
             served: Served::default(),
             bound: None,
-            approved: running.approved.clone(),
+            // PREPARE does nothing, and what it prepares can be run any number of times.
+            approved: running.approved.clone().filter(|_| matches!(running.effect, Effect::Declare(_))),
         }
     }
 

@@ -58,6 +58,17 @@ impl Session {
 
     /// A whole message.
     pub fn frontend(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        let step = self.message(frame, bench, out)?;
+        if step == Step::Done
+            && let Some(ticket) = self.ticket.take()
+        {
+            // It was for this message; where that needs no approval any more nobody need decide.
+            ticket.withdraw(bench.unix);
+        }
+        Ok(step)
+    }
+
+    fn message(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
         let message = match Frontend::decode(frame) {
             Ok(message) => message,
             Err(error) => return self.unreadable(frame, error, out),
@@ -208,6 +219,7 @@ impl Session {
                     return Ok(self.refuse(refusal, false, out));
                 };
                 prepared.path.clone_from(path);
+                prepared.approved = None;
                 // Kept where it may matter only: copying values costs time and room.
                 let types = prepared.bound.take().map(|Bound { types, .. }| types);
                 // What PREPARE has prepared has its types in its text.

@@ -99,6 +99,13 @@ impl Session {
 
     /// Whether a text that policy permits has the approvals that it needs.
     pub(super) fn clear(&mut self, case: &Case<'_>) -> Result<Clearance, Ending> {
+        if matches!(case.run, Run::No) {
+            return Ok(Clearance::Free);
+        }
+        // Whatever policy says by now.
+        if let Some(ticket) = self.ticket.as_ref().filter(|ticket| ticket.is_given_up()) {
+            return Ok(Clearance::Refused(Refusal::Withdrawn { id: ticket.id().to_owned() }));
+        }
         let needs = self.needs(case);
         if needs.is_empty() {
             return Ok(Clearance::Free);
@@ -130,11 +137,9 @@ impl Session {
         }
         let binding = self.binding(case, &needs, bound);
         let approved = Approved { policies: case.bench.policies.digest().into(), needs: needs.clone() };
-        if let Some(ticket) = self.ticket.take()
-            && ticket.binding() == binding
-        {
+        if let Some(ticket) = self.ticket.take() {
             let id = || ticket.id().to_owned();
-            match ticket.outlook(case.bench.unix) {
+            match ticket.outlook(binding, case.bench.unix) {
                 Outlook::Open => {
                     self.ticket = Some(ticket);
                     return Ok(Clearance::Held);
@@ -148,8 +153,8 @@ impl Session {
                     return Ok(Clearance::Refused(Refusal::NobodyDecided { id: id(), needs }));
                 }
                 Outlook::Withdrawn => return Ok(Clearance::Refused(Refusal::Withdrawn { id: id() })),
-                // Somebody else has used it: this one has not been decided.
-                Outlook::Gone => {}
+                // This one has not been decided.
+                Outlook::Gone => ticket.withdraw(case.bench.unix),
             }
         }
         let template = self.template(case, bound);
@@ -184,9 +189,6 @@ impl Session {
     /// Whose yes is needed for a text; for each group as many as the strictest of its statements asks for.
     fn needs(&self, case: &Case<'_>) -> Needs {
         let mut needs = Needs::new();
-        if matches!(case.run, Run::No) {
-            return needs;
-        }
         for (statement, orders) in statements(case) {
             if self.is_asked_for(case, statement, orders) {
                 for (group, voices) in &orders.approvals {

@@ -38,7 +38,7 @@ impl Office {
     }
 
     /// Besides what [`Stage::play`] has: `> V portal statement value` (a Bind with one value), `again` (the kept message is
-    /// handed in), `yes`, `no`, and `catalog`, `policies`, `observe` (another one from now on).
+    /// handed in), `yes`, `no`, `cancel`, and `catalog`, `policies`, `no policies`, `observe` (others from now on).
     fn play(&mut self, script: &str) -> String {
         let mut said = Vec::new();
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -60,6 +60,11 @@ impl Office {
                     "yes" => drop(desk.approve(&id(), &bob, None, 0).unwrap()),
                     "no" => drop(desk.deny(&id(), &bob, Some("not today"), 0).unwrap()),
                     "catalog" => self.stage.catalog = catalog(2),
+                    "cancel" => self.stage.session.ticket().unwrap().withdraw(0),
+                    "no policies" => {
+                        let text = "@id(\"all\") permit (principal, action, resource);".to_owned();
+                        self.stage.policies = PolicySet::from_texts(&[("x.cedar".into(), text)]).unwrap();
+                    }
                     "policies" => {
                         let text = format!("{POLICIES}// changed");
                         self.stage.policies = PolicySet::from_texts(&[("x.cedar".into(), text)]).unwrap();
@@ -290,6 +295,63 @@ fn what_was_prepared_is_part_of_it() {
         .play("yes\n> Q deallocate p\n< C DEALLOCATE\n< Z I\n> Q prepare p as delete from orders\n< C PREPARE\n< Z I");
     assert_eq!(office.play("> Q execute p"), "hold");
     std::fs::remove_dir_all(&office.stage.dir).unwrap();
+}
+
+#[test]
+fn preparing_in_an_approved_text_approves_nothing_else() {
+    check(
+        "> Q prepare p as delete from orders; delete from orders
+         yes
+         again
+         < C PREPARE
+         < C DELETE 1
+         < Z I
+         > B _ p
+         > E _
+         < 2
+         again
+         > Q execute p",
+        "hold
+         > Q prepare p as delete from orders; delete from orders
+         < C PREPARE
+         < C DELETE 1
+         < Z I
+         > B p
+         wait
+         > H
+         < 2
+         hold
+         hold",
+    );
+}
+
+#[test]
+fn what_changes_while_it_is_held_counts() {
+    // Another question by now.
+    check(
+        "> Q delete from orders
+         policies
+         yes
+         again
+         yes
+         again",
+        "hold
+         hold
+         > Q delete from orders",
+    );
+    // Nobody need be asked any more; but what was cancelled does not run for that.
+    check("> Q delete from orders\nno policies\nagain", "hold\n> Q delete from orders");
+    check(
+        "> Q delete from orders
+         cancel
+         no policies
+         again
+         > Q select 1",
+        "hold
+         < E 57014 canceling statement due to user request
+         < Z I
+         > Q select 1",
+    );
 }
 
 #[test]
