@@ -215,6 +215,41 @@ EOF
     );
 }
 
+/// Three connections ask for the same, two approvers answer at once: it runs once.
+#[test]
+fn one_yes_is_one_statement_however_many_wait() {
+    let folder = Folder::new("once", "dba", "");
+    let script = r#"
+        insert='insert into orders (customer_id) values (42)'
+        count() { outside 'select count(*) from orders where customer_id = 42'; }
+        dave=$(mint dave@corp dba); before=$(count)
+        for n in 1 2 3; do agent "$insert" > $out/$n & pids="$pids $!"; done
+        waiting() { "$INTERCEPTOR" approvals list --json | "$PYTHON" -c 'import json, sys
+print(*[(r["state"], r["waiting"]) for r in json.load(sys.stdin)])'; }
+        for n in $(seq 50); do waiting | grep -q ', 3)' && break; sleep 0.1; done; waiting
+        opened; first=$id
+        (as "$bob" approve $first > $out/bob) & one=$!; (as "$dave" approve $first > $out/dave) & wait $one $!
+        cat $out/bob $out/dave | sed 's/is [a-z]* already/is decided already/' | sort
+        # The others ask anew, together.
+        for n in $(seq 50); do waiting | grep -q "('open', 2)" && break; sleep 0.1; done; waiting
+        opened; as "$bob" deny $id
+        wait $pids; cat $out/[123] | grep -c 'INSERT 0 1'; cat $out/[123] | grep -c 'has denied'
+        echo $(($(count) - before))
+        "$INTERCEPTOR" audit search --event approval --text "used: request $first" --json | wc -l"#;
+    let outcome = folder.run(script);
+    assert_eq!(
+        outcome.stdout,
+        "('open', 3)\n\
+         interceptor: the daemon answered 409: request ID is decided already\n\
+         request ID is approved\n\
+         ('open', 2)\n\
+         request ID is denied\n\
+         1\n2\n1\n1\n",
+        "{}",
+        outcome.stderr
+    );
+}
+
 #[test]
 fn nobody_decides_in_time() {
     let folder = Folder::new("late", "2 of dba", "timeout_seconds = 3\nnotice_seconds = 1");
