@@ -26,6 +26,8 @@ pub struct Asked {
     pub role: String,
     /// The text, secrets redacted.
     pub statement: String,
+    /// What it runs that was prepared before, by EXECUTE or FETCH.
+    pub runs: Vec<String>,
     /// SHA-256 of the text as it was sent.
     pub digest: String,
     /// Values of its parameters; `None` for NULL.

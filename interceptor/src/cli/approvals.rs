@@ -202,8 +202,11 @@ fn whole(request: &Request, now: u64) -> String {
     for (at, value) in (1..).zip(&asked.values) {
         out += &line(&format!("value ${at}"), value.as_deref().unwrap_or("NULL"));
     }
-    out.push_str("statement\n");
-    asked.statement.lines().for_each(|text| out += &format!("  {}\n", plain(text)));
+    let texts = [("statement", &asked.statement)].into_iter().chain(asked.runs.iter().map(|text| ("which runs", text)));
+    for (name, text) in texts {
+        out += &format!("{name}\n");
+        text.lines().for_each(|line| out += &format!("  {}\n", plain(line)));
+    }
     out
 }
 

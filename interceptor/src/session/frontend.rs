@@ -190,7 +190,7 @@ impl Session {
                         path: None,
                         redacts,
                         served: Served::default(),
-                        bound: bench.policies.holds().then(|| bound(frame, Bytes::new())),
+                        bound: Some(bound(frame, Bytes::new())),
                         approved: None,
                     },
                 });
@@ -428,7 +428,11 @@ fn needs_path(message: &Frontend<'_>) -> bool {
 /// What a Parse (`types` is empty) or a Bind says of parameters, in bytes of its own: those of the frame are part of a
 /// larger buffer.
 fn bound(frame: &Frame, types: Bytes) -> Bound {
-    let said = Bytes::copy_from_slice(parameters(frame).unwrap_or_default());
+    let said = match parameters(frame).unwrap_or_default() {
+        // No types: most of what drivers prepare.
+        [0, 0] => Bytes::from_static(&[0, 0]),
+        said => Bytes::copy_from_slice(said),
+    };
     match frame.tag() {
         b'P' => Bound { types: said, values: Bytes::new() },
         _ => Bound { types, values: said },

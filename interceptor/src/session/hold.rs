@@ -11,7 +11,7 @@ use super::{Session, path::Schemas};
 use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotKept, Outlook, Ticket};
 use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact};
 use crate::policy::{Orders, Permit};
-use crate::sql::{Analysis, Catalog, Effect, Flag, Statement};
+use crate::sql::{Analysis, Catalog, Effect, Portal, Statement};
 use crate::wire::values;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -78,6 +78,8 @@ pub(super) struct Case<'a> {
     pub(super) text: &'a str,
     pub(super) path: &'a Schemas,
     pub(super) run: Run<'a>,
+    /// What EXECUTE and FETCH in it run.
+    pub(super) runs: &'a [Portal],
     pub(super) analysis: &'a Analysis,
     pub(super) permit: &'a Permit,
     pub(super) catalog: &'a Catalog,
@@ -132,7 +134,7 @@ impl Session {
             },
             Run::Text | Run::No => None,
         };
-        if case.text.len() > LONGEST {
+        if case.runs.iter().fold(case.text.len(), |sum, portal| sum + portal.text.len()) > LONGEST {
             return Ok(Clearance::Refused(Refusal::TooLongToApprove(LONGEST)));
         }
         let binding = self.binding(case, &needs, bound);
@@ -223,10 +225,7 @@ impl Session {
         let needs = format!("{needs:?}");
         let settings = format!("{:?}", self.settings);
         // What EXECUTE and FETCH do hangs on what was prepared.
-        let runs_prepared = case.analysis.statements.iter().any(|statement| {
-            statement.flags.contains(&Flag::RunsPrepared) || matches!(statement.effect, Effect::Fetch(_))
-        });
-        let prepared = if runs_prepared { self.names.digest() } else { String::new() };
+        let prepared = format!("{:?}", case.runs);
         let flux: &[u8] = if self.in_flux { b"in flux" } else { b"" };
         let (types, values) = bound.map_or((&b"none"[..], &b"none"[..]), |bound| (&bound.types[..], &bound.values[..]));
         Binding::of([
@@ -262,6 +261,7 @@ impl Session {
             database: self.subject.database.clone(),
             role: self.subject.role.clone(),
             statement: redact(case.text),
+            runs: case.runs.iter().map(|portal| redact(&portal.text)).collect(),
             digest: digest(case.text),
             values: template.binds.clone().unwrap_or_default(),
             relations: template.relations.iter().map(relation).collect(),

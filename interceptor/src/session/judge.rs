@@ -13,7 +13,7 @@ use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings
 use crate::wire::{Frame, TransactionStatus};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a judgement needs from outside the session.
 #[derive(Debug, Clone, Copy)]
@@ -58,16 +58,30 @@ pub(super) fn release(permit: Permit, frame: &Frame, upstream: &mut BytesMut) {
 struct Sight<'a> {
     names: &'a Names,
     queue: &'a Queue,
+    /// What was looked up: what a text does hangs on these as well.
+    runs: Mutex<Vec<sql::Portal>>,
+}
+
+impl<'a> Sight<'a> {
+    fn new(names: &'a Names, queue: &'a Queue) -> Self {
+        Self { names, queue, runs: Mutex::default() }
+    }
+
+    fn note(&self, found: sql::Portal) -> sql::Portal {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).push(found.clone());
+        found
+    }
 }
 
 impl sql::Session for Sight<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<str>> {
-        text(self.queue.statement(name, self.names.statement(name)))
+        let text = text(self.queue.statement(name, self.names.statement(name)))?;
+        Some(self.note(sql::Portal { text, path: None }).text)
     }
 
     fn portal(&self, name: &str) -> Option<sql::Portal> {
         match self.queue.portal(name, self.names.portal(name)) {
-            Meaning::Text(prepared) => Some(sql::Portal { text: prepared.text, path: prepared.path }),
+            Meaning::Text(prepared) => Some(self.note(sql::Portal { text: prepared.text, path: prepared.path })),
             Meaning::Nothing | Meaning::Unsettled => None,
         }
     }
@@ -97,7 +111,7 @@ impl Session {
 
     /// Only what settles the search path runs while nobody knows it.
     fn judge_in_doubt(&mut self, text: &str, run: Run<'_>, bench: &Bench<'_>) -> Result<Judgement, Ending> {
-        let sight = Sight { names: &self.names, queue: &self.queue };
+        let sight = Sight::new(&self.names, &self.queue);
         let settles = bench.readings.read(text, bench.catalog, &sight).is_ok_and(|analysis| {
             !analysis.statements.is_empty()
                 && analysis.statements.iter().all(|statement| path::settles(&statement.effect))
@@ -130,11 +144,12 @@ impl Session {
         bench: &Bench<'_>,
     ) -> Result<Judgement, Ending> {
         let catalog = self.seen(bench.catalog, path);
-        let sight = Sight { names: &self.names, queue: &self.queue };
+        let sight = Sight::new(&self.names, &self.queue);
         let analysis = match bench.readings.read(text, &catalog, &sight) {
             Ok(analysis) => analysis,
             Err(rejection) => return self.reject(text, rejection),
         };
+        let looked_up = sight.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !bench.fresh && analysis.statements.iter().any(|statement| statement.missing.is_some()) {
             return Ok(Judgement::Stale);
         }
@@ -174,7 +189,8 @@ impl Session {
             return self.refuse_on_record(record, refusal);
         }
         let runs = !matches!(run, Run::No);
-        let case = Case { text, path, run, analysis: &analysis, permit: &permit, catalog: &catalog, bench };
+        let case =
+            Case { text, path, run, runs: &looked_up, analysis: &analysis, permit: &permit, catalog: &catalog, bench };
         let granted = match self.clear(&case)? {
             Clearance::Free => None,
             Clearance::Granted(grant, approved) => Some((grant, approved)),

@@ -2,7 +2,6 @@
 
 use super::hold::{Approved, Bound};
 use super::path::Schemas;
-use crate::audit::digest;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -88,18 +87,6 @@ impl Names {
         if let Some(portal) = self.portals.get_mut(name).or_else(|| self.cursors.get_mut(name)) {
             portal.approved = Some(approved.clone());
         }
-    }
-
-    /// Names everything that is prepared.
-    pub(super) fn digest(&self) -> String {
-        let mut all: Vec<_> = [("statement", &self.statements), ("portal", &self.portals), ("cursor", &self.cursors)]
-            .into_iter()
-            .flat_map(|(kind, names)| {
-                names.iter().map(move |(name, prepared)| (kind, name, &prepared.text, &prepared.path))
-            })
-            .collect();
-        all.sort();
-        digest(&format!("{all:?}"))
     }
 
     pub(super) fn close_portal(&mut self, name: &str) {

@@ -289,7 +289,10 @@ fn what_was_prepared_is_part_of_it() {
     // Preparing does nothing.
     check(&format!("{prepare}{execute}"), &format!("{passed}hold\n> Q execute p\n< C DELETE 1\n< Z I"));
     let mut office = Office::new();
-    office.play(&format!("{prepare}> Q execute p"));
+    office.play(&format!("{prepare}> Q prepare other as select 1\n< C PREPARE\n< Z I\n> Q execute p"));
+    // Who is asked sees what it does.
+    let request = office.stage.session.desk.list(0).pop().unwrap();
+    assert_eq!(request.asked.runs, ["prepare p as delete from orders where id = 7"]);
     office.stage.session.ticket = None;
     office
         .play("yes\n> Q deallocate p\n< C DEALLOCATE\n< Z I\n> Q prepare p as delete from orders\n< C PREPARE\n< Z I");
