@@ -106,7 +106,8 @@ impl Ticket {
             return;
         }
         self.given_up.store(true, Ordering::Release);
-        if entry.tickets.len() > 1 {
+        entry.tickets.remove(&self.number);
+        if !entry.tickets.is_empty() {
             return;
         }
         // It takes something away: what is not on record happens all the same.

@@ -37,7 +37,7 @@ pub(super) enum Approvals {
     },
     /// Say yes
     #[command(
-        after_help = "Whose yes counts: somebody of the group that the policy names, by a token of their own, who is neither the agent nor the\nhuman that it acts for. Root of this host counts without a token if `local_root = true` in [approval].\n\nExamples:\n  interceptor approvals approve 1f2e3d4c --token-file ~/.oidc-token --comment 'ticket 4711'\n  INTERCEPTOR_APPROVER_TOKEN=$(oidc-token dba) interceptor approvals approve 1f2e3d4c\n  interceptor approvals approve 1f2e3d4c --break-glass 'shop is down, nobody of dba can be reached'"
+        after_help = "Whose yes counts: somebody of the group that the policy names, by a token of their own, who is neither the agent nor the human that it acts for. Root of this host counts without a token if `local_root = true` in [approval].\n\nExamples:\n  interceptor approvals approve 1f2e3d4c --token-file ~/.oidc-token --comment 'ticket 4711'\n  INTERCEPTOR_APPROVER_TOKEN=$(oidc-token dba) interceptor approvals approve 1f2e3d4c\n  interceptor approvals approve 1f2e3d4c --break-glass 'shop is down, nobody of dba can be reached'"
     )]
     Approve {
         #[command(flatten)]
@@ -135,7 +135,7 @@ fn say(word: Say, what: &str, break_glass: Option<String>) -> Result<ExitCode> {
     };
     let token = token.map(|token| token.trim().to_owned());
     let said = Word { comment, break_glass };
-    let request: Request = wait_for(admin::post(talk.socket(), &path(&id, what)?, token.as_deref(), &said))?;
+    let request: Request = wait_for(admin::post(&talk.socket()?, &path(&id, what)?, token.as_deref(), &said))?;
     if talk.json {
         return print_json(&request);
     }

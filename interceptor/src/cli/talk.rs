@@ -2,12 +2,13 @@
 
 use super::table::table;
 use crate::admin::{self, ClientError, Status};
+use crate::config::Config;
 use crate::proxy::SessionInfo;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Where the daemon is and how its answer is shown.
@@ -16,19 +17,25 @@ pub(super) struct Talk {
     /// Control socket of the daemon
     #[arg(long, value_name = "FILE", env = "INTERCEPTOR_SOCKET", default_value = "/run/interceptor/control.sock")]
     socket: PathBuf,
+    /// Configuration file of the daemon, which says where its control socket is
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
 impl Talk {
-    pub(super) fn socket(&self) -> &Path {
-        &self.socket
+    pub(super) fn socket(&self) -> Result<PathBuf> {
+        match &self.config {
+            Some(file) => Ok(Config::read(file)?.admin.socket),
+            None => Ok(self.socket.clone()),
+        }
     }
 
     /// Asks for a path.
     pub(super) fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        wait_for(admin::get(&self.socket, path))
+        wait_for(admin::get(&self.socket()?, path))
     }
 }
 

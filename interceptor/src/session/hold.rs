@@ -12,7 +12,7 @@ use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotK
 use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact};
 use crate::policy::{Orders, Permit};
 use crate::sql::{Analysis, Catalog, Effect, Portal, Statement};
-use crate::wire::values;
+use crate::wire::{TransactionStatus, values};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,6 +114,11 @@ impl Session {
         }
         if !self.queue.is_empty() {
             return Ok(Clearance::Later);
+        }
+        // The server would refuse it; nobody need be asked for that.
+        let ends = |statement: &Statement| matches!(statement.effect, Effect::EndTransaction | Effect::RollbackTo);
+        if self.status == TransactionStatus::Failed && !case.analysis.statements.iter().any(ends) {
+            return Ok(Clearance::Refused(Refusal::TransactionFailed));
         }
         if !case.bench.fresh {
             return Ok(Clearance::Stale);

@@ -80,6 +80,8 @@ pub enum Refusal {
     TooLongToApprove(usize),
     /// A portal whose values were not kept, because no policy asked for approvals when it was made.
     ValuesUnknown,
+    /// The transaction has failed already: nobody is asked for what would not run.
+    TransactionFailed,
     /// Nothing that the client hears of: what it was refused for, it has been told.
     Hushed,
 }
@@ -187,6 +189,10 @@ impl Refusal {
                 "the statement needs approval since it was bound, and its values are not known any more",
             )
             .hint("prepare and bind it anew"),
+            Self::TransactionFailed => Report::error(
+                SqlState::IN_FAILED_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ),
             Self::Hushed => Report::error(SqlState::QUERY_CANCELED, "the statement was stopped"),
         }
     }

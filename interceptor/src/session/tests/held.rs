@@ -211,14 +211,19 @@ fn what_is_held_is_all_that_is_under_way() {
          no
          again
          < E 42601
-         < Z E",
+         < Z E
+         > Q delete from orders
+         > Q rollback; delete from orders",
         "> Q begin
          < C BEGIN
          < Z T
          hold
          > Q <refused by interceptor>
          < E 42501 bob has denied the statement
-         < Z E",
+         < Z E
+         < E 25P02 current transaction is aborted, commands ignored until end of transaction block
+         < Z E
+         hold",
     );
 }
 
@@ -341,6 +346,23 @@ fn what_changes_while_it_is_held_counts() {
         "hold
          hold
          > Q delete from orders",
+    );
+    // Values of which nobody has kept anything cannot be approved.
+    check(
+        "no policies
+         > P _ delete from orders where id = $1
+         > V _ _ 7
+         < 1
+         < 2
+         policies
+         > E _
+         < E 42601",
+        "> P delete from orders where id = $1
+         > B 7
+         < 1
+         < 2
+         > P interceptor refused <refused by interceptor>
+         < E 42501 the statement needs approval since it was bound, and its values are not known any more",
     );
     // Nobody need be asked any more; but what was cancelled does not run for that.
     check("> Q delete from orders\nno policies\nagain", "hold\n> Q delete from orders");
