@@ -13,7 +13,8 @@ pub mod wire;
 pub mod policy;
 pub mod redirect;
 
-// Floor 2: the record, and what may be seen.
+// Floor 2: what waits for a human, the record, and what may be seen.
+pub mod approval;
 pub mod audit;
 pub mod mask;
 

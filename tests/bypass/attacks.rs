@@ -80,10 +80,11 @@ fn no_case_gets_what_it_is_after() {
     std::fs::create_dir_all(&policies).unwrap();
     assert!(python("run.py").arg("prepare").arg(&policies).status().unwrap().success());
 
+    // Nobody approves anything: what is held is refused when its time is over.
     let further = further(
         &folder,
         &[("*_rw_*", "agent_rw", "gateway-only-rw"), ("*_su_*", "agent_super", "gateway-only-su")],
-        "",
+        "[approval]\ntimeout_seconds = 1\n",
     );
     let only = std::env::var("INTERCEPTOR_TEST_ONLY").unwrap_or_default();
     let mut judge = python("run.py");

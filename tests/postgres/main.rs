@@ -7,6 +7,7 @@
 )]
 
 mod acceptance;
+mod approvals;
 mod clients;
 mod identity;
 mod introspection;

@@ -274,6 +274,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
         cancels: Arc::new(Cancels::default()),
         shared: Shared {
             trail: Arc::new(Trail::open(&AuditSettings { dir: folder.join("audit"), fsync: Fsync::Os }).unwrap()),
+            desk: Arc::default(),
             budgets: Arc::default(),
             mask_key: Arc::new(Key::ephemeral()),
         },

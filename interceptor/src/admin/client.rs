@@ -1,9 +1,10 @@
 //! Asking a running daemon.
 
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,13 +36,39 @@ pub enum ClientError {
 
 /// Asks for a path and reads the JSON that comes back.
 pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    let request = Request::get(path).header(header::HOST, HOST).body(Full::default());
+    send(socket, request).await
+}
+
+/// Says something, as whoever the token says, and reads the JSON that comes back.
+pub async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    token: Option<&str>,
+    said: &impl Serialize,
+) -> Result<T, ClientError> {
+    let said = serde_json::to_vec(said).map_err(|error| ClientError::Conversation(error.into()))?;
+    let request = Request::post(path).header(header::HOST, HOST).header(header::CONTENT_TYPE, "application/json");
+    let request = match token {
+        Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
+    };
+    send(socket, request.body(Full::from(said))).await
+}
+
+/// HTTP wants a name.
+const HOST: &str = "interceptor";
+
+async fn send<T: DeserializeOwned>(
+    socket: &Path,
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+) -> Result<T, ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|source| ClientError::NoDaemon { path: socket.to_owned(), source })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ClientError::Conversation(error.into()))?;
-    let request = Request::get(path).header("host", "interceptor").body(Empty::<Bytes>::new());
     let request = request.map_err(|error| ClientError::Conversation(error.into()))?;
     let exchange = async {
         let response = sender.send_request(request).await?;

@@ -1,17 +1,20 @@
 //! The control socket: HTTP with JSON over a Unix socket that only the daemon's user may open, so that `curl --unix-socket`
 //! works as well as the commands.
 
+mod approvals;
 mod client;
 
-pub use client::{ClientError, get};
+pub use approvals::Word;
+pub use client::{ClientError, get, post};
 
 use crate::audit::Trail;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
 use crate::redirect::{Counters, Redirect};
+use approvals::Peer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get as on_get;
+use axum::routing::{get as on_get, post as on_post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -94,8 +97,15 @@ pub fn bind(settings: &Settings) -> io::Result<UnixListener> {
 
 /// Answers until the daemon stops.
 pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::Receiver<bool>, path: &Path) {
-    let router =
-        Router::new().route("/status", on_get(status)).route("/sessions", on_get(sessions)).with_state(subjects);
+    let router = Router::new()
+        .route("/status", on_get(status))
+        .route("/sessions", on_get(sessions))
+        .route("/approvals", on_get(approvals::list))
+        .route("/approvals/{id}", on_get(approvals::show))
+        .route("/approvals/{id}/approve", on_post(approvals::approve))
+        .route("/approvals/{id}/deny", on_post(approvals::deny))
+        .with_state(subjects)
+        .into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
         // The sender being gone means the same.
         let _stop = stop.changed().await;

@@ -2,6 +2,7 @@
 
 mod reload;
 
+use crate::approval::Desk;
 use crate::audit::{Event, Record, Subject, Trail};
 use crate::config::Config;
 use crate::identity::Registrar;
@@ -80,7 +81,12 @@ impl Bound {
             tls,
             upstreams,
             cancels: Arc::new(Cancels::default()),
-            shared: Shared { trail, budgets: Arc::default(), mask_key },
+            shared: Shared {
+                trail,
+                desk: Arc::new(Desk::new(config.approval.clone())),
+                budgets: Arc::default(),
+                mask_key,
+            },
             settling: Arc::default(),
             limits: config.limits.clone(),
             live: Live::default(),
@@ -161,6 +167,8 @@ fn workers(
                 }
                 if index == 0 {
                     let (proxy, stop) = (proxy.clone(), stop.clone());
+                    let (desk, until) = (proxy.shared.desk.clone(), stop.clone());
+                    tasks.spawn_local(async move { proxy::keep_desk(&desk, until).await });
                     tasks.spawn_local(async move { proxy.catalogs.keep_fresh(stop).await });
                 }
                 while tasks.join_next().await.is_some() {}

@@ -72,7 +72,7 @@ pub(super) struct Wanted {
     /// permit, deny or hold
     #[arg(long)]
     decision: Option<String>,
-    /// connect, statement, outcome, refusal, disconnect, admin
+    /// connect, statement, outcome, approval, refusal, disconnect, admin
     #[arg(long)]
     event: Option<String>,
     /// Part of the statement, upper and lower case alike

@@ -1,5 +1,6 @@
 //! What an operator types.
 
+mod approvals;
 mod audit;
 mod ca;
 mod doctor;
@@ -53,6 +54,9 @@ enum Command {
     Status(talk::Talk),
     /// Show the open sessions
     Sessions(talk::Talk),
+    /// Look at what waits for a human, and decide it
+    #[command(subcommand)]
+    Approvals(approvals::Approvals),
     /// Show the CA that agents have to trust if they verify certificates, or write its certificate out
     Ca(ca::Ca),
     /// Look at the record
@@ -99,6 +103,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Doctor { config, json } => doctor::doctor(config.as_deref(), json),
         Command::Status(talk) => talk::status(&talk),
         Command::Sessions(talk) => talk::sessions(&talk),
+        Command::Approvals(command) => approvals::approvals(command),
         Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),
         Command::Policy(policy) => policy::policy(policy),

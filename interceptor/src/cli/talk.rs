@@ -1,7 +1,8 @@
 //! `status` and `sessions`: questions to the running daemon.
 
 use super::table::table;
-use crate::admin::{self, Status};
+use crate::admin::{self, ClientError, Status};
+use crate::config::Config;
 use crate::proxy::SessionInfo;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -16,13 +17,30 @@ pub(super) struct Talk {
     /// Control socket of the daemon
     #[arg(long, value_name = "FILE", env = "INTERCEPTOR_SOCKET", default_value = "/run/interceptor/control.sock")]
     socket: PathBuf,
+    /// Configuration file of the daemon, which says where its control socket is
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Talk {
+    pub(super) fn socket(&self) -> Result<PathBuf> {
+        match &self.config {
+            Some(file) => Ok(Config::read(file)?.admin.socket),
+            None => Ok(self.socket.clone()),
+        }
+    }
+
+    /// Asks for a path.
+    pub(super) fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        wait_for(admin::get(&self.socket()?, path))
+    }
 }
 
 pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
-    let status: Status = ask(talk, "/status")?;
+    let status: Status = talk.ask("/status")?;
     if talk.json {
         return print_json(&status);
     }
@@ -41,7 +59,7 @@ pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
 }
 
 pub(super) fn sessions(talk: &Talk) -> Result<ExitCode> {
-    let sessions: Vec<SessionInfo> = ask(talk, "/sessions")?;
+    let sessions: Vec<SessionInfo> = talk.ask("/sessions")?;
     if talk.json {
         return print_json(&sessions);
     }
@@ -63,13 +81,14 @@ pub(super) fn sessions(talk: &Talk) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask<T: DeserializeOwned>(talk: &Talk, path: &str) -> Result<T> {
+/// Waits for the daemon's answer.
+pub(super) fn wait_for<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
-    Ok(runtime.block_on(admin::get(&talk.socket, path))?)
+    Ok(runtime.block_on(answer)?)
 }
 
-fn print_json(value: &impl Serialize) -> Result<ExitCode> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<ExitCode> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(ExitCode::SUCCESS)
 }

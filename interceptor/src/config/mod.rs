@@ -1,6 +1,6 @@
 //! The configuration file: every room's own settings, read in one place. Nobody below imports this.
 
-use crate::{admin, audit, identity, mask, policy, proxy, redirect};
+use crate::{admin, approval, audit, identity, mask, policy, proxy, redirect};
 use serde::Deserialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,9 @@ pub struct Config {
     /// How columns are masked.
     #[serde(default)]
     pub mask: mask::Settings,
+    /// How statements that need it are approved.
+    #[serde(default)]
+    pub approval: approval::Settings,
     /// What the daemon puts up with.
     #[serde(default)]
     pub limits: proxy::Limits,
@@ -79,6 +82,7 @@ impl Config {
             .map_err(|error| ConfigError::Wrong { path: path.to_owned(), text: error.to_string() })?;
         let mut mistakes = config.capture.mistakes();
         mistakes.extend(config.tls.mistakes());
+        mistakes.extend(config.approval.mistakes());
         mistakes.extend(config.limits.mistakes());
         if !mistakes.is_empty() {
             return Err(ConfigError::Wrong { path: path.to_owned(), text: mistakes.join("; ") });

@@ -219,7 +219,7 @@ fn same(subject: &Verified, exchanged: &Verified) -> Result<(), ExchangeError> {
     }
 }
 
-fn identity(exchanged: Verified, expires: u64) -> Result<Identity, TokenError> {
+pub(super) fn identity(exchanged: Verified, expires: u64) -> Result<Identity, TokenError> {
     let Verified { issuer, subject, on_behalf_of, claims, .. } = exchanged;
     let groups = groups(&claims)?.into_iter().collect();
     Ok(Identity { subject, issuer, groups, claims: attributes(&claims), on_behalf_of, expires })

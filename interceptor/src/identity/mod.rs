@@ -91,7 +91,7 @@ pub enum Unidentified {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The subject token is not to be trusted.
-    #[error("the agent's token is refused: {0}")]
+    #[error("the token is refused: {0}")]
     Token(TokenError),
     /// The token could not be exchanged.
     #[error(transparent)]
@@ -142,6 +142,18 @@ impl Registrar {
             Some(token) => self.identify_token(&token, &evidence.cgroup).await,
             None => Err(Unidentified::NoToken(self.settings.sources_in_words())),
         }
+    }
+
+    /// Who a token says that somebody at the control socket is: verified as agents' tokens are, and not exchanged, because
+    /// nothing is done at a database with it.
+    ///
+    /// # Errors
+    /// Why the token is not to be trusted.
+    pub async fn person(&self, token: &str) -> Result<Identity, Unidentified> {
+        let unverified = Unverified::read(token.trim()).map_err(Unidentified::Token)?;
+        let verified = self.trust(&unverified.issuer)?.verify(unverified, now()).await.map_err(Unidentified::Token)?;
+        let expires = verified.expires;
+        exchange::identity(verified, expires).map_err(Unidentified::Token)
     }
 
     async fn identify_token(&self, token: &str, cgroup: &str) -> Result<Arc<Identity>, Unidentified> {

@@ -3,6 +3,7 @@
 //! A typo in one would silently drop a limit, so that every annotation is checked when a set is loaded: unknown names,
 //! malformed values and obligations on permits stop the load.
 
+use super::approval::Approval;
 use super::budget::{Allowance, Counted, Per};
 use cedar_policy::{Effect, EntityTypeName, Policy, ResourceConstraint};
 use std::collections::BTreeSet;
@@ -20,8 +21,8 @@ pub enum Obligation {
     MaxAffected(u64),
     /// Time that the statement may take, in seconds.
     Timeout(u64),
-    /// Somebody of this group has to say yes.
-    Approve(String),
+    /// Somebody has to say yes.
+    Approve(Approval),
     /// Values that look like one of these are replaced.
     Detect(BTreeSet<Detector>),
     /// So much over many statements.
@@ -117,7 +118,7 @@ impl Obligation {
             Self::MaxBytes(most) => format!("max_bytes({most})"),
             Self::MaxAffected(most) => format!("max_affected({most})"),
             Self::Timeout(seconds) => format!("timeout({seconds}s)"),
-            Self::Approve(group) => format!("approve({group})"),
+            Self::Approve(approval) => format!("approve({approval})"),
             Self::Allowance(allowance) => allowance.to_string(),
             Self::Detect(kinds) => {
                 format!("detect({})", kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
@@ -220,10 +221,6 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
             "`@{name}(\"{value}\")` needs a whole number, or one such as \"1000 per 1h\" or \"1000 per session\""
         )),
     };
-    let text = |make: fn(String) -> Obligation| match value {
-        "" => Err(format!("`@{name}` needs a value")),
-        _ => Ok(make(value.to_owned())),
-    };
     Some(match name {
         "mask" => match Mask::ALL.into_iter().find(|mask| mask.name() == value) {
             Some(mask) => Ok(Obligation::Mask(mask)),
@@ -243,7 +240,7 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
         "timeout" => seconds(value)
             .map(Obligation::Timeout)
             .ok_or_else(|| format!("`@timeout(\"{value}\")` needs a time such as \"30s\" or \"5m\"")),
-        "approve" => text(Obligation::Approve),
+        "approve" => Approval::read(value).map(Obligation::Approve),
         "detect" => {
             let kinds = value.split(',').map(|name| {
                 let found = Detector::ALL.into_iter().find(|kind| kind.name() == name.trim());
@@ -335,6 +332,8 @@ mod tests {
             "refused: `@max_rows` stands on a permit; obligations are annotations on forbids",
         );
         check("@mode(\"observe\")", "forbid", "");
+        check("@approve(\"dba\")", "forbid", "approve(dba)");
+        check("@approve(\"2 of dba\")", "forbid", "approve(2 of dba)");
         check("@detect(\"card, email\")", "forbid", "detect(email,card)");
         check(
             "@detect(\"phone\")",

@@ -89,14 +89,24 @@ impl PolicySet {
             self.passes(&verdict, true, what)?;
             let mut grant = Grant { policies: names(&verdict.permits), watched: verdict.watching, ..Grant::default() };
             for id in &verdict.obliging {
-                // Limits on a session are limits on each of its statements; it has no columns to be masked.
+                // Limits on a session are limits on each of its statements; it has no columns to be masked, and drivers do
+                // not wait to be let in.
                 let met = self.annotations.get(id).is_some_and(|known| {
                     known.obligations.iter().all(|obligation| {
-                        !matches!(obligation, Obligation::Mask(_)) && grant.orders.add(id, obligation)
+                        let meant = !matches!(obligation, Obligation::Mask(_) | Obligation::Approve(_));
+                        if meant {
+                            grant.orders.add(id, obligation);
+                        }
+                        meant
                     })
                 });
                 if !met {
-                    return Err(self.denial(std::slice::from_ref(id), true, what));
+                    let mut denial = self.denial(std::slice::from_ref(id), true, what);
+                    if denial.obligations.iter().any(|obligation| matches!(obligation, Obligation::Approve(_))) {
+                        let reason = "statements can wait for an approval, a connection cannot".to_owned();
+                        denial.reason.get_or_insert(reason);
+                    }
+                    return Err(denial);
                 }
                 grant.policies.insert(id.to_string());
             }
@@ -181,7 +191,10 @@ impl PolicySet {
                     known.obligations.iter().all(|obligation| match obligation {
                         // Columns are asked for one by one; what a mask says of anything else is met there or nowhere.
                         Obligation::Mask(_) => matches!(asked.access, Access::Select | Access::Filter),
-                        other => grant.orders.add(id, other),
+                        other => {
+                            grant.orders.add(id, other);
+                            true
+                        }
                     })
                 });
                 if !met {
@@ -238,7 +251,8 @@ impl PolicySet {
                     | Obligation::Approve(_)
                     | Obligation::Detect(_) => false,
                 };
-                if limit && grant.orders.add(id, obligation) {
+                if limit {
+                    grant.orders.add(id, obligation);
                     grant.policies.insert(id.to_string());
                 }
             }
@@ -380,11 +394,6 @@ impl PolicySet {
             (false, false) => Denial::new(DenialKind::Policy, "policy forbids something that this statement reaches"),
         };
         self.attribute(&mut denial, policies);
-        let unmet = |obligation: &&Obligation| matches!(obligation, Obligation::Approve(_));
-        let unmet: Vec<_> = denial.obligations.iter().filter(unmet).map(Obligation::show).collect();
-        if denial.reason.is_none() && !unmet.is_empty() {
-            denial.reason = Some(format!("it needs {}, which this version cannot do", unmet.join(", ")));
-        }
         Box::new(denial)
     }
 

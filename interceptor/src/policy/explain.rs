@@ -18,7 +18,7 @@ pub struct Explanation {
     pub columns: Vec<String>,
     /// Code and catalogues that cannot be seen through.
     pub unseen: Vec<String>,
-    /// `permit` or `deny`.
+    /// `permit`, `hold` or `deny`.
     pub decision: &'static str,
     /// The policies that decided.
     pub policies: Vec<String>,
@@ -97,6 +97,7 @@ impl PolicySet {
                 let masks =
                     orders.masks.iter().map(|mask| mask.map(|mask| mask.mask.name().to_owned()).unwrap_or_default());
                 Explanation {
+                    decision: if orders.approvals.is_empty() { "permit" } else { "hold" },
                     policies: granted.iter().flat_map(|granted| granted.policies()).map(str::to_owned).collect(),
                     obligations: orders.shown.iter().cloned().collect(),
                     masks: masks.collect(),

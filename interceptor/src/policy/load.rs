@@ -1,6 +1,6 @@
 //! Policies from files: parsed, validated against the schema, their annotations checked. All mistakes at once.
 
-use super::annotation::{self, Annotations};
+use super::annotation::{self, Annotations, Obligation};
 use super::labels;
 use super::labels::Labels;
 use super::memo::Memo;
@@ -34,6 +34,8 @@ pub struct PolicySet {
     pub(super) memo: Memo,
     /// Whether a policy masks anything.
     pub(super) masks: bool,
+    /// Whether one lets statements wait for somebody's yes.
+    holds: bool,
     digest: String,
 }
 
@@ -148,6 +150,7 @@ impl PolicySet {
             authorizer: Authorizer::new(),
             memo: Memo::default(),
             masks: false,
+            holds: false,
             digest: digest(texts),
         };
         let mut mistakes = Vec::new();
@@ -231,10 +234,17 @@ impl PolicySet {
             (false, false) => &mut part.plain,
         };
         self.masks |= annotations.mask().is_some();
+        let holds = |obligation: &Obligation| matches!(obligation, Obligation::Approve(_));
+        self.holds |= annotations.obligations.iter().any(holds);
         part.add(policy.clone());
         whole.add(policy).map_err(|error| error.to_string())?;
         self.annotations.insert(id, annotations);
         Ok(())
+    }
+
+    /// Whether a statement may have to wait for somebody's yes: then what it is bound to is worth keeping.
+    pub fn holds(&self) -> bool {
+        self.holds
     }
 
     /// How many policies there are.

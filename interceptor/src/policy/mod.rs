@@ -8,6 +8,7 @@
 //! INVARIANT: [`Permit`] has one constructor, in [`decide`], and no public fields. Whoever holds one was judged.
 
 mod annotation;
+mod approval;
 mod budget;
 mod circumstances;
 mod decide;
@@ -23,6 +24,7 @@ mod scope;
 mod verdict;
 
 pub use annotation::{Detector, Mask, Obligation};
+pub use approval::Approval;
 pub use budget::{Allowance, Budget, Counted, Per};
 pub use circumstances::{Circumstances, Totals};
 pub use decide::{Denied, Granted, Permit};

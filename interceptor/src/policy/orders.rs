@@ -1,6 +1,7 @@
 //! What has to be met for a forbid with obligations to be lifted.
 
 use super::annotation::{Detector, Mask, Obligation};
+use super::approval::Approval;
 use super::budget::{Budget, Counted};
 use crate::sql::ColumnRef;
 use cedar_policy::PolicyId;
@@ -23,6 +24,8 @@ pub struct Orders {
     pub max_affected: Option<u64>,
     /// Seconds that it may take.
     pub timeout: Option<u64>,
+    /// How many of which groups have to say yes before it runs.
+    pub approvals: BTreeMap<String, u32>,
     /// What is looked for in all columns that are not masked.
     pub detect: BTreeSet<Detector>,
     /// What it shares with other statements.
@@ -41,8 +44,8 @@ pub struct MaskedOutput {
 }
 
 impl Orders {
-    /// Adds an obligation of a policy; `false` for one that this version cannot meet.
-    pub(super) fn add(&mut self, policy: &PolicyId, obligation: &Obligation) -> bool {
+    /// Adds an obligation of a policy.
+    pub(super) fn add(&mut self, policy: &PolicyId, obligation: &Obligation) {
         let least = |known: &mut Option<u64>, most: u64| *known = Some(known.map_or(most, |known| known.min(most)));
         match obligation {
             Obligation::MaxRows(most) => least(&mut self.max_rows, *most),
@@ -56,10 +59,12 @@ impl Orders {
                 let policy: &str = policy.as_ref();
                 self.budgets.insert(Budget { policy: policy.into(), allowance: *allowance });
             }
-            Obligation::Approve(_) => return false,
+            Obligation::Approve(Approval { group, voices }) => {
+                let most = self.approvals.entry(group.clone()).or_default();
+                *most = (*most).max(*voices);
+            }
         }
         self.shown.insert(obligation.show());
-        true
     }
 
     /// Both together: the least of each limit.
@@ -73,6 +78,7 @@ impl Orders {
             max_bytes: least(self.max_bytes, others.max_bytes),
             max_affected: least(self.max_affected, others.max_affected),
             timeout: least(self.timeout, others.timeout),
+            approvals: self.approvals.clone(),
             detect: self.detect.union(&others.detect).copied().collect(),
             budgets: self.budgets.union(&others.budgets).cloned().collect(),
             shown: self.shown.union(&others.shown).cloned().collect(),

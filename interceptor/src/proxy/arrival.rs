@@ -1,6 +1,6 @@
 //! From a greeting to a session: who that is, whether it may, and in.
 
-use super::cancel::Target;
+use super::cancel::{Cancellation, Target};
 use super::catalogs::Place;
 use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
@@ -294,7 +294,10 @@ impl<'a> Arrival<'a> {
             return;
         }
         let principal = Principal::new(identity);
-        let session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
+        let mut session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
+        for (name, value) in &server.parameters {
+            session.note_setting(name, value);
+        }
         let Some(catalog) = proxy.catalogs.watch(&place) else {
             self.disconnected("the catalogue was never read");
             return;
@@ -344,6 +347,10 @@ impl<'a> Arrival<'a> {
         {
             return;
         }
+        let target = match target {
+            Cancellation::Running(target) => target,
+            Cancellation::Held(cancelled) => return cancelled.notify_one(),
+        };
         match timeout(self.proxy.limits.login(), target.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = with_sources(&error), "a cancel request could not be passed on"),

@@ -3,6 +3,7 @@
 use super::bulk::Bulk;
 use super::cancel::Key;
 use super::catalogs::{Place, Watch};
+use super::hold::{Hold, Next};
 use super::inbox::{Inbox, give_back, take_buffer};
 use super::serve::Proxy;
 use super::tls::{Reader, Stream, Writer};
@@ -57,6 +58,7 @@ pub(super) async fn relay(
         bulk: Bulk::default(),
         out: Output::default(),
         held: None,
+        hold: None,
     };
     let result = ends.carry(&mut session, &mut client_write, &mut server_write, &mut around).await;
     if let Err(report) = result.as_ref().map_err(Ending::report)
@@ -85,6 +87,8 @@ struct Ends<'a> {
     out: Output,
     /// A message that waits for what the server has yet to answer.
     held: Option<Frame>,
+    /// A human whom it waits for.
+    hold: Option<Hold>,
 }
 
 impl Ends<'_> {
@@ -143,7 +147,9 @@ impl Ends<'_> {
                 continue;
             }
             self.rest();
-            let read_client = self.may_hear_client(session) && self.held.is_none();
+            // While a human is waited for it is read to notice that it goes away.
+            let listens = self.held.is_none() || (self.hold.is_some() && self.client_inbox.buffer.len() < HIGH_WATER);
+            let read_client = self.may_hear_client(session) && listens;
             let read_server = self.out.downstream.len() < HIGH_WATER;
             tokio::select! {
                 // Everything that is ready has its turn: each round looks at all that has come.
@@ -178,6 +184,10 @@ impl Ends<'_> {
                         Ok(_) => {}
                     }
                 }
+                next = Hold::next(&mut self.hold) => match next {
+                    Next::Say(notice) => self.out.downstream.notice(&notice),
+                    Next::Judge => self.hold = None,
+                },
                 stopped = around.stop.changed(), if last_call.is_none() => {
                     // The sender is gone only when the daemon is on its way out.
                     let _stop = stopped;
@@ -199,6 +209,9 @@ impl Ends<'_> {
 
     /// Everything that has come from the client and may be looked at by now.
     async fn hear_client(&mut self, session: &mut Session, around: &Surroundings<'_>) -> Result<(), Ending> {
+        if self.hold.is_some() {
+            return Ok(());
+        }
         if let Some(frame) = self.held.take() {
             self.judge(session, frame, around).await?;
         }
@@ -238,7 +251,13 @@ impl Ends<'_> {
             }
             step = judge(session, &frame, around, true, &mut self.out).await?;
         }
-        if step == Step::Wait {
+        if step == Step::Hold
+            && let Some(ticket) = session.ticket()
+        {
+            let (desk, expires) = (&around.proxy.shared.desk, session.expires());
+            self.hold = Some(Hold::begin(ticket, desk, &around.key, expires, &mut self.out.downstream));
+        }
+        if matches!(step, Step::Wait | Step::Hold) {
             self.held = Some(frame);
         }
         Ok(())
@@ -361,7 +380,7 @@ fn second() -> (Rc<str>, u64) {
     (text, unix)
 }
 
-fn unix() -> u64 {
+pub(super) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

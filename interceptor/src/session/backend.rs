@@ -49,7 +49,10 @@ impl Session {
             Backend::NotificationResponse => {}
             // Nobody can change it, and so nothing that is said of it later is true.
             Backend::ParameterStatus { name: "application_name", .. } => return Ok(()),
-            Backend::ParameterStatus { name, value } => pinned(name, value)?,
+            Backend::ParameterStatus { name, value } => {
+                pinned(name, value)?;
+                self.note_setting(name, value);
+            }
 
             Backend::ErrorResponse(fields) => return self.error(&fields, frame, out),
             Backend::ReadyForQuery(status) => return self.ready(status, frame, out),
@@ -331,6 +334,9 @@ impl Session {
             path,
             redacts: running.orders.redacts_errors,
             served: Served::default(),
+            bound: None,
+            // PREPARE does nothing, and what it prepares can be run any number of times.
+            approved: running.approved.clone().filter(|_| matches!(running.effect, Effect::Declare(_))),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the client says.
 
+use super::hold::{Bound, Run};
 use super::judge::{Bench, Judgement, execution, release};
 use super::names::{Prepared, Served};
 use super::path::Known;
@@ -8,7 +9,8 @@ use super::refusal::{Ending, Refusal};
 use super::{Copy, Output, Session, Skip, Step};
 use crate::audit::Status;
 use crate::sql::{Effect, Rejection};
-use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable};
+use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable, parameters};
+use bytes::Bytes;
 
 /// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them.
 const MOST_STATEMENT: usize = 16 << 20;
@@ -56,6 +58,17 @@ impl Session {
 
     /// A whole message.
     pub fn frontend(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        let step = self.message(frame, bench, out)?;
+        if step == Step::Done
+            && let Some(ticket) = self.ticket.take()
+        {
+            // It was for this message; where that needs no approval any more nobody need decide.
+            ticket.withdraw(bench.unix);
+        }
+        Ok(step)
+    }
+
+    fn message(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
         let message = match Frontend::decode(frame) {
             Ok(message) => message,
             Err(error) => return self.unreadable(frame, error, out),
@@ -86,7 +99,7 @@ impl Session {
         match message {
             Frontend::Query { text } => self.query(text, frame, bench, out),
             Frontend::Parse { name, text } => self.parse(name, text, frame, bench, out),
-            Frontend::Bind { portal, statement } => self.bind(portal, statement, frame, out),
+            Frontend::Bind { portal, statement } => self.bind(portal, statement, frame, bench, out),
             Frontend::Describe(_) => Ok(self.forward(Pending::Describe, frame, out)),
             Frontend::Execute { portal, rows } => self.execute(portal, rows, frame, bench, out),
             Frontend::Close(Target::Statement(name)) => {
@@ -136,7 +149,7 @@ impl Session {
 
     fn query(&mut self, text: &str, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
         self.check_expiry(bench)?;
-        match self.judge(text, true, bench)? {
+        match self.judge(text, Run::Text, bench)? {
             Judgement::Permitted(permit, running) => {
                 if self.needs_bracket(&running) {
                     self.open_bracket(out);
@@ -146,6 +159,8 @@ impl Session {
                 Ok(Step::Done)
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, true, out)),
+            Judgement::Held => Ok(Step::Hold),
+            Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
         }
     }
@@ -163,7 +178,7 @@ impl Session {
             let refusal = self.refuse_unread(Refusal::TooManyStatements)?;
             return Ok(self.refuse(refusal, false, out));
         }
-        match self.judge(text, false, bench)? {
+        match self.judge(text, Run::No, bench)? {
             Judgement::Permitted(permit, _) => {
                 self.in_batch = true;
                 let redacts = permit.statements().iter().any(|granted| granted.orders().redacts_errors);
@@ -175,17 +190,28 @@ impl Session {
                         path: None,
                         redacts,
                         served: Served::default(),
+                        bound: Some(bound(frame, Bytes::new())),
+                        approved: None,
                     },
                 });
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
+            Judgement::Held => Ok(Step::Hold),
+            Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
         }
     }
 
-    fn bind(&mut self, portal: &str, statement: &str, frame: &Frame, out: &mut Output) -> Result<Step, Ending> {
+    fn bind(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        frame: &Frame,
+        bench: &Bench<'_>,
+        out: &mut Output,
+    ) -> Result<Step, Ending> {
         match self.queue.statement(statement, self.names.statement(statement)) {
             Meaning::Text(mut prepared) => {
                 let Known::Path(path) = self.path.now() else {
@@ -193,6 +219,12 @@ impl Session {
                     return Ok(self.refuse(refusal, false, out));
                 };
                 prepared.path.clone_from(path);
+                prepared.approved = None;
+                // Kept where it may matter only: copying values costs time and room.
+                let types = prepared.bound.take().map(|Bound { types, .. }| types);
+                // What PREPARE has prepared has its types in its text.
+                let types = types.or(prepared.inside.then(Bytes::new)).filter(|_| bench.policies.holds());
+                prepared.bound = types.map(|types| bound(frame, types));
                 Ok(self.forward(Pending::Bind { portal: portal.to_owned(), prepared }, frame, out))
             }
             Meaning::Nothing => {
@@ -221,7 +253,7 @@ impl Session {
             }
             Meaning::Unsettled => return Ok(Step::Wait),
         };
-        match self.judge_under(&prepared.text, &prepared.path, true, bench)? {
+        match self.judge_under(&prepared.text, &prepared.path, Run::Portal(&prepared), bench)? {
             // It would run to its end at the first Execute, and say how much it has changed at the last.
             Judgement::Permitted(_, running)
                 if rows > 0 && running.iter().any(|running| running.writes && running.orders.is_limited()) =>
@@ -241,6 +273,9 @@ impl Session {
                     running.portal = Some(portal.to_owned());
                     running.had = self.names.served(portal);
                 }
+                if let Some(approved) = running.iter().find_map(|running| running.approved.as_ref()) {
+                    self.names.approve(portal, approved);
+                }
                 self.in_batch = true;
                 self.batch_writes |= running.iter().any(|running| running.writes);
                 if running.iter().any(|running| running.orders.masks_output()) {
@@ -253,6 +288,8 @@ impl Session {
                 Ok(Step::Done)
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
+            Judgement::Held => Ok(Step::Hold),
+            Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
         }
     }
@@ -385,6 +422,20 @@ fn needs_path(message: &Frontend<'_>) -> bool {
         | Frontend::Terminate
         | Frontend::FunctionCall
         | Frontend::Password => false,
+    }
+}
+
+/// What a Parse (`types` is empty) or a Bind says of parameters, in bytes of its own: those of the frame are part of a
+/// larger buffer.
+fn bound(frame: &Frame, types: Bytes) -> Bound {
+    let said = match parameters(frame).unwrap_or_default() {
+        // No types: most of what drivers prepare.
+        [0, 0] => Bytes::from_static(&[0, 0]),
+        said => Bytes::copy_from_slice(said),
+    };
+    match frame.tag() {
+        b'P' => Bound { types: said, values: Bytes::new() },
+        _ => Bound { types, values: said },
     }
 }
 

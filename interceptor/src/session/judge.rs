@@ -1,6 +1,7 @@
 //! From a text to a permit and its records, or to a refusal and its records.
 
 use super::budget::Share;
+use super::hold::{Case, Clearance, Run};
 use super::names::Served;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
@@ -12,7 +13,7 @@ use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings
 use crate::wire::{Frame, Rows, TransactionStatus};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a judgement needs from outside the session.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,10 @@ pub(super) enum Judgement {
     Permitted(Permit, VecDeque<Running>),
     /// Something in it may not; that is on record.
     Refused(Refusal),
+    /// Somebody has to approve it, and has been asked to.
+    Held,
+    /// Somebody would have to approve it, once what is under way has ended.
+    Later,
     /// A name is not known and the catalogue may be old.
     Stale,
 }
@@ -53,16 +58,30 @@ pub(super) fn release(permit: Permit, frame: &Frame, upstream: &mut BytesMut) {
 struct Sight<'a> {
     names: &'a Names,
     queue: &'a Queue,
+    /// What was looked up: what a text does hangs on these as well.
+    runs: Mutex<Vec<sql::Portal>>,
+}
+
+impl<'a> Sight<'a> {
+    fn new(names: &'a Names, queue: &'a Queue) -> Self {
+        Self { names, queue, runs: Mutex::default() }
+    }
+
+    fn note(&self, found: sql::Portal) -> sql::Portal {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).push(found.clone());
+        found
+    }
 }
 
 impl sql::Session for Sight<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<str>> {
-        text(self.queue.statement(name, self.names.statement(name)))
+        let text = text(self.queue.statement(name, self.names.statement(name)))?;
+        Some(self.note(sql::Portal { text, path: None }).text)
     }
 
     fn portal(&self, name: &str) -> Option<sql::Portal> {
         match self.queue.portal(name, self.names.portal(name)) {
-            Meaning::Text(prepared) => Some(sql::Portal { text: prepared.text, path: prepared.path }),
+            Meaning::Text(prepared) => Some(self.note(sql::Portal { text: prepared.text, path: prepared.path })),
             Meaning::Nothing | Meaning::Unsettled => None,
         }
     }
@@ -82,23 +101,23 @@ impl Session {
         if bench.unix >= self.principal.identity().expires { Err(Ending::Expired) } else { Ok(()) }
     }
 
-    /// Judges a text that is sent now; `runs` says whether it is about to run, and so whether a permit is put on record too.
-    pub(super) fn judge(&mut self, text: &str, runs: bool, bench: &Bench<'_>) -> Result<Judgement, Ending> {
+    /// Judges a text that is sent now; where it is about to run, a permit is put on record too.
+    pub(super) fn judge(&mut self, text: &str, run: Run<'_>, bench: &Bench<'_>) -> Result<Judgement, Ending> {
         match self.path.now().clone() {
-            Known::Path(path) => self.judge_under(text, &path, runs, bench),
-            Known::Doubt => self.judge_in_doubt(text, runs, bench),
+            Known::Path(path) => self.judge_under(text, &path, run, bench),
+            Known::Doubt => self.judge_in_doubt(text, run, bench),
         }
     }
 
     /// Only what settles the search path runs while nobody knows it.
-    fn judge_in_doubt(&mut self, text: &str, runs: bool, bench: &Bench<'_>) -> Result<Judgement, Ending> {
-        let sight = Sight { names: &self.names, queue: &self.queue };
+    fn judge_in_doubt(&mut self, text: &str, run: Run<'_>, bench: &Bench<'_>) -> Result<Judgement, Ending> {
+        let sight = Sight::new(&self.names, &self.queue);
         let settles = bench.readings.read(text, bench.catalog, &sight).is_ok_and(|analysis| {
             !analysis.statements.is_empty()
                 && analysis.statements.iter().all(|statement| path::settles(&statement.effect))
         });
         if settles {
-            return self.judge_under(text, &None, runs, bench);
+            return self.judge_under(text, &None, run, bench);
         }
         let record = self.record(text, None);
         self.refuse_on_record(record, Refusal::PathInDoubt)
@@ -121,15 +140,16 @@ impl Session {
         &mut self,
         text: &str,
         path: &Schemas,
-        runs: bool,
+        run: Run<'_>,
         bench: &Bench<'_>,
     ) -> Result<Judgement, Ending> {
         let catalog = self.seen(bench.catalog, path);
-        let sight = Sight { names: &self.names, queue: &self.queue };
+        let sight = Sight::new(&self.names, &self.queue);
         let analysis = match bench.readings.read(text, &catalog, &sight) {
             Ok(analysis) => analysis,
             Err(rejection) => return self.reject(text, rejection),
         };
+        let looked_up = sight.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !bench.fresh && analysis.statements.iter().any(|statement| statement.missing.is_some()) {
             return Ok(Judgement::Stale);
         }
@@ -168,15 +188,38 @@ impl Session {
             let record = self.record(text, None);
             return self.refuse_on_record(record, refusal);
         }
+        let runs = !matches!(run, Run::No);
+        let case =
+            Case { text, path, run, runs: &looked_up, analysis: &analysis, permit: &permit, catalog: &catalog, bench };
+        let granted = match self.clear(&case)? {
+            Clearance::Free => None,
+            Clearance::Granted(grant, approved) => Some((grant, approved)),
+            Clearance::Later => return Ok(Judgement::Later),
+            Clearance::Stale => return Ok(Judgement::Stale),
+            Clearance::Held => return Ok(Judgement::Held),
+            Clearance::Refused(refusal) => {
+                let record = self.refused_record(&case);
+                return self.refuse_on_record(record, refusal);
+            }
+        };
         if let Some(refusal) = self.has_spent(&analysis, &permit).filter(|_| runs) {
             let record = self.record(text, None);
             return self.refuse_on_record(record, refusal);
         }
+        let approved = match granted {
+            Some((grant, approved)) => {
+                self.spend(grant, &case)?;
+                Some(approved)
+            }
+            None => None,
+        };
         self.redacts |= permit.statements().iter().any(|granted| granted.orders().redacts_errors);
         let mut running = VecDeque::new();
         if runs {
             for (at, granted) in permit.statements().iter().enumerate() {
-                running.push_back(self.open(text, &analysis, at, granted, &catalog)?);
+                let mut opened = self.open(text, &analysis, at, granted, &catalog)?;
+                opened.approved.clone_from(&approved);
+                running.push_back(opened);
             }
         }
         Ok(Judgement::Permitted(permit, running))
@@ -300,6 +343,7 @@ impl Session {
             },
             orders: orders.clone(),
             shares: self.shares(orders),
+            approved: None,
             writes: writes(statement),
             origins: origins(orders, catalog),
             shape: None,
@@ -350,13 +394,13 @@ impl Session {
         let record = self.record(&refusal.reason(), None);
         match self.refuse_on_record(record, refusal)? {
             Judgement::Refused(refusal) => Ok(refusal),
-            Judgement::Permitted(..) | Judgement::Stale => {
+            Judgement::Permitted(..) | Judgement::Held | Judgement::Later | Judgement::Stale => {
                 Err(Ending::Violation("a refusal was not recorded".to_owned()))
             }
         }
     }
 
-    fn record(&self, text: &str, read: Option<(&Analysis, &Statement)>) -> Record {
+    pub(super) fn record(&self, text: &str, read: Option<(&Analysis, &Statement)>) -> Record {
         let mut record = Record::new(Event::Statement, self.subject.clone());
         record.statement = Some(redact(&excerpt(text)));
         if let Some((analysis, statement)) = read {
@@ -375,7 +419,7 @@ const MOST_FACTS: usize = 512;
 /// Longest text that is recorded whole, in bytes; longer ones by their beginning and a digest, and the record says so.
 const LONGEST_TEXT: usize = 64 << 10;
 
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     if text.len() <= LONGEST_TEXT {
         return text.to_owned();
     }
@@ -431,7 +475,7 @@ fn origins(orders: &Orders, catalog: &Catalog) -> Vec<(u32, i16)> {
     orders.masked.keys().filter_map(origin).collect()
 }
 
-fn relations(statement: &Statement) -> Vec<RelationUse> {
+pub(super) fn relations(statement: &Statement) -> Vec<RelationUse> {
     let mut relations: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for asked in &statement.uses {
         if let Object::Relation(id) = &asked.object {

@@ -7,7 +7,7 @@
 use super::frontend::own;
 use super::pending::{Bracketed, Pending, Running};
 use super::refusal::{Ending, Refusal};
-use super::{Output, Session, Skip};
+use super::{Output, Session, Skip, Step};
 use crate::policy::{Counted, Totals};
 use crate::wire::{Frame, Frontend, Speaker, TransactionStatus};
 use bytes::Bytes;
@@ -32,12 +32,22 @@ impl Session {
         if !waits || !self.queue.running().any(Running::is_limited) {
             return false;
         }
+        self.ask_for_answers(out);
+        true
+    }
+
+    /// A message waits for what is under way to end.
+    pub(super) fn later(&mut self, out: &mut Output) -> Step {
+        self.ask_for_answers(out);
+        Step::Wait
+    }
+
+    fn ask_for_answers(&mut self, out: &mut Output) {
         // Once for all that has been sent since.
         if self.in_batch && std::mem::replace(&mut self.flushed, self.queue.pushed()) != self.queue.pushed() {
             // Without Sync or Flush the server keeps its answers to itself (54.2.3).
             out.upstream.extend_from_slice(&own(b'H', b""));
         }
-        true
     }
 
     /// Whether a text has to run in a transaction of ours, so that what it changes can be taken back.

@@ -12,6 +12,7 @@
 mod backend;
 mod budget;
 mod frontend;
+mod hold;
 mod judge;
 mod limits;
 mod names;
@@ -24,6 +25,7 @@ pub use budget::{Budgets, TOTALS_OVER};
 pub use judge::Bench;
 pub use refusal::{Ending, Refusal, audit_report};
 
+use crate::approval::{Desk, Ticket};
 use crate::audit::{Subject, Trail};
 use crate::mask::Key;
 use crate::policy::{Budget, Circumstances, Granted, Orders, Per, Principal, Totals};
@@ -34,7 +36,7 @@ use bytes::BytesMut;
 use names::Names;
 use path::{Schemas, SearchPath};
 use pending::{Bracketed, Queue};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What comes out of a message.
@@ -57,6 +59,9 @@ pub enum Step {
     Done,
     /// What the message names depends on what the server has yet to answer: hand it in again when it has.
     Wait,
+    /// Somebody has to approve it: hand it in again when what [`Session::ticket`] stands for has been decided, and nothing
+    /// else before.
+    Hold,
     /// A name is not in the catalogue: fetch it anew and hand the same message in again, with a fresh [`Bench`].
     Refresh,
 }
@@ -67,6 +72,11 @@ pub struct Session {
     principal: Principal,
     subject: Arc<Subject>,
     trail: Arc<Trail>,
+    desk: Arc<Desk>,
+    /// The request that the message at hand waits for.
+    ticket: Option<Arc<Ticket>>,
+    /// What the server has said of settings that say what constants mean.
+    settings: BTreeMap<String, String>,
     around: Circumstances,
     /// What every statement of the session has to put up with.
     limits: Arc<Orders>,
@@ -136,6 +146,8 @@ enum Copy {
 pub struct Shared {
     /// The record.
     pub trail: Arc<Trail>,
+    /// What waits for a human.
+    pub desk: Arc<Desk>,
     /// What agents have had.
     pub budgets: Arc<Budgets>,
     /// What hashes and shifts of masked values depend on.
@@ -152,13 +164,16 @@ impl Session {
         limits: Arc<Orders>,
         backend_pid: i32,
     ) -> Self {
-        let Shared { trail, budgets, mask_key: key } = shared;
+        let Shared { trail, desk, budgets, mask_key: key } = shared;
         let identity = principal.identity();
         let account = budgets.account(&identity.issuer, &identity.subject, None);
         Self {
             principal,
             subject,
             trail,
+            desk,
+            ticket: None,
+            settings: BTreeMap::new(),
             around,
             limits,
             budgets,
@@ -206,6 +221,11 @@ impl Session {
     /// Whether a transaction block is open.
     pub fn in_transaction(&self) -> bool {
         self.status != TransactionStatus::Idle
+    }
+
+    /// When the agent's identity ends, in seconds since 1970.
+    pub fn expires(&self) -> u64 {
+        self.principal.identity().expires
     }
 
     /// What the session has had so far.

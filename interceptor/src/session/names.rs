@@ -1,5 +1,6 @@
 //! Prepared statements and portals by name. SQL and protocol share one name space for each, in both directions.
 
+use super::hold::{Approved, Bound};
 use super::path::Schemas;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ pub(super) struct Prepared {
     pub(super) redacts: bool,
     /// For a portal what was taken from it.
     pub(super) served: Served,
+    /// What its parameters stand for, where that may have to be approved.
+    pub(super) bound: Option<Bound>,
+    /// For a portal what it was approved for.
+    pub(super) approved: Option<Approved>,
 }
 
 /// What was taken from a portal or cursor so far.
@@ -75,6 +80,12 @@ impl Names {
         if let Some(portal) = self.portals.get_mut(name).or_else(|| self.cursors.get_mut(name)) {
             portal.served.rows += more.rows;
             portal.served.bytes += more.bytes;
+        }
+    }
+
+    pub(super) fn approve(&mut self, name: &str, approved: &Approved) {
+        if let Some(portal) = self.portals.get_mut(name).or_else(|| self.cursors.get_mut(name)) {
+            portal.approved = Some(approved.clone());
         }
     }
 

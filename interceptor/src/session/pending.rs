@@ -1,6 +1,7 @@
 //! Requests that the server has not answered yet, in order.
 
 use super::budget::Share;
+use super::hold::Approved;
 use super::names::{Prepared, Served};
 use super::path;
 use super::refusal::Refusal;
@@ -29,6 +30,8 @@ pub(super) struct Running {
     pub(super) orders: Arc<Orders>,
     /// The budgets that it takes from.
     pub(super) shares: Vec<Share>,
+    /// What it was approved for.
+    pub(super) approved: Option<Approved>,
     /// Whether it changes anything.
     pub(super) writes: bool,
     /// Where masked columns come from, as a RowDescription says it: table and attribute.

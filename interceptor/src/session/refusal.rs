@@ -53,6 +53,35 @@ pub enum Refusal {
     },
     /// It takes longer than it may, in seconds.
     TooSlow(u64),
+    /// Somebody was asked, and said no.
+    NotApproved {
+        /// The request.
+        id: String,
+        /// Who.
+        by: String,
+        /// Their words.
+        comment: Option<String>,
+    },
+    /// Somebody was asked, and nobody has said anything in time.
+    NobodyDecided {
+        /// The request.
+        id: String,
+        /// Whose yes was waited for.
+        needs: String,
+    },
+    /// Its own agent has cancelled it while it waited.
+    Withdrawn {
+        /// The request.
+        id: String,
+    },
+    /// The agent has so many requests open already.
+    TooManyRequests(usize),
+    /// Longer than somebody can be asked to read.
+    TooLongToApprove(usize),
+    /// A portal whose values were not kept, because no policy asked for approvals when it was made.
+    ValuesUnknown,
+    /// The transaction has failed already: nobody is asked for what would not run.
+    TransactionFailed,
     /// Nothing that the client hears of: what it was refused for, it has been told.
     Hushed,
 }
@@ -132,6 +161,38 @@ impl Refusal {
             )
             .detail("policy limits the time of a statement; it was stopped")
             .hint("narrow it down, or split it"),
+            Self::NotApproved { id, by, comment } => not_approved(id, by, comment.as_deref()),
+            Self::NobodyDecided { id, needs } => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("nobody of {needs} has decided in time whether the statement may run"),
+            )
+            .detail(format!("it was held for approval (42501, request {id}) and has not run"))
+            .hint("it may be retried: the same statement asks again"),
+            Self::Withdrawn { id } => {
+                Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+                    .detail(format!("it was held for approval and has not run; request {id} is withdrawn"))
+            }
+            Self::TooManyRequests(most) => Report::error(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("{most} statements of this agent wait for approval already, which is the limit"),
+            )
+            .hint("try again when some of them have been decided"),
+            Self::TooLongToApprove(most) => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!(
+                    "the statement needs approval and has more than {most} bytes, which nobody can be asked to read"
+                ),
+            )
+            .hint("split it, or send large values as parameters"),
+            Self::ValuesUnknown => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "the statement needs approval since it was bound, and its values are not known any more",
+            )
+            .hint("prepare and bind it anew"),
+            Self::TransactionFailed => Report::error(
+                SqlState::IN_FAILED_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ),
             Self::Hushed => Report::error(SqlState::QUERY_CANCELED, "the statement was stopped"),
         }
     }
@@ -144,6 +205,16 @@ impl Refusal {
             None => report.message,
         }
     }
+}
+
+fn not_approved(id: &str, by: &str, comment: Option<&str>) -> Report {
+    let report = Report::error(SqlState::INSUFFICIENT_PRIVILEGE, format!("{by} has denied the statement"));
+    let by = format!("42501, request {id}");
+    match comment {
+        Some(comment) => report.detail(format!("{comment} ({by})")),
+        None => report.detail(format!("it was held for approval and has not run ({by})")),
+    }
+    .hint("change what was objected to; sent again as it is, it asks again")
 }
 
 fn budget_spent(Budget { policy, allowance }: &Budget, frees_in: Option<u64>) -> Report {

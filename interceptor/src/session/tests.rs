@@ -8,6 +8,8 @@ use crate::sql::{Catalog, CatalogBuilder, Function, Readings, RelationKind};
 use crate::wire::{Chunk, HEADER, Header, Splitter};
 use std::path::PathBuf;
 
+mod held;
+
 const POLICIES: &str = r#"
 @id("read") permit (principal, action in [PG::Action::"read", PG::Action::"copy_out"], resource in PG::Schema::"shop.public");
 @id("write") permit (principal, action in [PG::Action::"insert", PG::Action::"copy_in"], resource == PG::Relation::"shop.public.orders");
@@ -81,7 +83,7 @@ impl Stage {
             session: Session::new(
                 Principal::new(Arc::new(identity)),
                 Arc::new(Subject::default()),
-                Shared { trail, budgets: Arc::default(), mask_key: Arc::new(Key::ephemeral()) },
+                Shared { trail, desk: Arc::default(), budgets: Arc::default(), mask_key: Arc::new(Key::ephemeral()) },
                 around,
                 Arc::default(),
                 7,

@@ -8,6 +8,7 @@
 //! Source: PostgreSQL 18 documentation, chapter 54 "Frontend/Backend Protocol".
 
 mod backend;
+mod bound;
 mod cursor;
 mod frame;
 mod frontend;
@@ -17,6 +18,7 @@ mod sqlstate;
 mod startup;
 
 pub use backend::{Backend, Described, ErrorFields, TransactionStatus, described};
+pub use bound::{parameters, values};
 pub use cursor::Malformed;
 pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
 pub use frontend::{Frontend, Target, Unreadable};

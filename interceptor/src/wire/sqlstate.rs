@@ -39,6 +39,8 @@ impl SqlState {
     pub const INVALID_STATEMENT_NAME: Self = Self("26000");
     /// More connections than allowed.
     pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
+    /// More of something than the configuration allows.
+    pub const CONFIGURATION_LIMIT_EXCEEDED: Self = Self("53400");
     /// The disk is full.
     pub const DISK_FULL: Self = Self("53100");
     /// A limit on size or count.

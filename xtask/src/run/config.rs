@@ -1,10 +1,7 @@
 //! The daemon's configuration for a run.
 
 use super::{database::Database, dsn::Dsn, state::State};
-use crate::{
-    issuer::{AUDIENCE, DATABASES},
-    run::Programs,
-};
+use crate::issuer::{AUDIENCE, DATABASES};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::{
@@ -19,13 +16,13 @@ pub(super) struct Places {
     pub(super) daemon: PathBuf,
     pub(super) audit: PathBuf,
     pub(super) socket: PathBuf,
+    pub(super) policies: PathBuf,
 }
 
 /// Writes it; returns its path.
 pub(super) fn write(
     state: &State,
     places: &Places,
-    programs: &Programs,
     database: &Database,
     issuer: &str,
     further: Option<&Path>,
@@ -46,9 +43,11 @@ pub(super) fn write(
             "exchange": {"issuer": issuer, "audience": DATABASES},
         },
         "upstream": upstreams(&database.gateway, &password)?,
-        "policy": {"dir": programs.policies, "mode": "enforce"},
+        "policy": {"dir": places.policies, "mode": "enforce"},
         "audit": {"dir": places.audit},
         "admin": {"socket": places.socket},
+        // Whoever runs this is root, and the only human around.
+        "approval": {"local_root": true},
     });
     if let Some(file) = further {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;

@@ -60,6 +60,13 @@ pub(crate) struct Options {
     command: Vec<OsString>,
 }
 
+impl Options {
+    /// Whether the tour is what is run, under policies of its own.
+    fn is_tour(&self) -> bool {
+        self.command.is_empty() && self.policies.is_none()
+    }
+}
+
 /// What was built.
 struct Programs {
     interceptor: PathBuf,

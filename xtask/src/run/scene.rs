@@ -7,6 +7,7 @@ use super::{
     daemon::Daemon,
     database::Database,
     state::{self, State},
+    tour,
 };
 use crate::{
     issuer::{Issuer, SECRET_FILE, Wanted},
@@ -61,8 +62,13 @@ impl Scene {
             daemon: cgroup.join("daemon"),
             audit: state.dir.join("audit"),
             socket: state.dir.join("control.sock"),
+            policies: if options.is_tour() {
+                tour::policies(&state, &programs.policies)?
+            } else {
+                programs.policies.clone()
+            },
         };
-        let config = config::write(&state, &places, programs, &database, issuer.url(), options.config.as_deref())?;
+        let config = config::write(&state, &places, &database, issuer.url(), options.config.as_deref())?;
         let daemon =
             Daemon::start(&programs.interceptor, &config, &places.socket, &state.dir.join("daemon.log")).await?;
         Ok(Self {
@@ -125,6 +131,10 @@ impl Scene {
 
     pub(super) fn audit(&self) -> &Path {
         &self.places.audit
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.places.socket
     }
 
     pub(super) fn direct(&self) -> String {

@@ -4,17 +4,22 @@ use super::{
     Options,
     scene::Scene,
     signals::Signals,
+    state::State,
     terminal::{bold, faint, is_terminal},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::{
+    fs,
     io::{Write, stdout},
-    path::Path,
-    process::Stdio,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::Command,
+    time::sleep,
 };
 
 /// What agents try, and what to look at.
@@ -32,6 +37,24 @@ const DENIED: [(&str, &str); 4] = [
     ("What policy forbids is not read either.", "select * from api_keys"),
     ("Nor run where nobody can see what it does.", "do $$ begin delete from orders; end $$"),
 ];
+
+/// What the tour asks somebody for, and the policy by which it has to.
+const HELD: &str = "delete from order_items where order_id = 7";
+const HOLDS: &str = r#"@id("deletes-need-a-human") @approve("dba")
+forbid (principal is PG::Agent, action == PG::Action::"delete", resource is PG::Relation);
+"#;
+
+/// The shipped policies, and one that holds statements: they hold none by themselves.
+pub(super) fn policies(state: &State, shipped: &Path) -> Result<PathBuf> {
+    let folder = state.dir.join("policies");
+    fs::create_dir_all(&folder)?;
+    for file in fs::read_dir(shipped).with_context(|| format!("cannot read `{}`", shipped.display()))? {
+        let file = file?;
+        fs::copy(file.path(), folder.join(file.file_name()))?;
+    }
+    fs::write(folder.join("tour.cedar"), HOLDS)?;
+    Ok(folder)
+}
 
 /// Shows it; returns the status to end with.
 pub(super) async fn tour(scene: &Scene, options: &Options, signals: &mut Signals) -> Result<u8> {
@@ -55,6 +78,10 @@ async fn show(scene: &Scene, options: &Options) -> Result<()> {
         agent(scene, statement).await?;
     }
 
+    if options.is_tour() {
+        hold(scene).await?;
+    }
+
     say("What the database saw: the daemon's account, and the agent's name.")?;
     let mut open = scene.agent_command(&["psql", "-X", "-At"])?;
     let mut open = open.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start psql")?;
@@ -71,12 +98,39 @@ async fn show(scene: &Scene, options: &Options) -> Result<()> {
     open.wait().await?;
 
     say("What is on record, and that it is complete.")?;
-    operator(scene, &["audit", "show", "-n", "14"]).await?;
+    operator(scene, &["audit", "show", "-n", "20"]).await?;
     operator(scene, &["audit", "verify"]).await?;
     if options.keep {
         note(&format!("the trail is in {}", scene.folder().display()))?;
     }
     Ok(())
+}
+
+/// A statement that waits until somebody has said yes.
+async fn hold(scene: &Scene) -> Result<()> {
+    say("What no agent should do alone waits for a human, on the open connection.")?;
+    note(&format!("agent$ psql -c \"{HELD}\""))?;
+    let mut held = scene.agent_command(&["psql", "-X", "-c", HELD])?;
+    let held = held.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let held = held.spawn().context("cannot start psql")?;
+    let request = request(scene).await?;
+    operator(scene, &["approvals", "list"]).await?;
+    operator(scene, &["approvals", "approve", &request, "--comment", "returned goods"]).await?;
+    show_output(&held.wait_with_output().await?)
+}
+
+/// The request that is open, once there is one.
+async fn request(scene: &Scene) -> Result<String> {
+    for _ in 0..100 {
+        let mut list = Command::new(scene.interceptor());
+        let output = list.args(["approvals", "list", "--json"]).env("INTERCEPTOR_SOCKET", scene.socket()).output();
+        let requests: Value = serde_json::from_slice(&output.await?.stdout).context("the requests cannot be read")?;
+        if let Some(id) = requests.pointer("/0/id").and_then(Value::as_str) {
+            return Ok(id.to_owned());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    bail!("nobody was asked")
 }
 
 /// A statement as the agent types it, and what it sees: also on standard error, where psql's errors go.
@@ -88,14 +142,20 @@ async fn agent(scene: &Scene, statement: &str) -> Result<()> {
 async fn operator(scene: &Scene, arguments: &[&str]) -> Result<()> {
     note(&format!("operator$ interceptor {}", arguments.join(" ")))?;
     let audit: &Path = scene.audit();
-    print(Command::new(scene.interceptor()).args(arguments).env("INTERCEPTOR_AUDIT", audit)).await
+    let mut command = Command::new(scene.interceptor());
+    command.args(arguments).env("INTERCEPTOR_AUDIT", audit).env("INTERCEPTOR_SOCKET", scene.socket());
+    print(&mut command).await
 }
 
 async fn print(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().await.context("cannot start a program")?;
+    show_output(&command.stdin(Stdio::null()).output().await.context("cannot start a program")?)
+}
+
+fn show_output(output: &Output) -> Result<()> {
     let mut out = stdout().lock();
-    out.write_all(&output.stdout)?;
+    // What is said on the way comes first.
     out.write_all(&output.stderr)?;
+    out.write_all(&output.stdout)?;
     Ok(())
 }
 

@@ -111,7 +111,7 @@ pub(super) struct Case {
     agent_rows: u64,
     /// The statement.
     pub(super) sql: String,
-    /// `permit` or `deny`.
+    /// `permit`, `hold` or `deny`.
     expect: String,
     /// The policies that decide, all of them; absent for any.
     #[serde(default)]
@@ -142,6 +142,8 @@ pub(in crate::cli) struct Who {
     /// Rows that the session has had before
     #[arg(long, default_value_t = 0)]
     pub(super) session_rows: u64,
+    /// Rows that the agent has had before, in all its sessions of the last hour
+    #[arg(long, default_value_t = 0)]
     pub(super) agent_rows: u64,
 }
 
@@ -303,8 +305,11 @@ pub(super) fn check(set: &PolicySet, catalog: &Catalog, case: &Case) -> Vec<Stri
         Ok(explained) => explained,
         Err(error) => return vec![format!("{error:#}")],
     };
-    let denied = explained.iter().find(|statement| statement.decision == "deny");
-    let Some(said) = denied.or(explained.last()) else { return vec!["there is no statement".to_owned()] };
+    // A text is denied if one of its statements is, and waits if one of them has to.
+    let decided = |decision| explained.iter().find(|statement| statement.decision == decision);
+    let Some(said) = decided("deny").or(decided("hold")).or(explained.last()) else {
+        return vec!["there is no statement".to_owned()];
+    };
     let mut wrong = Vec::new();
     if said.decision != case.expect {
         let why = said.told.as_ref().map(|(message, ..)| format!(": {message}")).unwrap_or_default();

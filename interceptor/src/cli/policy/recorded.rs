@@ -39,10 +39,22 @@ pub(super) fn replay(dir: &Path, audit: &Path, json: bool) -> Result<ExitCode> {
             unread += 1;
             continue;
         };
-        let after = if explained.iter().all(|statement| statement.decision == "permit") { "permit" } else { "deny" };
+        let decided = |decision| explained.iter().any(|statement| statement.decision == decision);
+        let after = if decided("deny") {
+            "deny"
+        } else if decided("hold") {
+            "hold"
+        } else {
+            "permit"
+        };
+        let held = record.obligations.iter().any(|obligation| obligation.starts_with("approve("));
         let before = match before {
+            // What came of it is a record of its own.
+            Decision::Hold => continue,
+            // It ran, or did not, because somebody was asked.
+            Decision::Permit | Decision::Deny if held => "hold",
             Decision::Permit => "permit",
-            Decision::Deny | Decision::Hold => "deny",
+            Decision::Deny => "deny",
         };
         if before == after {
             same += 1;
