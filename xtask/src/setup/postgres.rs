@@ -8,9 +8,15 @@ use std::{
 /// The oldest version that is supported.
 const OLDEST: u32 = 15;
 
-/// The folder with `initdb`, `postgres`, `psql` and `pgbench` of the newest version that is installed. Debian keeps them
-/// out of `PATH`.
+/// Names a folder with another version's programs.
+const BINARIES: &str = "INTERCEPTOR_POSTGRES_BIN";
+
+/// The folder with `initdb`, `postgres`, `psql` and `pgbench` of the newest version that is installed, or the one that the
+/// environment names. Debian keeps them out of `PATH`.
 pub(crate) fn binaries() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(BINARIES) {
+        return Some(folder.into());
+    }
     newest(Path::new("/usr/lib/postgresql"))
 }
 
