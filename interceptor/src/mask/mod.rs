@@ -5,13 +5,14 @@
 //! the column and the daemon's own key.
 
 mod array;
+mod composite;
 mod detect;
 mod key;
 mod value;
 
 pub use key::{Key, KeyError};
 
-use crate::policy::{MaskedOutput, Orders};
+use crate::policy::Orders;
 use crate::wire::{Described, Malformed};
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
@@ -56,9 +57,9 @@ pub fn row(orders: &Orders, shape: &[Described], key: &Key, body: &[u8], out: &m
             }
             Err(_) => return Err(Malformed("a value's length is negative")),
         };
-        match (orders.masks.get(at).copied().flatten(), value) {
+        match (orders.masks.get(at).and_then(Option::as_ref), value) {
             (_, None) => out.put_i32(-1),
-            (None, Some(value)) => match value::searched(&orders.detect, column, value) {
+            (None, Some(value)) => match value::searched(&orders.detect, value::Of::of(column), value) {
                 value::Searched::Nothing => put(out, value)?,
                 value::Searched::Cleaned(value) => {
                     masked += 1;
@@ -69,9 +70,9 @@ pub fn row(orders: &Orders, shape: &[Described], key: &Key, body: &[u8], out: &m
                     out.put_i32(-1);
                 }
             },
-            (Some(MaskedOutput { mask, salt }), Some(value)) => {
+            (Some(mask), Some(value)) => {
                 masked += 1;
-                match value::masked(mask, column, value, salt, key) {
+                match value::replaced(mask, value::Of::of(column), value, &orders.detect, key) {
                     Some(value) => put(out, &value)?,
                     None => out.put_i32(-1),
                 }

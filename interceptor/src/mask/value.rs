@@ -1,7 +1,7 @@
 //! One value, one mask, one type.
 
-use super::{Key, array, detect};
-use crate::policy::{Detector, Mask};
+use super::{Key, array, composite, detect};
+use crate::policy::{Detector, Mask, MaskedOutput};
 use crate::wire::Described;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -42,6 +42,21 @@ fn kind(oid: u32) -> Kind {
     }
 }
 
+/// The wire type of a value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of {
+    /// `pg_type.oid`; 0 where it is not known.
+    pub(super) type_oid: u32,
+    /// Whether it comes in its type's binary form.
+    pub(super) binary: bool,
+}
+
+impl Of {
+    pub(super) fn of(column: &Described) -> Self {
+        Self { type_oid: column.type_oid, binary: column.format == 1 }
+    }
+}
+
 /// What a search through a value comes to.
 pub(super) enum Searched {
     /// It may leave as it is.
@@ -55,16 +70,21 @@ pub(super) enum Searched {
 /// The first OID that is not one of the server's own (`FirstNormalObjectId` in PostgreSQL's `transam.h`).
 const FIRST_OF_USERS: u32 = 16384;
 
+/// `record` and arrays of it: rows without a type of their own.
+const RECORD: u32 = 2249;
+const RECORDS: u32 = 2287;
+
 /// Looks for what detectors find in texts and JSON, and in whatever may hold them: arrays, and the types of extensions and
 /// users, whose form is not known.
-pub(super) fn searched(detectors: &BTreeSet<Detector>, column: &Described, value: &[u8]) -> Searched {
+pub(super) fn searched(detectors: &BTreeSet<Detector>, of: Of, value: &[u8]) -> Searched {
     if detectors.is_empty() {
         return Searched::Nothing;
     }
-    let kind = kind(column.type_oid);
+    let Of { type_oid, binary } = of;
+    let kind = kind(type_oid);
     // _text, _varchar, _bpchar, _json, _jsonb, and XML
-    let holds_text = matches!(column.type_oid, 1009 | 1015 | 1014 | 199 | 3807 | 142);
-    let is_unknown = column.type_oid >= FIRST_OF_USERS;
+    let holds_text = matches!(type_oid, 1009 | 1015 | 1014 | 199 | 3807 | 142);
+    let is_unknown = type_oid >= FIRST_OF_USERS || matches!(type_oid, 0 | RECORD | RECORDS);
     if !holds_text && !is_unknown && !matches!(kind, Kind::Text | Kind::Json | Kind::Jsonb) {
         return Searched::Nothing;
     }
@@ -73,25 +93,55 @@ pub(super) fn searched(detectors: &BTreeSet<Detector>, column: &Described, value
         Kind::Text => Searched::Cleaned(cleaned),
         // A mark in the place of a number would be no JSON.
         Kind::Json | Kind::Jsonb => {
-            let text =
-                if kind == Kind::Jsonb && column.format == 1 { cleaned.get(1..).unwrap_or_default() } else { &cleaned };
+            let text = if kind == Kind::Jsonb && binary { cleaned.get(1..).unwrap_or_default() } else { &cleaned };
             if serde_json::from_slice::<serde_json::Value>(text).is_ok() {
                 Searched::Cleaned(cleaned)
             } else {
                 Searched::Hidden
             }
         }
-        _ if holds_text && column.format == 0 && column.type_oid != 142 => Searched::Cleaned(cleaned),
+        _ if holds_text && !binary && type_oid != 142 => Searched::Cleaned(cleaned),
         _ => Searched::Hidden,
     }
 }
 
-/// What stands in a value's place; `None` for NULL. Arrays keep their shape, and each element is masked.
-pub(super) fn masked(mask: Mask, column: &Described, value: &[u8], salt: u64, key: &Key) -> Option<Vec<u8>> {
-    let binary = column.format == 1;
+/// What stands in a value's place; `None` for NULL. Of a row some fields are masked, and detectors look into the others.
+pub(super) fn replaced(
+    masked: &MaskedOutput,
+    of: Of,
+    value: &[u8],
+    detectors: &BTreeSet<Detector>,
+    key: &Key,
+) -> Option<Vec<u8>> {
+    let fields = match masked {
+        MaskedOutput::Value { mask, salt } => return self::masked(*mask, of, value, *salt, key),
+        MaskedOutput::Row(fields) => fields,
+    };
+    let field = |at: usize, type_oid: Option<u32>, value: &[u8]| {
+        let field = fields.get(at)?;
+        let of = Of { type_oid: type_oid.unwrap_or(field.type_oid), binary: of.binary };
+        match &field.mask {
+            Some(mask) => replaced(mask, of, value, detectors, key),
+            None => match searched(detectors, of, value) {
+                Searched::Nothing => Some(value.to_vec()),
+                Searched::Cleaned(value) => Some(value),
+                Searched::Hidden => None,
+            },
+        }
+    };
+    if of.binary {
+        composite::map_binary(value, fields.len(), |at, type_oid, value| field(at, Some(type_oid), value))
+    } else {
+        composite::map_text(value, fields.len(), |at, value| field(at, None, value))
+    }
+}
+
+/// A masked value; `None` for NULL. Arrays keep their shape, and each element is masked.
+fn masked(mask: Mask, of: Of, value: &[u8], salt: u64, key: &Key) -> Option<Vec<u8>> {
+    let Of { type_oid, binary } = of;
     let one = |oid: u32, value: &[u8]| scalar(mask, kind(oid), binary, value, salt, key);
-    match array::element(column.type_oid) {
-        None => one(column.type_oid, value),
+    match array::element(type_oid) {
+        None => one(type_oid, value),
         Some(_) if mask == Mask::Null => None,
         Some(element) if binary => array::map_binary(value, element, |value| one(element, value)),
         Some(element) => array::map_text(value, |value| one(element, value)),

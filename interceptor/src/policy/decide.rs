@@ -7,12 +7,13 @@ use super::circumstances::Circumstances;
 use super::denial::{Denial, DenialKind};
 use super::entities::{Gathered, agent_chain, database_chain, path};
 use super::load::PolicySet;
-use super::orders::{MaskedOutput, Orders};
+use super::orders::{MaskedOutput, Orders, RowField};
 use super::principal::Principal;
 use super::scope::{Chains, World};
 use super::verdict::{Bench, Broken, Verdict};
 use crate::sql::{
-    Access, Analysis, Catalog, ColumnRef, Flag, Handling, Object, Relation, RelationRef, Standing, Statement, Use,
+    Access, Analysis, Catalog, ColumnRef, Flag, Handling, Object, Place, Relation, RelationRef, Standing, Statement,
+    Use,
 };
 use cedar_policy::{Context, Entity, PolicyId};
 use sha2::{Digest, Sha256};
@@ -329,21 +330,7 @@ impl PolicySet {
             masked.insert(column, strictest);
             grant.orders.shown.insert(Obligation::Mask(strictest).show());
         }
-        let in_place = |columns: &BTreeMap<ColumnRef, Standing>| {
-            let masks = columns.iter().filter_map(|(column, standing)| {
-                let mask = *masked.get(column)?;
-                // What a view's author has made of a value may be just the part that a mild mask leaves.
-                let mask = match (standing, mask) {
-                    (Standing::Computed, mask) => mask.max(Mask::Redact),
-                    // Beside a constant of the agent's choice these two give themselves away.
-                    (Standing::Mixed, Mask::Hash | Mask::Shift) => Mask::Redact,
-                    (Standing::Whole | Standing::Mixed, mask) => mask,
-                };
-                Some((mask, column))
-            });
-            masks.max().map(|(mask, column)| MaskedOutput { mask, salt: salt(column) })
-        };
-        grant.orders.masks = statement.outputs.iter().map(in_place).collect();
+        grant.orders.masks = statement.outputs.iter().map(|place| in_place(place, &masked)).collect();
         grant.orders.redacts_errors = !masked.is_empty() || self.touches_masked(bench, statement)?;
         grant.orders.masked = masked.into_iter().map(|(column, mask)| (column.clone(), mask)).collect();
         Ok(())
@@ -501,6 +488,27 @@ fn allowed(how: Handling, filter: Filter) -> bool {
 }
 
 /// Names a column, in this and every other process.
+/// What is to stand in an output column, or in a field of a row.
+fn in_place(place: &Place, masked: &BTreeMap<&ColumnRef, Mask>) -> Option<MaskedOutput> {
+    let masks = place.columns.iter().filter_map(|(column, standing)| {
+        let mask = *masked.get(column)?;
+        // What a view's author has made of a value may be just the part that a mild mask leaves.
+        let mask = match (standing, mask) {
+            (Standing::Computed, mask) => mask.max(Mask::Redact),
+            // Beside a constant of the agent's choice these two give themselves away.
+            (Standing::Mixed, Mask::Hash | Mask::Shift) => Mask::Redact,
+            (Standing::Whole | Standing::Mixed, mask) => mask,
+        };
+        Some((mask, column))
+    });
+    if let Some((mask, column)) = masks.max() {
+        return Some(MaskedOutput::Value { mask, salt: salt(column) });
+    }
+    let fields = place.fields.iter().map(|field| RowField { type_oid: field.type_oid, mask: in_place(field, masked) });
+    let fields: Vec<_> = fields.collect();
+    fields.iter().any(|field| field.mask.is_some()).then_some(MaskedOutput::Row(fields))
+}
+
 fn salt((relation, column): &ColumnRef) -> u64 {
     let digest = Sha256::digest(path(&[&relation.schema, &relation.name, column]));
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))

@@ -3,6 +3,7 @@
 use super::circumstances::Circumstances;
 use super::decide::describe;
 use super::load::PolicySet;
+use super::orders::MaskedOutput;
 use super::principal::Principal;
 use super::verdict::{Bench, Verdict};
 use super::{Denial, Mode};
@@ -94,8 +95,7 @@ impl PolicySet {
             Ok(permit) => {
                 let granted = permit.statements().first();
                 let orders = granted.map(|granted| granted.orders().clone()).unwrap_or_default();
-                let masks =
-                    orders.masks.iter().map(|mask| mask.map(|mask| mask.mask.name().to_owned()).unwrap_or_default());
+                let masks = orders.masks.iter().map(|mask| mask.as_ref().map(MaskedOutput::show).unwrap_or_default());
                 Explanation {
                     decision: if orders.approvals.is_empty() { "permit" } else { "hold" },
                     policies: granted.iter().flat_map(|granted| granted.policies()).map(str::to_owned).collect(),

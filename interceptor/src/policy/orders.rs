@@ -34,13 +34,40 @@ pub struct Orders {
     pub shown: BTreeSet<String>,
 }
 
-/// An output column that is masked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaskedOutput {
-    /// How.
-    pub mask: Mask,
-    /// The same for the same column: columns move by different amounts.
-    pub salt: u64,
+/// What stands in the place of an output column, or of a field of a row there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MaskedOutput {
+    /// A value made from the one that the server sent.
+    Value {
+        /// How.
+        mask: Mask,
+        /// The same for the same column: columns move by different amounts.
+        salt: u64,
+    },
+    /// A row, of which some fields are masked.
+    Row(Vec<RowField>),
+}
+
+/// A field of a row that has a masked one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowField {
+    /// Its type, which a row in text does not say; 0 where that is not known.
+    pub type_oid: u32,
+    /// What stands in its place, `None` if it leaves as it is.
+    pub mask: Option<MaskedOutput>,
+}
+
+impl MaskedOutput {
+    /// As explanations show it: a mask's name, or those of a row's fields.
+    pub fn show(&self) -> String {
+        match self {
+            Self::Value { mask, salt: _ } => mask.name().to_owned(),
+            Self::Row(fields) => {
+                let field = |field: &RowField| field.mask.as_ref().map_or_else(|| "-".to_owned(), Self::show);
+                format!("({})", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
 }
 
 impl Orders {

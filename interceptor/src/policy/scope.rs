@@ -228,7 +228,7 @@ mod tests {
         let mut builder = CatalogBuilder::new("shop", 1, "r", &["public".to_owned()]);
         for (oid, schema) in [(1, "public"), (2, "other")] {
             builder.relation(oid, schema, "t", RelationKind::Table, false);
-            builder.column(oid, 1, "c", "text");
+            builder.column(oid, 1, "c", ("text", 25));
         }
         builder.build()
     }

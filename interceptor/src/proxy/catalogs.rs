@@ -180,8 +180,10 @@ select c.oid, n.nspname, c.relname, c.relkind,
  where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'
    and not (c.relkind in ('i', 'I') and n.nspname in ('pg_catalog', 'information_schema'));
 select a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       case when n.nspname not in ('pg_catalog', 'information_schema') then pg_catalog.col_description(c.oid, a.attnum) end
+       case when n.nspname not in ('pg_catalog', 'information_schema') then pg_catalog.col_description(c.oid, a.attnum) end,
+       case when t.typtype = 'd' then t.typbasetype else t.oid end
   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+  join pg_catalog.pg_type t on t.oid = a.atttypid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname not like 'pg\\_toast%'
  order by a.attrelid, a.attnum;
@@ -347,7 +349,7 @@ impl<'a> Reader<'a> {
                 }
             }
             3 => {
-                builder.column(oid(0)?, value(1)?.parse().ok()?, value(2)?, value(3)?);
+                builder.column(oid(0)?, value(1)?.parse().ok()?, value(2)?, (value(3)?, oid(5)?));
                 if let Some(comment) = value(4) {
                     builder.comment(oid(0)?, value(2)?, comment);
                 }

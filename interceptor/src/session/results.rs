@@ -147,7 +147,7 @@ fn undescribed() -> Ending {
 /// it is, the analysis was wrong.
 fn check_origins(running: &Running, columns: &[Described]) -> Result<(), Ending> {
     for (at, column) in columns.iter().enumerate() {
-        let is_masked = running.orders.masks.get(at).copied().flatten().is_some();
+        let is_masked = running.orders.masks.get(at).is_some_and(Option::is_some);
         let whole_row = column.attribute == 0 && column.table != 0;
         let comes_from_masked = running
             .origins

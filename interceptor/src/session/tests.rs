@@ -21,7 +21,7 @@ fn catalog() -> Catalog {
     let mut builder = CatalogBuilder::new("shop", 1, "r", &["public".to_owned()]);
     builder.schema("public");
     builder.relation(1, "public", "orders", RelationKind::Table, false);
-    builder.column(1, 1, "id", "bigint");
+    builder.column(1, 1, "id", ("bigint", 20));
     builder.type_name("pg_catalog", "int4");
     builder.function(Function {
         schema: "pg_catalog".into(),

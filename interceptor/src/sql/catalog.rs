@@ -71,6 +71,8 @@ pub struct Column {
     pub type_name: Arc<str>,
     /// `pg_attribute.attnum`.
     pub number: i16,
+    /// Its type, or the one under its domain; 0 where that is not known.
+    pub type_oid: u32,
 }
 
 /// A relation.
@@ -402,8 +404,8 @@ impl CatalogBuilder {
     }
 
     /// A row of `pg_attribute`, in attribute order.
-    pub fn column(&mut self, oid: u32, number: i16, name: &str, type_name: &str) {
-        let column = Column { name: self.word(name), type_name: self.word(type_name), number };
+    pub fn column(&mut self, oid: u32, number: i16, name: &str, (type_name, type_oid): (&str, u32)) {
+        let column = Column { name: self.word(name), type_name: self.word(type_name), number, type_oid };
         if let Some(relation) = self.relations.get_mut(&oid) {
             relation.columns.push(column);
         }

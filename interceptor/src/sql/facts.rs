@@ -27,7 +27,7 @@ pub struct Statement {
     /// What is done with each column that it reads, those under views and in partitions included.
     pub columns: BTreeMap<ColumnRef, Handling>,
     /// Which columns stand in which output column of its result; what stands in none of them is not shown.
-    pub outputs: Vec<BTreeMap<ColumnRef, Standing>>,
+    pub outputs: Vec<Place>,
     /// What else is to be known about it.
     pub flags: BTreeSet<Flag>,
     /// What it does to the session.
@@ -45,6 +45,17 @@ pub struct Statement {
 
 /// A column by the names of its relation and its own.
 pub type ColumnRef = (RelationRef, Arc<str>);
+
+/// An output column, or a field of a row that stands in one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The columns that stand in it.
+    pub columns: BTreeMap<ColumnRef, Standing>,
+    /// The fields, if it is a row of known ones.
+    pub fields: Vec<Place>,
+    /// The type of the columns in it, that under their domain; 0 where they are not of one.
+    pub type_oid: u32,
+}
 
 /// How a column stands in an output column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -31,7 +31,7 @@ fn builder() -> CatalogBuilder {
     for (oid, schema, name, kind, columns) in tables {
         builder.relation(*oid, schema, name, *kind, *name == "ruled");
         for (column, number) in columns.iter().zip(1..) {
-            builder.column(*oid, number, column, "text");
+            builder.column(*oid, number, column, ("text", 25));
         }
     }
     builder.view_rests_on(4, 1);
@@ -362,7 +362,7 @@ fn operators_that_do_not_show() {
 fn settings_by_their_list() {
     let mut builder = builder();
     builder.relation(50, "pg_catalog", "pg_settings", RelationKind::View, false);
-    builder.column(50, 1, "name", "text");
+    builder.column(50, 1, "name", ("text", 25));
     let catalog = builder.build();
     let check = |text: &str, expected: &str| assert_eq!(read_in(text, &catalog), expected, "{text}");
     let listed = |rest: &str| format!("select set_config(name, 'view', false) from pg_settings where {rest}");
@@ -492,6 +492,15 @@ fn deep_and_wide_texts_neither_crash_nor_stall() {
     }
 }
 
+/// Columns with bars between them; a row's fields in brackets.
+fn place(place: &super::facts::Place) -> String {
+    if !place.fields.is_empty() {
+        return format!("({})", place.fields.iter().map(self::place).collect::<Vec<_>>().join(" "));
+    }
+    let columns = place.columns.keys().map(|(relation, column)| format!("{}.{column}", relation.name));
+    columns.collect::<Vec<_>>().join("|")
+}
+
 /// What is done with each column, then which columns stand in which output column.
 fn lineage(text: &str) -> String {
     let analysis = match analyse(text, &catalog(), &Prepared(HashMap::from([("p", "select email, id from customers")])))
@@ -508,10 +517,7 @@ fn lineage(text: &str) -> String {
     }
     let columns =
         statement.columns.iter().map(|((relation, column), how)| format!("{}.{column} {how:?}", relation.name));
-    let outputs = statement.outputs.iter().map(|columns| {
-        let columns = columns.keys().map(|(relation, column)| format!("{}.{column}", relation.name));
-        columns.collect::<Vec<_>>().join("|")
-    });
+    let outputs = statement.outputs.iter().map(place);
     let columns = columns.collect::<Vec<_>>().join(", ");
     format!("{columns} -> {}", outputs.collect::<Vec<_>>().join(", "))
 }
@@ -601,9 +607,28 @@ fn what_is_made_of_values_is_told_from_the_values() {
     ] {
         check_lineage(text, derived);
     }
+    let row = "customers.email shown, customers.id shown, customers.name shown -> (customers.id customers.name customers.email)";
+    check_lineage("select c from customers c", row);
+    check_lineage("select row(c.*) from customers c", row);
+    check_lineage("select (select c) from customers c", row);
+    check_lineage("select x.c from (select c from customers c) x", row);
     check_lineage(
-        "select c from customers c",
-        "customers.email derived, customers.id derived, customers.name derived -> ",
+        "select c::text from customers c",
+        "customers.email used+derived, customers.id used+derived, customers.name used+derived -> ",
+    );
+    check_lineage("select row(1, row(email)) from customers", "customers.email shown -> ( (customers.email))");
+    check_lineage(
+        "select case when true then row(id) else row(email) end from customers",
+        "customers.email shown, customers.id shown -> (customers.email|customers.id)",
+    );
+    check_lineage(
+        "select case when true then row(id) else row(email, 1) end from customers",
+        "customers.email derived, customers.id derived -> ",
+    );
+    check_lineage("select row(lower(email)) from customers", "customers.email used+derived -> ()");
+    check_lineage(
+        "select c from customers c order by c",
+        "customers.email shown+used, customers.id shown+used, customers.name shown+used -> (customers.id customers.name customers.email)",
     );
     check_lineage(
         "select row_to_json(c) from customers c",
@@ -708,14 +733,19 @@ fn depth_is_read_or_refused_and_never_the_end() {
 #[test]
 fn names_that_are_not_known_hide_nothing() {
     // A field without a known name in sight, and a whole row of the same name as what is asked for.
-    let row = "customers.email derived -> ";
-    check_lineage("select u from (select email from customers) u, (select xmlelement(name x)) v", row);
+    check_lineage(
+        "select u from (select email from customers) u, (select xmlelement(name x)) v",
+        "customers.email derived -> ",
+    );
     check_lineage(
         "select id, case when true then 1 end from (select email, id from customers) u order by u desc",
         "customers.email used, customers.id shown+used -> customers.id, ",
     );
     // A view has no system columns.
-    check_lineage("select xmin from (select email from customers) xmin, over", "customers.email derived -> ");
+    check_lineage(
+        "select xmin from (select email from customers) xmin, over",
+        "customers.email shown -> (customers.email)",
+    );
     // A sub-query's column keeps its name through a cast.
     check_lineage(
         "select (select email from (select (select email from customers)::text) s) from orders",

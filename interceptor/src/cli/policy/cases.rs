@@ -199,7 +199,7 @@ impl Cases {
             builder.relation(oid, schema, relation, RelationKind::Table, false);
             for (number, column) in (1..).zip(columns) {
                 let (column, kind) = column.split_once(' ').unwrap_or((column, "text"));
-                builder.column(oid, number, column, kind.trim());
+                builder.column(oid, number, column, (kind.trim(), 0));
             }
         }
         let views = (10_000..).zip(&self.views).collect::<Vec<_>>();
@@ -207,7 +207,7 @@ impl Cases {
             let (schema, relation) = split(name)?;
             builder.relation(*oid, schema, relation, RelationKind::View, false);
             for (number, column) in (1..).zip(view_columns(query)?) {
-                builder.column(*oid, number, &column, "text");
+                builder.column(*oid, number, &column, ("text", 25));
             }
             builder.view(*oid, query);
         }

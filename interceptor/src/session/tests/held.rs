@@ -17,7 +17,7 @@ fn catalog(epoch: u64) -> Catalog {
     for (oid, schema, name) in [(1, "public", "orders"), (2, "public", "pay"), (3, "hr", "orders")] {
         builder.schema(schema);
         builder.relation(oid, schema, name, RelationKind::Table, false);
-        builder.column(oid, 1, "id", "bigint");
+        builder.column(oid, 1, "id", ("bigint", 20));
     }
     builder.type_name("pg_catalog", "int4");
     builder.build()

@@ -15,7 +15,6 @@ use pg_query::protobuf::{
     ResTarget, RowExpr, SortBy, SubLink, SubLinkType, TypeCast, TypeName, XmlExpr, XmlSerialize,
 };
 use std::borrow::Borrow;
-use std::sync::Arc;
 
 impl Walk<'_> {
     /// Something made of several expressions.
@@ -109,8 +108,15 @@ impl Walk<'_> {
             }
             NodeEnum::RowExpr(row) => {
                 let RowExpr { xpr: _, args, row_typeid: _, row_format: _, colnames: _, location: _ } = &**row;
-                let fields = args.iter().map(|node| Field::unnamed(self.visit(node, Self::node)));
-                Value::of_row(fields.collect())
+                let mut fields = Vec::with_capacity(args.len());
+                for node in args {
+                    // `ROW(t.*, 1)` is a row of all of them.
+                    match node.node.as_ref().and_then(|node| self.spread(node)) {
+                        Some(spread) => fields.extend(spread),
+                        None => fields.push(Field::unnamed(self.visit(node, Self::node))),
+                    }
+                }
+                Value::of_row(fields)
             }
             NodeEnum::AIndirection(indirection) => self.indirection(indirection),
             NodeEnum::ResTarget(target) => {
@@ -305,19 +311,14 @@ impl Walk<'_> {
             keeps = to_text && type_name.typmods.is_empty() && type_name.array_bounds.is_empty();
         }
         let is_text = |column: &_| {
-            let found = self.column_type(*column);
-            found.is_some_and(|name| &*name == "text" || name.starts_with("character varying"))
+            let found = self.column_of(*column).map(|column| &*column.type_name);
+            found.is_some_and(|name| name == "text" || name.starts_with("character varying"))
         };
         if keeps && value.derived.is_empty() && value.row.is_none() && value.whole.iter().all(is_text) {
             return value;
         }
         let constant = value.constant;
         Value { constant, ..self.derive([value]) }
-    }
-
-    fn column_type(&self, (place, column): (u32, u32)) -> Option<Arc<str>> {
-        let relation = &self.relations.get(place as usize)?.relation;
-        Some(relation.columns.get(column as usize)?.type_name.clone())
     }
 
     /// `(row).name`, `(array)[1]`, `(row).*`.

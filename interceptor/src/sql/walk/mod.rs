@@ -20,14 +20,14 @@ mod write;
 
 use super::builtins;
 use super::catalog::{Catalog, Relation, RelationKind};
-use super::facts::{Access, Analysis, Effect, Flag, Missing, Object, Opaque, Statement, Use};
+use super::facts::{Access, Analysis, Effect, Flag, Missing, Object, Opaque, Place, Statement, Use};
 use super::lineage::{ColumnId, ColumnSet, Field, Handling, Value};
 use super::reading::Origin;
 use super::{Session, names};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, ParseResult, RangeVar};
 use scope::Level;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// How deep prepared statements may name each other, and definitions in the database.
@@ -224,23 +224,35 @@ impl<'a> Walk<'a> {
 
     /// The statement's result leaves.
     fn show(&mut self, fields: &[Field]) {
-        let mut places = Vec::with_capacity(fields.len());
-        let mut counted = true;
-        for field in fields {
-            // Behind a field of unknown width nobody can say at which place a column stands.
-            counted &= !field.many;
-            let Value { whole, derived, row, constant: _, mixed: _ } = &field.value;
-            self.mark(whole, if counted { Handling::SHOWN } else { Handling::DERIVED });
-            self.mark(derived, Handling::DERIVED);
-            if row.is_some() {
-                let inside = field.value.everything();
-                self.mark(&inside, Handling::DERIVED);
-            }
-            if counted {
-                places.push((whole.clone(), field.value.mixed));
-            }
+        // Behind a field of unknown width nobody can say at which place a column stands.
+        let known = fields.iter().position(|field| field.many).unwrap_or(fields.len());
+        let (known, rest) = fields.split_at(known);
+        self.found.outputs = known.iter().map(|field| self.place(&field.value)).collect();
+        for field in rest {
+            self.mark(&field.value.everything(), Handling::DERIVED);
         }
-        self.found.outputs = places.iter().map(|(whole, mixed)| self.underneath(whole, *mixed)).collect();
+    }
+
+    /// What stands in an output column, or in a field of a row there.
+    fn place(&mut self, value: &Value) -> Place {
+        let Value { whole, derived, row, constant: _, mixed } = value;
+        self.mark(whole, Handling::SHOWN);
+        self.mark(derived, Handling::DERIVED);
+        let fields = match row {
+            None => Vec::new(),
+            Some(fields) if whole.is_empty() && derived.is_empty() && !fields.iter().any(|field| field.many) => {
+                fields.iter().map(|field| self.place(&field.value)).collect()
+            }
+            // A row or something else, or one of unknown width.
+            Some(_) => {
+                self.mark(&value.everything(), Handling::DERIVED);
+                Vec::new()
+            }
+        };
+        let types: BTreeSet<u32> =
+            whole.iter().map(|column| self.column_of(*column).map_or(0, |column| column.type_oid)).collect();
+        let type_oid = if types.len() == 1 { types.first().copied().unwrap_or_default() } else { 0 };
+        Place { columns: self.underneath(whole, *mixed), fields, type_oid }
     }
 
     /// The result so far does not leave but is kept or sent where nobody can mask it.
@@ -264,6 +276,10 @@ impl<'a> Walk<'a> {
                 *how |= Handling::TESTED;
             }
         }
+    }
+
+    fn column_of(&self, (place, column): ColumnId) -> Option<&super::catalog::Column> {
+        self.relations.get(place as usize)?.relation.columns.get(column as usize)
     }
 
     /// A column by the names that policies know.

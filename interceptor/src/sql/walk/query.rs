@@ -145,7 +145,7 @@ impl Walk<'_> {
     }
 
     /// `*`, `t.*` and `(row).*`, which stand for several columns.
-    fn spread(&mut self, node: &NodeEnum) -> Option<Vec<Field>> {
+    pub(super) fn spread(&mut self, node: &NodeEnum) -> Option<Vec<Field>> {
         match node {
             NodeEnum::ColumnRef(column) if ends_in_star(&column.fields) => {
                 Some(self.star(&super::strings(&column.fields)))
