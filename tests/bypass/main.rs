@@ -8,5 +8,6 @@ mod dial;
 mod hidden_writes;
 mod names;
 mod prepared;
+mod routes;
 mod settings;
 mod wire;

@@ -56,6 +56,12 @@ print(json.load(urllib.request.urlopen(r))['token'])" "$1" "$2" "$3"; }
 print(*[r["id"] for r in json.load(sys.stdin) if r["state"] == "open"][-1:])')
         [ -n "$id" ] && return 0; sleep 0.1; done; echo 'nothing is open'; }
     as() { token=$1; shift; INTERCEPTOR_APPROVER_TOKEN=$token "$INTERCEPTOR" approvals "$@" 2>&1 | sed "s/$id/ID/g"; }
+    # An operator's shell: in a cgroup of its own.
+    elsewhere() { (
+        mount=$(findmnt -n -o TARGET -t cgroup2 | head -1); mkdir -p "$mount/operator-$$"
+        echo $BASHPID > "$mount/operator-$$/cgroup.procs"
+        "$INTERCEPTOR" approvals "$@" 2>&1 | sed "s/$id/ID/g"
+        echo $BASHPID > "$mount/cgroup.procs"; rmdir "$mount/operator-$$"); }
     outside() { psql -XAtc "$1" "$INTERCEPTOR_UPSTREAM"; }
     agent() { psql -XAt -v VERBOSITY=verbose -c "$1" 2>&1 | grep -v '^LOCATION' |
         sed 's/request [0-9a-f]\{8\}/request ID/g; s/show [0-9a-f]\{8\}/show ID/; s/open for [0-9]* s/open for N s/'; }
@@ -269,7 +275,10 @@ select 2;
 EOF
         # The glass, with a reason.
         agent "update orders set customer_id = 109 where id = 1" > $out/3 & third=$!
-        opened; as "" approve $id --break-glass ' '; as "$bob" approve $id --break-glass 'fire'; wait $third; tail -1 $out/3
+        opened; as "" approve $id --break-glass ' '
+        # Not by a process beside the agent, root or not.
+        as "" approve $id --break-glass 'fire' | sed 's/`[^`]*`/HERE/'
+        elsewhere approve $id --break-glass 'fire'; wait $third; tail -1 $out/3
         "$INTERCEPTOR" audit search --event approval --text 'breaking the glass' --json | grep -c '"decision":"permit"'"#;
     let outcome = folder.run(script);
     assert_eq!(
@@ -290,6 +299,7 @@ EOF
          ERROR:  current transaction is aborted, commands ignored until end of transaction block\n\
          2\n\
          interceptor: the daemon answered 400: breaking the glass needs a reason\n\
+         interceptor: the daemon answered 403: whoever asks cannot approve it: this process is in HERE as the agent is\n\
          request ID is approved\n\
          UPDATE 1\n\
          2\n",

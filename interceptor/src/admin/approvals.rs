@@ -13,15 +13,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::UnixListener;
 
 /// Who is at the other end of the socket.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// The user; `None` where the kernel does not say.
     uid: Option<u32>,
+    /// The cgroup of its process.
+    cgroup: Option<String>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+        let peer = stream.io().peer_cred().ok();
+        let pid = peer.and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
+        Self { uid: peer.map(|peer| peer.uid()), cgroup: pid.and_then(crate::identity::cgroup_of) }
     }
 }
 
@@ -82,7 +86,7 @@ pub(super) async fn deny(
 async fn approver(subjects: &Subjects, peer: Peer, headers: &HeaderMap) -> Result<Approver, (StatusCode, String)> {
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return match peer.uid {
-            Some(0) => Ok(Approver::LocalRoot),
+            Some(0) => Ok(Approver::LocalRoot { cgroup: peer.cgroup }),
             _ => {
                 Err((StatusCode::UNAUTHORIZED, "show a token: --token-file, or INTERCEPTOR_APPROVER_TOKEN".to_owned()))
             }
@@ -122,6 +126,7 @@ fn unable(error: &Unable) -> (StatusCode, String) {
         | Unable::ActsForAnother { .. }
         | Unable::WrongGroup { .. }
         | Unable::NotRoot
+        | Unable::SameCgroup(_)
         | Unable::NoGlass => StatusCode::FORBIDDEN,
         Unable::NoReason => StatusCode::BAD_REQUEST,
         Unable::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -19,7 +19,10 @@ pub enum Approver {
         on_behalf_of: Option<String>,
     },
     /// Root of this host, by the socket's own word.
-    LocalRoot,
+    LocalRoot {
+        /// The cgroup of the process that says so; `None` where the kernel does not say.
+        cgroup: Option<String>,
+    },
 }
 
 /// Why somebody's word does not count.
@@ -61,6 +64,9 @@ pub enum Unable {
          break the glass with a reason (--break-glass)"
     )]
     NotRoot,
+    /// An agent that is root approves nothing.
+    #[error("whoever asks cannot approve it: this process is in `{0}` as the agent is")]
+    SameCgroup(String),
     /// Only root breaks the glass.
     #[error(
         "only root of this host breaks the glass, without a token, and where `break_glass` in [approval] is not false"
@@ -82,7 +88,19 @@ impl Approver {
     pub fn name(&self) -> &str {
         match self {
             Self::Person { subject, .. } => subject,
-            Self::LocalRoot => "local:root",
+            Self::LocalRoot { .. } => "local:root",
+        }
+    }
+
+    /// Whether it is a process beside the one that asks, or one that hides where it is.
+    pub(super) fn is_with(&self, asked: &Asked) -> bool {
+        match self {
+            Self::Person { .. } => false,
+            Self::LocalRoot { cgroup: None } => true,
+            Self::LocalRoot { cgroup: Some(mine) } => {
+                let beneath = |rest: &str| rest.is_empty() || (asked.cgroup != "/" && rest.starts_with('/'));
+                mine.strip_prefix(asked.cgroup.as_str()).is_some_and(beneath)
+            }
         }
     }
 
@@ -90,9 +108,10 @@ impl Approver {
     pub(super) fn voice(&self, asked: &Asked, settings: &Settings, comment: Option<&str>) -> Result<Voice, Unable> {
         let comment = comment.map(str::to_owned);
         match self {
-            Self::LocalRoot if !settings.local_root => Err(Unable::NotRoot),
+            Self::LocalRoot { .. } if !settings.local_root => Err(Unable::NotRoot),
+            Self::LocalRoot { .. } if self.is_with(asked) => Err(Unable::SameCgroup(asked.cgroup.clone())),
             // One voice, in whatever group.
-            Self::LocalRoot => Ok(Voice {
+            Self::LocalRoot { .. } => Ok(Voice {
                 by: self.name().to_owned(),
                 issuer: None,
                 groups: asked.needs.keys().cloned().collect(),

@@ -165,7 +165,7 @@ impl Desk {
     /// # Errors
     /// Where that is not for whoever wants it.
     pub fn break_glass(&self, id: &str, by: &Approver, reason: &str, now: u64) -> Result<Request, Unable> {
-        if *by != Approver::LocalRoot || !self.settings.break_glass {
+        if !matches!(by, Approver::LocalRoot { .. }) || !self.settings.break_glass {
             return Err(Unable::NoGlass);
         }
         if reason.trim().is_empty() {
@@ -173,6 +173,9 @@ impl Desk {
         }
         let mut book = self.open_book(now);
         let entry = book.undecided(id)?;
+        if by.is_with(&entry.asked) {
+            return Err(Unable::SameCgroup(entry.asked.cgroup.clone()));
+        }
         let words = format!(" {}, BREAKING THE GLASS", said(by.name(), Some(reason)));
         entry.record(Event::Approved, &words).map_err(Unable::Unrecorded)?;
         tracing::warn!(
@@ -199,7 +202,7 @@ impl Desk {
         let mut book = self.open_book(now);
         let entry = book.undecided(id)?;
         // Root may take away what it may not give.
-        if *by != Approver::LocalRoot {
+        if !matches!(by, Approver::LocalRoot { .. }) {
             by.voice(&entry.asked, &self.settings, comment)?;
         }
         entry.record(Event::Denied, &format!(" {}", said(by.name(), comment))).map_err(Unable::Unrecorded)?;

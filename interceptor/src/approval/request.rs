@@ -18,6 +18,8 @@ pub struct Asked {
     pub on_behalf_of: Option<String>,
     /// The session that asked first.
     pub session: String,
+    /// The cgroup of the process that asked first.
+    pub cgroup: String,
     /// The database server.
     pub server: String,
     /// The database.

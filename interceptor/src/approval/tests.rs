@@ -27,6 +27,7 @@ fn asked(needs: &[(&str, u32)]) -> Asked {
     Asked {
         agent: "agent:a".into(),
         issuer: "https://issuer".into(),
+        cgroup: "/jobs/7".into(),
         on_behalf_of: Some("alice@corp".into()),
         statement: "delete from orders".into(),
         needs: needs.iter().map(|(group, voices)| ((*group).to_owned(), *voices)).collect(),
@@ -41,6 +42,10 @@ fn person(subject: &str, groups: &[&str]) -> Approver {
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         on_behalf_of: None,
     }
+}
+
+fn root(cgroup: &str) -> Approver {
+    Approver::LocalRoot { cgroup: Some(cgroup.into()) }
 }
 
 fn statement(text: &str) -> Binding {
@@ -130,8 +135,10 @@ impl Room {
             }
             "approve" => told(self.desk.approve(&self.id(), &who(rest), Some("fine"), self.now)),
             "deny" => told(self.desk.deny(&self.id(), &who(rest), Some("no"), self.now)),
-            "root" => told(self.desk.approve(&self.id(), &Approver::LocalRoot, None, self.now)),
-            "glass" => told(self.desk.break_glass(&self.id(), &Approver::LocalRoot, name, self.now)),
+            "root" => told(self.desk.approve(&self.id(), &root("/admin"), None, self.now)),
+            "agent" => told(self.desk.approve(&self.id(), &root(name), None, self.now)),
+            "agent-glass" => told(self.desk.break_glass(&self.id(), &root(name), "fire", self.now)),
+            "glass" => told(self.desk.break_glass(&self.id(), &root("/admin"), name, self.now)),
             other => panic!("{other}"),
         }
     }
@@ -345,6 +352,18 @@ fn root_of_this_host() {
     // It is one of two, and no more.
     let again = "`local:root` has approved it already; somebody else has to as well";
     check(root, &[("dba", 2)], &format!("ask one x -> new\nroot -> open\nroot -> {again}"), "asked seconded");
+    // A process beside the agent is the agent, root or not.
+    let local = Settings { local_root: true, ..usual() };
+    for (place, counts) in [("/jobs/7", false), ("/jobs/7/step", false), ("/jobs", true), ("/jobs/77", true)] {
+        let said = if counts {
+            "approved"
+        } else {
+            "whoever asks cannot approve it: this process is in `/jobs/7` as the agent is"
+        };
+        let recorded = if counts { "asked approved" } else { "asked" };
+        check(local.clone(), &[("dba", 1)], &format!("ask one x -> new\nagent {place} -> {said}"), recorded);
+        check(usual(), &[("dba", 1)], &format!("ask one x -> new\nagent-glass {place} -> {said}"), recorded);
+    }
     // The glass is broken with a reason, whatever is needed.
     check(usual(), &[("dba", 2)], "ask one x -> new\nglass fire -> approved\nlook one -> granted", "asked approved");
     check(usual(), &[("dba", 2)], "ask one x -> new\nglass -> breaking the glass needs a reason", "asked");

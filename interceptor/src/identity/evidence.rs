@@ -98,6 +98,11 @@ impl Evidence {
 }
 
 /// Ancestors that end while we look are left out: they are shown to people and to policies, and decide nothing here.
+/// The cgroup of a process; `None` if it is gone.
+pub fn cgroup_of(pid: u32) -> Option<String> {
+    Process::open(pid).ok()?.cgroup().ok()
+}
+
 fn ancestors(process: &Process, cgroup: &str) -> Vec<Ancestor> {
     let mut ancestors = Vec::new();
     let mut next = process.parent_in_cgroup(cgroup).ok().flatten();

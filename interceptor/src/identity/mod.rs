@@ -20,7 +20,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use evidence::{Ancestor, Evidence, EvidenceError};
+pub use evidence::{Ancestor, Evidence, EvidenceError, cgroup_of};
 pub use exchange::ExchangeError;
 pub use http::HttpError;
 pub use keys::KeyError;

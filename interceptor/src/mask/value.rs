@@ -67,25 +67,25 @@ pub(super) enum Searched {
     Hidden,
 }
 
-/// The first OID that is not one of the server's own (`FirstNormalObjectId` in PostgreSQL's `transam.h`).
-const FIRST_OF_USERS: u32 = 16384;
+/// Types whose values are numbers, times, bits and bytes, and arrays of them: no text hides there.
+fn is_other_than_text(oid: u32) -> bool {
+    matches!(kind(oid), Kind::Uuid | Kind::Integer(_) | Kind::Numeric | Kind::Date | Kind::Timestamp | Kind::Bytes)
+        // bool, oid, float4, float8, money, time, timetz, interval, bit, varbit
+        || matches!(oid, 16 | 26 | 700 | 701 | 790 | 1083 | 1266 | 1186 | 1560 | 1562)
+        // their arrays
+        || matches!(oid, 1000 | 1028 | 1021 | 1022 | 791 | 1183 | 1270 | 1187 | 1561 | 1563)
+        || array::element(oid).is_some_and(is_other_than_text)
+}
 
-/// `record` and arrays of it: rows without a type of their own.
-const RECORD: u32 = 2249;
-const RECORDS: u32 = 2287;
-
-/// Looks for what detectors find in texts and JSON, and in whatever may hold them: arrays, and the types of extensions and
-/// users, whose form is not known.
+/// Looks for what detectors find in texts and JSON, and in whatever may hold them: arrays, rows, ranges, and the types of
+/// extensions and users, whose form is not known.
 pub(super) fn searched(detectors: &BTreeSet<Detector>, of: Of, value: &[u8]) -> Searched {
     if detectors.is_empty() {
         return Searched::Nothing;
     }
     let Of { type_oid, binary } = of;
     let kind = kind(type_oid);
-    // _text, _varchar, _bpchar, _json, _jsonb, and XML
-    let holds_text = matches!(type_oid, 1009 | 1015 | 1014 | 199 | 3807 | 142);
-    let is_unknown = type_oid >= FIRST_OF_USERS || matches!(type_oid, 0 | RECORD | RECORDS);
-    if !holds_text && !is_unknown && !matches!(kind, Kind::Text | Kind::Json | Kind::Jsonb) {
+    if is_other_than_text(type_oid) {
         return Searched::Nothing;
     }
     let Some(cleaned) = detect::cleaned(detectors, value) else { return Searched::Nothing };
@@ -100,7 +100,8 @@ pub(super) fn searched(detectors: &BTreeSet<Detector>, of: Of, value: &[u8]) -> 
                 Searched::Hidden
             }
         }
-        _ if holds_text && !binary && type_oid != 142 => Searched::Cleaned(cleaned),
+        // _text, _varchar, _bpchar, _name, _json, _jsonb: the mark needs no quotes in them.
+        _ if !binary && matches!(type_oid, 1009 | 1015 | 1014 | 1003 | 199 | 3807) => Searched::Cleaned(cleaned),
         _ => Searched::Hidden,
     }
 }

@@ -209,10 +209,13 @@ impl PolicySet {
         if self.masks {
             self.mask(bench, statement, &mut grant)?;
         }
-        if grant.orders.limits_effect() && statement.flags.contains(&Flag::WritesUncounted) {
+        let uncounted = statement.flags.contains(&Flag::WritesUncounted)
+            // Its command tag has no number.
+            || statement.uses.iter().any(|asked| asked.access == Access::Truncate);
+        if grant.orders.limits_effect() && uncounted {
             let mut denial = Denial::new(DenialKind::Policy, "the rows that this statement changes cannot be counted");
             denial.reason = Some(
-                "changes in WITH, under EXPLAIN ANALYZE and in functions do not show, and policy limits them"
+                "changes by TRUNCATE, in WITH, under EXPLAIN ANALYZE, in functions and by foreign keys do not show, and policy limits them"
                     .to_owned(),
             );
             denial.hint = Some("change the rows in a statement of its own".to_owned());

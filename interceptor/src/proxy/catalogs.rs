@@ -3,7 +3,7 @@
 
 use super::login::LoginError;
 use super::upstream::{Credential, Server, Upstreams};
-use crate::sql::{Catalog, CatalogBuilder, Function, RelationKind};
+use crate::sql::{Action, Catalog, CatalogBuilder, Function, RelationKind};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -172,7 +172,7 @@ const QUESTIONS: &str = "
 begin isolation level repeatable read read only;
 select pg_catalog.unnest(pg_catalog.current_schemas(false));
 set local search_path to '';
-select nspname from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
+select nspname, pg_catalog.has_schema_privilege(oid, 'usage') from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
 select c.oid, n.nspname, c.relname, c.relkind,
        exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN'),
        pg_catalog.obj_description(c.oid, 'pg_class')
@@ -218,13 +218,15 @@ select a.attrelid, a.attname, b.attname
 select n.nspname, p.proname,
        case pg_catalog.max(case p.provolatile when 'v' then 2 when 's' then 1 else 0 end) when 2 then 'volatile' when 1 then 'stable' else 'immutable' end,
        pg_catalog.bool_or(p.prosecdef),
-       case when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::text) else 'several' end,
+       case when pg_catalog.bool_and(p.prokind = 'a') then 'aggregate'
+            when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::text) else 'several' end,
        case when pg_catalog.count(distinct w.width) = 1 and pg_catalog.bool_and(w.width is not null) then pg_catalog.min(w.width) end
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
   join pg_catalog.pg_type t on t.oid = p.prorettype
-  cross join lateral (select case
-         when p.proargmodes && '{o,b,t}' then (select pg_catalog.count(*) from pg_catalog.unnest(p.proargmodes) m where m in ('o', 'b', 't'))
-         when t.typtype in ('b', 'd', 'e', 'r', 'm') then 1 end) w(width)
+  cross join lateral (select pg_catalog.count(*) from pg_catalog.unnest(p.proargmodes) m where m in ('o', 'b', 't')) o(outputs)
+  left join pg_catalog.pg_type b on b.oid = t.typbasetype and t.typtype = 'd'
+  cross join lateral (select case when o.outputs > 1 then o.outputs
+         when coalesce(b.typtype, t.typtype) in ('b', 'e', 'r', 'm') then 1 end) w(width)
  group by 1, 2;
 select n.nspname, p.proname, l.lanname,
        case l.lanname when 'plpgsql' then pg_catalog.pg_get_functiondef(p.oid) else coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end,
@@ -234,7 +236,14 @@ select n.nspname, p.proname, l.lanname,
 union all
 select n.nspname, p.proname, 'sql', 'select ' || pg_catalog.pg_get_expr(p.proargdefaults, 0), null
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
- where p.pronargdefaults > 0 and n.nspname not in ('pg_catalog', 'information_schema');
+ where p.pronargdefaults > 0 and n.nspname not in ('pg_catalog', 'information_schema')
+union all
+select n.nspname, p.proname, 'sql',
+       'select ' || (select pg_catalog.string_agg(pg_catalog.quote_ident(m.nspname) || '.' || pg_catalog.quote_ident(f.proname) || '()', ', ')
+          from pg_catalog.pg_proc f join pg_catalog.pg_namespace m on m.oid = f.pronamespace
+         where f.oid in (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)), null
+  from pg_catalog.pg_aggregate a join pg_catalog.pg_proc p on p.oid = a.aggfnoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where n.nspname not in ('pg_catalog', 'information_schema');
 select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
  where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
 select distinct n.nspname, o.oprname, f.nspname, p.proname,
@@ -243,19 +252,35 @@ select distinct n.nspname, o.oprname, f.nspname, p.proname,
   join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
   join pg_catalog.pg_namespace f on f.oid = p.pronamespace
  where n.nspname <> 'pg_catalog';
-select t.typname, n.nspname, p.proname
+with recursive coded(type, schema, function) as (
+select t.oid, n.nspname, p.proname
   from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_type t on t.oid in (c.castsource, c.casttarget)
  where l.lanname not in ('internal', 'c')
    and (t.oid = c.casttarget or t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)
 union
-select t.typname, n.nspname, p.proname
+select t.oid, n.nspname, p.proname
   from pg_catalog.pg_type t join pg_catalog.pg_constraint c on c.contypid = t.oid
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = c.oid
    and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace;
-select conrelid, confrelid from pg_catalog.pg_constraint where contype = 'f';
+  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+union
+select b.whole, coded.schema, coded.function
+  from (select oid, typbasetype from pg_catalog.pg_type where typbasetype <> 0
+        union all select oid, typelem from pg_catalog.pg_type where typelem <> 0
+        union all select t.oid, a.atttypid from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid
+                   where a.attnum > 0 and not a.attisdropped
+        union all select rngtypid, rngsubtype from pg_catalog.pg_range
+        union all select rngmultitypid, rngtypid from pg_catalog.pg_range) b(whole, part)
+  join coded on coded.type = b.part
+  join pg_catalog.pg_type t on t.oid = coded.type and t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)
+select t.typname, coded.schema, coded.function from coded join pg_catalog.pg_type t on t.oid = coded.type;
+select c.conrelid, child.attname, c.confrelid, parent.attname, c.confdeltype, c.confupdtype
+  from pg_catalog.pg_constraint c cross join lateral pg_catalog.generate_subscripts(c.conkey, 1) k(at)
+  join pg_catalog.pg_attribute child on child.attrelid = c.conrelid and child.attnum = c.conkey[k.at]
+  join pg_catalog.pg_attribute parent on parent.attrelid = c.confrelid and parent.attnum = c.confkey[k.at]
+ where c.contype = 'f';
 commit";
 
 /// The catalogue of a database that no session is on: for tools and tests beside the daemon.
@@ -338,7 +363,8 @@ impl<'a> Reader<'a> {
         }
         let builder = self.builder();
         match question {
-            1 => builder.schema(value(0)?),
+            1 if value(1)? == "t" => builder.schema(value(0)?),
+            1 => builder.closed_schema(value(0)?),
             2 => {
                 // A kind of relation that newer servers have is not known to us, and so is not there.
                 if let Some(kind) = value(3)?.chars().next().and_then(RelationKind::from_relkind) {
@@ -374,7 +400,10 @@ impl<'a> Reader<'a> {
                 builder.operator(value(0)?, value(1)?, function.flatten());
             }
             13 => builder.coded_type(value(0)?, value(1)?, value(2)?),
-            14 => builder.refers(oid(0)?, oid(1)?),
+            14 => {
+                let action = |at: usize| Action::from_letter(value(at)?);
+                builder.refers((oid(0)?, value(1)?), (oid(2)?, value(3)?), (action(4)?, action(5)?));
+            }
             _ => return None,
         }
         Some(())

@@ -104,6 +104,12 @@ impl Ends<'_> {
         loop {
             // The server first: a message of the client may wait for what it has answered.
             self.hear_server(session)?;
+            if std::mem::take(&mut self.out.catalog_changed)
+                && let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await
+            {
+                // What comes next would be judged by what names meant before.
+                return Err(Ending::Server(format!("the catalogue could not be fetched after a change: {error}")));
+            }
             self.hear_client(session, around).await?;
             let had_to_wait = !self.may_hear_client(session);
             around.key.set_running(session.is_running());
@@ -123,12 +129,6 @@ impl Ends<'_> {
                 stalled = Some(Instant::now() + around.proxy.limits.stalled());
             }
             let limit = clock.watch(session.time_limit());
-            if std::mem::take(&mut self.out.catalog_changed) {
-                // Whoever needs what is new will not find it and ask again; this only makes that rarer.
-                if let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await {
-                    tracing::warn!(%error, "the catalogue could not be fetched after a change");
-                }
-            }
             if last_call.is_some() && !session.is_running() && !session.in_transaction() {
                 self.out.downstream.error(&shutdown());
                 return Ok("drained");

@@ -353,6 +353,8 @@ impl Session {
             Effect::Declare(name) => self.names.declare(name, self.made_inside(running)),
             Effect::Deallocate(Some(name)) => self.names.deallocate(name),
             Effect::Deallocate(None) => self.names.deallocate_all(),
+            Effect::Close(Some(name)) => self.names.close_portal(name),
+            Effect::Close(None) => self.names.close_all(),
             Effect::DiscardAll => self.names.discard(),
         }
     }

@@ -8,9 +8,11 @@ use super::pending::{Meaning, Pending};
 use super::refusal::{Ending, Refusal};
 use super::{Copy, Output, Session, Skip, Step};
 use crate::audit::Status;
+use crate::policy::Granted;
 use crate::sql::{Effect, Rejection};
 use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable, parameters};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them.
 const MOST_STATEMENT: usize = 16 << 20;
@@ -187,7 +189,10 @@ impl Session {
                     prepared: Prepared {
                         text: text.into(),
                         inside: false,
-                        path: None,
+                        path: match self.path.now() {
+                            Known::Path(path) => path.clone(),
+                            Known::Doubt => None,
+                        },
                         redacts,
                         served: Served::default(),
                         bound: Some(bound(frame, Bytes::new())),
@@ -218,7 +223,21 @@ impl Session {
                     let refusal = self.refuse_unread(Refusal::PathInDoubt)?;
                     return Ok(self.refuse(refusal, false, out));
                 };
-                prepared.path.clone_from(path);
+                let path = path.clone();
+                if path != prepared.path {
+                    // Planning calls functions, and names mean something else than when it was judged.
+                    match self.judge(&prepared.text, Run::No, bench)? {
+                        Judgement::Permitted(permit, _) => {
+                            let redacts = |granted: &Arc<Granted>| granted.orders().redacts_errors;
+                            prepared.redacts |= permit.statements().iter().any(redacts);
+                        }
+                        Judgement::Refused(refusal) => return Ok(self.refuse(refusal, false, out)),
+                        Judgement::Held => return Ok(Step::Hold),
+                        Judgement::Later => return Ok(self.later(out)),
+                        Judgement::Stale => return Ok(Step::Refresh),
+                    }
+                }
+                prepared.path = path;
                 prepared.approved = None;
                 // Kept where it may matter only: copying values costs time and room.
                 let types = prepared.bound.take().map(|Bound { types, .. }| types);
@@ -253,6 +272,12 @@ impl Session {
             }
             Meaning::Unsettled => return Ok(Step::Wait),
         };
+        // The names of a query were looked up at Bind; those in the functions that it calls, and in COPY, TRUNCATE and their
+        // kin, are looked up now.
+        if *self.path.now() != Known::Path(prepared.path.clone()) {
+            let refusal = self.refuse_unread(Refusal::OtherPath)?;
+            return Ok(self.refuse(refusal, false, out));
+        }
         match self.judge_under(&prepared.text, &prepared.path, Run::Portal(&prepared), bench)? {
             // It would run to its end at the first Execute, and say how much it has changed at the last.
             Judgement::Permitted(_, running)
@@ -271,7 +296,6 @@ impl Session {
                 }
                 for running in running.iter_mut().filter(|running| running.portal.is_none()) {
                     running.portal = Some(portal.to_owned());
-                    running.had = self.names.served(portal);
                 }
                 if let Some(approved) = running.iter().find_map(|running| running.approved.as_ref()) {
                     self.names.approve(portal, approved);

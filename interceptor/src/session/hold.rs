@@ -6,6 +6,7 @@
 
 use super::judge::{Bench, excerpt, relations};
 use super::names::Prepared;
+use super::pending::Meaning;
 use super::refusal::{Ending, Refusal};
 use super::{Session, path::Schemas};
 use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotKept, Outlook, Ticket};
@@ -215,8 +216,12 @@ impl Session {
         let approved = match (&statement.effect, case.run) {
             // EXECUTE of it is what runs. The portal of a PREPARE holds a PREPARE, unless it is what that prepared.
             (Effect::Prepare(_), Run::Portal(Prepared { inside: false, .. }) | Run::Text) => return false,
-            (Effect::Fetch(cursor), _) => self.names.portal(cursor).and_then(|portal| portal.approved.as_ref()),
-            (_, Run::Portal(prepared)) => prepared.approved.as_ref(),
+            // The very portal that was judged, which may still be on its way to the server.
+            (Effect::Fetch(cursor), _) => match self.queue.portal(cursor, self.names.portal(cursor)) {
+                Meaning::Text(portal) => portal.approved,
+                Meaning::Nothing | Meaning::Unsettled => None,
+            },
+            (_, Run::Portal(prepared)) => prepared.approved.clone(),
             (_, Run::Text | Run::No) => None,
         };
         approved.is_none_or(|approved| !approved.covers(case.bench.policies.digest(), &orders.approvals))
@@ -262,6 +267,7 @@ impl Session {
             issuer: identity.issuer.clone(),
             on_behalf_of: identity.on_behalf_of.clone(),
             session: self.subject.session.clone(),
+            cgroup: self.subject.process.as_ref().map(|process| process.cgroup.clone()).unwrap_or_default(),
             server: self.subject.server.clone(),
             database: self.subject.database.clone(),
             role: self.subject.role.clone(),

@@ -2,7 +2,6 @@
 
 use super::budget::Share;
 use super::hold::{Case, Clearance, Run};
-use super::names::Served;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
@@ -150,7 +149,14 @@ impl Session {
             Err(rejection) => return self.reject(text, rejection),
         };
         let looked_up = sight.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if !bench.fresh && analysis.statements.iter().any(|statement| statement.missing.is_some()) {
+        let unknown = |statement: &Statement| match &statement.effect {
+            // A schema that is made later would stand in front of the others.
+            Effect::SearchPath { path: Some(path), .. } => {
+                path.iter().any(|schema| **schema != *"$user" && !bench.catalog.has_schema(schema))
+            }
+            _ => statement.missing.is_some(),
+        };
+        if !bench.fresh && analysis.statements.iter().any(unknown) {
             return Ok(Judgement::Stale);
         }
         self.around.now.clear();
@@ -202,6 +208,14 @@ impl Session {
                 return self.refuse_on_record(record, refusal);
             }
         };
+        // What it changes is taken back with a transaction of its own, or fails the one that is open: which of the two has to
+        // be known.
+        let limited =
+            |(statement, granted): (&Statement, &Arc<Granted>)| writes(statement) && self.orders(granted).is_limited();
+        let is_text = matches!(case.run, Run::Text);
+        if is_text && !self.queue.is_empty() && analysis.statements.iter().zip(permit.statements()).any(limited) {
+            return Ok(Judgement::Later);
+        }
         if let Some(refusal) = self.has_spent(&analysis, &permit).filter(|_| runs) {
             let record = self.record(text, None);
             return self.refuse_on_record(record, refusal);
@@ -237,14 +251,15 @@ impl Session {
             match &statement.effect {
                 Effect::EndTransaction | Effect::RollbackTo => lost |= changed,
                 Effect::SearchPath { .. } | Effect::ResetAll | Effect::DiscardAll => (changed, lost) = (true, false),
-                Effect::None | Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Fetch(_) => {}
+                Effect::None
+                | Effect::Prepare(_)
+                | Effect::Declare(_)
+                | Effect::Deallocate(_)
+                | Effect::Close(_)
+                | Effect::Fetch(_) => {}
             }
         }
-        // After RESET ALL the path is the first one; the walk has not seen that.
-        let resets = |statement: &Statement| matches!(statement.effect, Effect::ResetAll | Effect::DiscardAll);
-        let at = analysis.statements.iter().position(resets)?;
-        let follows = analysis.statements.iter().skip(at + 1).any(|statement| !statement.uses.is_empty());
-        (follows && *self.path.now() != Known::Path(None)).then_some(Refusal::PathInDoubt)
+        None
     }
 
     /// A limit that is found exceeded when other statements of the same text have run, or are about to, could not take
@@ -337,15 +352,15 @@ impl Session {
                 Effect::Fetch(name) => Some(name.clone()),
                 _ => None,
             },
-            had: match &statement.effect {
-                Effect::Fetch(name) => self.names.served(name),
-                _ => Served::default(),
-            },
+            had: None,
+            ordinary: statement.flags.contains(&Flag::Ordinary)
+                && !statement.uses.iter().any(|asked| matches!(asked.object, Object::Function(_))),
             orders: orders.clone(),
             shares: self.shares(orders),
             approved: None,
             writes: writes(statement),
             origins: origins(orders, catalog),
+            width: statement.width,
             shape: None,
             masked: 0,
             passing: Rows::default(),

@@ -94,6 +94,12 @@ impl Names {
         self.cursors.remove(name);
     }
 
+    /// SQL's `CLOSE ALL` takes portals of the protocol along (`PortalHashTableDeleteAll`).
+    pub(super) fn close_all(&mut self) {
+        self.portals.clear();
+        self.cursors.clear();
+    }
+
     pub(super) fn discard(&mut self) {
         self.statements.clear();
         self.portals.clear();

@@ -71,7 +71,12 @@ impl SearchPath {
                     self.set(Known::Doubt);
                 }
             }
-            Effect::None | Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Fetch(_) => {}
+            Effect::None
+            | Effect::Prepare(_)
+            | Effect::Declare(_)
+            | Effect::Deallocate(_)
+            | Effect::Close(_)
+            | Effect::Fetch(_) => {}
         }
     }
 
@@ -107,7 +112,12 @@ pub(super) fn touches(effect: &Effect, changed: bool) -> bool {
     match effect {
         Effect::SearchPath { .. } | Effect::ResetAll | Effect::DiscardAll => true,
         Effect::EndTransaction | Effect::RollbackTo => changed,
-        Effect::None | Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Fetch(_) => false,
+        Effect::None
+        | Effect::Prepare(_)
+        | Effect::Declare(_)
+        | Effect::Deallocate(_)
+        | Effect::Close(_)
+        | Effect::Fetch(_) => false,
     }
 }
 
@@ -119,7 +129,12 @@ pub(super) fn settles(effect: &Effect) -> bool {
         | Effect::DiscardAll
         | Effect::EndTransaction
         | Effect::RollbackTo => true,
-        Effect::None | Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Fetch(_) => false,
+        Effect::None
+        | Effect::Prepare(_)
+        | Effect::Declare(_)
+        | Effect::Deallocate(_)
+        | Effect::Close(_)
+        | Effect::Fetch(_) => false,
     }
 }
 

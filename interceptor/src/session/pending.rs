@@ -23,19 +23,24 @@ pub(super) struct Running {
     pub(super) copies_in: bool,
     pub(super) rows: u64,
     pub(super) bytes: u64,
-    /// The portal or cursor that it takes rows from, if that outlives it, and what was taken before.
+    /// The portal or cursor that it takes rows from, if that outlives it.
     pub(super) portal: Option<String>,
-    pub(super) had: Served,
+    /// What was taken from that before, once the first row has come.
+    pub(super) had: Option<Served>,
     /// What has to be met while it runs.
     pub(super) orders: Arc<Orders>,
     /// The budgets that it takes from.
     pub(super) shares: Vec<Share>,
     /// What it was approved for.
     pub(super) approved: Option<Approved>,
+    /// Whether it is a query or a write by itself: others may run what was put off, checks of constraints among it.
+    pub(super) ordinary: bool,
     /// Whether it changes anything.
     pub(super) writes: bool,
     /// Where masked columns come from, as a RowDescription says it: table and attribute.
     pub(super) origins: Vec<(u32, i16)>,
+    /// How many columns its result has, as far as the analysis can tell.
+    pub(super) width: Option<usize>,
     /// The columns of its result, once the server has described them.
     pub(super) shape: Option<Arc<[Described]>>,
     /// Values that were masked.
@@ -336,7 +341,7 @@ impl Queue {
 /// Whether SQL does something to the names of prepared statements and cursors.
 fn touches_names(effect: &Effect) -> bool {
     match effect {
-        Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::DiscardAll => true,
+        Effect::Prepare(_) | Effect::Declare(_) | Effect::Deallocate(_) | Effect::Close(_) | Effect::DiscardAll => true,
         Effect::None
         | Effect::SearchPath { .. }
         | Effect::ResetAll

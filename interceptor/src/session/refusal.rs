@@ -27,6 +27,8 @@ pub enum Refusal {
     TooManyStatements,
     /// Nobody knows what names without a schema mean.
     PathInDoubt,
+    /// A portal runs under another search path than it was made under.
+    OtherPath,
     /// A statement with limits among others that a limit could not take back.
     LimitedTogether,
     /// A write with a limit whose rows are asked for in portions.
@@ -124,6 +126,12 @@ impl Refusal {
                     .detail("it was set in a transaction, or a batch, whose end is not known yet")
                     .hint("send SET search_path by itself, or name the schema and end the transaction first")
             }
+            Self::OtherPath => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "the search path has changed since the portal was bound",
+            )
+            .detail("names in what it calls would mean something else than when it was judged")
+            .hint("bind it again"),
             Self::LimitedTogether => Report::error(
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 "statements with limits are not sent together with others that write",
@@ -281,6 +289,14 @@ pub enum Ending {
         "output column {0} comes from a masked column although the analysis did not see it: a fault of interceptor's"
     )]
     Leak(usize),
+    /// The server describes another number of output columns, and some were to be masked.
+    #[error("the result has {described} columns where the analysis saw {seen}: a fault of interceptor's")]
+    Misread {
+        /// By the analysis.
+        seen: usize,
+        /// By the server.
+        described: usize,
+    },
     /// The record cannot be written.
     #[error("the audit record cannot be written")]
     Audit(#[from] AuditError),
@@ -305,7 +321,7 @@ impl Ending {
                 Some(Report::fatal(SqlState::CONNECTION_FAILURE, "the connection to the database server is unusable"))
             }
             Self::Unstoppable(refusal) => Some(Report { severity: Severity::Fatal, ..refusal.report() }),
-            Self::Leak(_) => Some(
+            Self::Leak(_) | Self::Misread { .. } => Some(
                 Report::fatal(
                     SqlState::INSUFFICIENT_PRIVILEGE,
                     "the result holds a masked column in a place where it cannot be masked",

@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::Session;
+use super::names::Names;
 use super::pending::{Pending, Running};
 use super::refusal::{Ending, Refusal};
 use crate::mask;
@@ -40,6 +41,7 @@ impl Session {
     ) -> Result<(), Ending> {
         let hushed = self.hushed;
         let simple = matches!(self.queue.head(), Some(Pending::Query(_)));
+        let names = &self.names;
         let Some(running) = self.queue.current() else {
             return Err(Ending::Server(format!("rows in `{}` that nobody asked for", tag.escape_ascii())));
         };
@@ -52,7 +54,7 @@ impl Session {
             }
             running.passing.follow(bytes).map_err(|error| Ending::Server(error.to_string()))?;
         }
-        let (bytes, started) = match within(running, continued, started, bytes) {
+        let (bytes, started) = match within(running, names, continued, started, bytes) {
             Ok(()) => (bytes, started),
             Err(cut) => {
                 let Cut { end, rows, refusal } = *cut;
@@ -76,6 +78,7 @@ impl Session {
     /// Whole rows with masked columns, one behind the other.
     pub fn masked_rows(&mut self, rows: &[u8], count: u64, out: &mut Output) -> Result<(), Ending> {
         let hushed = self.hushed;
+        let names = &self.names;
         let Some(running) = self.queue.current() else {
             return Err(Ending::Server("a row that nobody asked for".to_owned()));
         };
@@ -85,7 +88,7 @@ impl Session {
         let Some(shape) = running.shape.clone() else {
             return Err(undescribed());
         };
-        let (mut rows, count) = match within(running, 0, count, rows) {
+        let (mut rows, count) = match within(running, names, 0, count, rows) {
             Ok(()) => (rows, count),
             Err(cut) => {
                 let Cut { end, rows: count, refusal } = *cut;
@@ -115,6 +118,9 @@ impl Session {
             return Ok(());
         }
         let columns = described(frame).map_err(|error| Ending::Server(error.to_string()))?;
+        if let Some(width) = running.width.filter(|width| *width != columns.len()) {
+            return Err(Ending::Misread { seen: width, described: columns.len() });
+        }
         check_origins(running, &columns)?;
         running.shape = Some(columns.into());
         Ok(())
@@ -122,15 +128,12 @@ impl Session {
 
     /// Whether an error at this point may quote a value of a masked column.
     pub(super) fn quotes_masked(&mut self) -> bool {
-        use crate::sql::Effect;
         let redacts = self.redacts;
         match self.queue.head() {
-            Some(Pending::Query(running)) => running.front().is_some_and(|running| {
-                running.orders.redacts_errors || (redacts && running.effect == Effect::EndTransaction)
-            }),
-            Some(Pending::Execute(Some(running))) => {
-                running.orders.redacts_errors || (redacts && running.effect == Effect::EndTransaction)
+            Some(Pending::Query(running)) => {
+                running.front().is_some_and(|running| running.orders.redacts_errors || (redacts && !running.ordinary))
             }
+            Some(Pending::Execute(Some(running))) => running.orders.redacts_errors || (redacts && !running.ordinary),
             Some(Pending::Parse { prepared, .. } | Pending::Bind { prepared, .. }) => prepared.redacts,
             // A commit checks what was put off.
             Some(Pending::Sync | Pending::OwnEnd(_)) => redacts,
@@ -179,14 +182,18 @@ fn leaves(running: &mut Running, rows: u64, bytes: usize) -> Totals {
 }
 
 /// Whether a run of rows stays within the limits of its statement and the budgets that it takes from.
-fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Result<(), Box<Cut>> {
+fn within(running: &mut Running, names: &Names, continued: usize, started: u64, bytes: &[u8]) -> Result<(), Box<Cut>> {
+    // Statements before it in the same message may have taken from the same portal.
+    let portal = running.portal.as_deref();
+    let had = *running.had.get_or_insert_with(|| portal.map(|portal| names.served(portal)).unwrap_or_default());
+    let running = &*running;
     let orders = &running.orders;
     if !orders.limits_result() {
         return Ok(());
     }
     let mut rows_left = Least::default();
     if let Some(most) = orders.max_rows {
-        rows_left.at_most(most.saturating_sub(running.had.rows + running.rows), || Refusal::TooManyRows(most));
+        rows_left.at_most(most.saturating_sub(had.rows + running.rows), || Refusal::TooManyRows(most));
     }
     // Rows are taken from their budgets before they leave: other sessions may be at it too.
     let by_rows = || running.shares.iter().filter(|share| share.counts(Counted::Rows));
@@ -198,7 +205,7 @@ fn within(running: &Running, continued: usize, started: u64, bytes: &[u8]) -> Re
     }
     let mut bytes_left = Least::default();
     if let Some(most) = orders.max_bytes {
-        bytes_left.at_most(most.saturating_sub(running.had.bytes + running.bytes), || Refusal::TooManyBytes(most));
+        bytes_left.at_most(most.saturating_sub(had.bytes + running.bytes), || Refusal::TooManyBytes(most));
     }
     for share in running.shares.iter().filter(|share| share.counts(Counted::Bytes)) {
         bytes_left.at_most(share.left(), || share.refusal());

@@ -76,7 +76,8 @@ pub(super) fn sight(function: &Function) -> Sight {
         return if harmless { Sight::Nothing } else { Sight::Anything };
     }
     match &*function.language {
-        "sql" | "plpgsql" => Sight::Body,
+        // An aggregate's body is the functions that it is made of.
+        "sql" | "plpgsql" | "aggregate" => Sight::Body,
         // Only a superuser can make one; one that is declared immutable is taken at its word.
         "c" if !function.security_definer
             && (&*function.volatility == "immutable" || EXTENSIONS_ACT_ON_NO_RELATION.contains(&name)) =>
@@ -212,6 +213,17 @@ const HARMLESS_PARAMETERS: &[&str] = &[
 pub fn parameter_is_harmless(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     HARMLESS_PARAMETERS.contains(&name.as_str()) || name.starts_with("enable_")
+}
+
+/// Whether a setting chooses between plans: the order of rows that comes of one may be that of a masked column.
+pub(super) fn chooses_plans(name: &str) -> bool {
+    name.starts_with("enable_")
+        || name.ends_with("_cost")
+        || name.starts_with("geqo")
+        || matches!(
+            name,
+            "cursor_tuple_fraction" | "from_collapse_limit" | "join_collapse_limit" | "constraint_exclusion"
+        )
 }
 
 /// Whether a setting may be changed at all.

@@ -89,8 +89,8 @@ pub struct Relation {
     /// Relations that are read or written along with it: what a view's rules mention, partitions, children, and the
     /// parents whose rows it holds a part of.
     pub reaches: Vec<Reach>,
-    /// Relations with foreign keys to it: TRUNCATE ... CASCADE empties them too.
-    pub(super) referring: Vec<RelationRef>,
+    /// Foreign keys of others to it: TRUNCATE ... CASCADE empties those relations too, and a write here may write there.
+    pub(super) referring: Vec<Referring>,
     /// Whether rewrite rules other than a view's own stand on it: writing to it does more than the statement says.
     pub has_rules: bool,
     /// Functions that its triggers run when it is written: schema and name.
@@ -101,6 +101,44 @@ pub struct Relation {
     pub(super) labels: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// A view's query, with all names qualified.
     pub(super) definition: Option<Definition>,
+}
+
+/// A column of a foreign key, seen from what it refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Referring {
+    /// The relation that has the key.
+    pub(super) relation: RelationRef,
+    /// Its column.
+    pub(super) column: Arc<str>,
+    /// The column that is referred to.
+    pub(super) key: Arc<str>,
+    /// What happens to it when a row that is referred to goes (`pg_constraint.confdeltype`).
+    pub(super) on_delete: Action,
+    /// And when its key changes (`confupdtype`).
+    pub(super) on_update: Action,
+}
+
+/// What a foreign key has happen to the rows that refer to one (`ON DELETE`, `ON UPDATE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing; the write fails.
+    Refuse,
+    /// They go, or change, along with it.
+    Cascade,
+    /// Their column is set to NULL or to its default.
+    Set,
+}
+
+impl Action {
+    /// From the letters of `pg_constraint`; `None` for one of a newer server.
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        match letter {
+            "a" | "r" => Some(Self::Refuse),
+            "c" => Some(Self::Cascade),
+            "n" | "d" => Some(Self::Set),
+            _ => None,
+        }
+    }
 }
 
 /// Schema and name of a function.
@@ -198,6 +236,8 @@ struct Contents {
     /// The search path that sessions begin with.
     search_path: Vec<Arc<str>>,
     schemas: HashSet<Arc<str>>,
+    /// Those that the role may not use: the server leaves them out of a search path.
+    closed: HashSet<Arc<str>>,
     relations: HashMap<RelationRef, Arc<Relation>>,
     functions: HashMap<Arc<str>, Vec<Arc<Function>>>,
     bodies: HashMap<FunctionName, Vec<Definition>>,
@@ -213,7 +253,11 @@ impl Catalog {
         let path = path.unwrap_or(&self.contents.search_path);
         // `"$user"` is the schema of the role's name.
         let named = |schema: &Arc<str>| if **schema == *"$user" { self.role.clone() } else { schema.clone() };
-        let search_path: Vec<_> = path.iter().map(named).filter(|schema| self.has_schema(schema)).collect();
+        let search_path: Vec<_> = path
+            .iter()
+            .map(named)
+            .filter(|schema| self.has_schema(schema) && !self.contents.closed.contains(schema))
+            .collect();
         let same = search_path == self.contents.search_path;
         let mut seen = self.clone();
         // What is remembered about texts is remembered by this number: each path has its own.
@@ -310,6 +354,11 @@ impl Catalog {
         self.contents.coded_types.get(type_name).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The same for whatever type.
+    pub(super) fn code_of_types(&self) -> impl Iterator<Item = &FunctionName> {
+        self.contents.coded_types.values().flatten()
+    }
+
     /// The same for a type as `format_type` prints it.
     pub(super) fn code_of_column(&self, column: &Column) -> &[FunctionName] {
         if self.contents.coded_types.is_empty() {
@@ -383,6 +432,13 @@ impl CatalogBuilder {
         self.contents.schemas.insert(name);
     }
 
+    /// A schema that the role has no USAGE on.
+    pub fn closed_schema(&mut self, name: &str) {
+        self.schema(name);
+        let name = self.word(name);
+        self.contents.closed.insert(name);
+    }
+
     /// A row of `pg_class`.
     pub fn relation(&mut self, oid: u32, schema: &str, name: &str, kind: RelationKind, has_rules: bool) {
         let id = RelationRef { schema: self.word(schema), name: self.word(name) };
@@ -447,7 +503,7 @@ impl CatalogBuilder {
 
     /// The body of a function in SQL or PL/pgSQL; `path` is the search path that it sets for itself.
     pub fn body(&mut self, schema: &str, function: &str, language: &str, text: &str, path: Option<&str>) {
-        let path = path.map(|path| path_of(path).map(|schema| self.word(schema)).collect());
+        let path = path.map(|path| path_of(path).unwrap_or_default().iter().map(|schema| self.word(schema)).collect());
         let name = (self.word(schema), self.word(function));
         self.contents.bodies.entry(name).or_default().push(Definition::new(language, text, path));
     }
@@ -463,13 +519,17 @@ impl CatalogBuilder {
         self.reach(child, parent, Way::Parent);
     }
 
-    /// A foreign key of one relation to another.
-    pub fn refers(&mut self, from: u32, to: u32) {
-        let Some(id) = self.names.get(&from).cloned() else { return };
-        if let Some(relation) = self.relations.get_mut(&to)
-            && !relation.referring.contains(&id)
-        {
-            relation.referring.push(id);
+    /// A column of a foreign key of one relation to a column of another, and what happens on DELETE and UPDATE there.
+    pub fn refers(
+        &mut self,
+        (from, column): (u32, &str),
+        (to, key): (u32, &str),
+        (on_delete, on_update): (Action, Action),
+    ) {
+        let (column, key) = (self.word(column), self.word(key));
+        let Some(relation) = self.names.get(&from).cloned() else { return };
+        if let Some(to) = self.relations.get_mut(&to) {
+            to.referring.push(Referring { relation, column, key, on_delete, on_update });
         }
     }
 
@@ -533,7 +593,77 @@ fn labels_of(comment: &str) -> impl Iterator<Item = &str> {
         .filter(|label| !label.is_empty())
 }
 
-/// The schemas of a search path as settings write it.
-pub(super) fn path_of(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty())
+/// Longest name that the server keeps whole, in bytes (NAMEDATALEN - 1).
+pub(super) const LONGEST_NAME: usize = 63;
+
+/// The schemas of a search path as settings write it (`SplitIdentifierString`); `None` for what the server would not take
+/// or would cut.
+pub(super) fn path_of(text: &str) -> Option<Vec<String>> {
+    // `scanner_isspace`, which knows no other spaces.
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c');
+    let mut rest = text.trim_start_matches(blank);
+    let mut names = Vec::new();
+    if rest.is_empty() {
+        return Some(names);
+    }
+    loop {
+        let name = match rest.strip_prefix('"') {
+            Some(mut inside) => {
+                let mut name = String::new();
+                loop {
+                    let (part, behind) = inside.split_once('"')?;
+                    name.push_str(part);
+                    rest = behind;
+                    match behind.strip_prefix('"') {
+                        Some(more) => inside = more,
+                        None => break,
+                    }
+                    name.push('"');
+                }
+                name
+            }
+            None => {
+                let end = rest.find(|c| c == ',' || blank(c)).unwrap_or(rest.len());
+                let (name, behind) = rest.split_at_checked(end)?;
+                rest = behind;
+                name.to_ascii_lowercase()
+            }
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            return None;
+        }
+        names.push(name);
+        rest = rest.trim_start_matches(blank);
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more.trim_start_matches(blank),
+            None => return rest.is_empty().then_some(names),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let said = path_of(text).map_or_else(|| "refused".to_owned(), |names| names.join("|"));
+        assert_eq!(said, expected, "{text}");
+    }
+
+    #[test]
+    fn search_paths_are_read_as_the_server_reads_them() {
+        check("", "");
+        check("  ", "");
+        check("b", "b");
+        check(" B , a ", "b|a");
+        check("\"B\",a", "B|a");
+        check("\"a,b\"", "a,b");
+        check("\"a\"\"b\"", "a\"b");
+        check("\"$user\", public", "$user|public");
+        check("\u{c4}B", "\u{c4}b");
+        for refused in ["a b", "a,", ",a", "\"a", "\"a\"b", "\"\"", &"x".repeat(64)] {
+            check(refused, "refused");
+        }
+    }
 }

@@ -28,6 +28,8 @@ pub struct Statement {
     pub columns: BTreeMap<ColumnRef, Handling>,
     /// Which columns stand in which output column of its result; what stands in none of them is not shown.
     pub outputs: Vec<Place>,
+    /// How many columns its result has, if that can be told.
+    pub width: Option<usize>,
     /// What else is to be known about it.
     pub flags: BTreeSet<Flag>,
     /// What it does to the session.
@@ -182,6 +184,8 @@ pub enum Flag {
     Locking,
     /// Session state changes.
     SessionState,
+    /// Session state changes that is pinned or followed, in a way that cannot be followed.
+    ChangesSession,
     /// EXECUTE: what it does depends on what was prepared before.
     RunsPrepared,
     /// Objects are made, changed or dropped.
@@ -219,6 +223,8 @@ pub enum Effect {
     EndTransaction,
     /// `ROLLBACK TO`: settings are what they were at the savepoint.
     RollbackTo,
+    /// `CLOSE name`, or all of them.
+    Close(Option<String>),
     /// `FETCH`: more rows of a portal or cursor.
     Fetch(String),
 }

@@ -97,7 +97,15 @@ pub(super) struct Value {
     pub(super) constant: bool,
     /// Whether something else may stand in a column's place: whoever chooses it learns what a mask makes of it.
     pub(super) mixed: bool,
+    /// How many fields the row has, those of rows in it counted in.
+    pub(super) weight: u32,
 }
+
+/// Fields that a row may have, rows in rows counted in: past this its fields are no longer told apart.
+const MOST_FIELDS: u32 = 10_000;
+
+/// Columns that a result may have (`MaxTupleAttributeNumber` in PostgreSQL's `htup_details.h`).
+pub(super) const MOST_COLUMNS: usize = 1664;
 
 /// A column of a row or a result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,7 +131,13 @@ impl Value {
 
     /// A row.
     pub(super) fn of_row(fields: Vec<Field>) -> Self {
-        Self { row: Some(Rc::new(fields)), ..Self::default() }
+        let weight = fields.iter().fold(0_u32, |sum, field| sum.saturating_add(1 + field.value.weight));
+        if weight > MOST_FIELDS {
+            let mut all = ColumnSet::new();
+            fields.iter().for_each(|field| field.value.collect(&mut all));
+            return Self::made_of(all);
+        }
+        Self { row: Some(Rc::new(fields)), weight, ..Self::default() }
     }
 
     /// Something made of these columns.
@@ -154,7 +168,10 @@ impl Value {
             (None, None) => None,
             (Some(mine), Some(theirs)) if mine.len() == theirs.len() => {
                 let fields = mine.iter().zip(theirs.iter());
-                Some(Rc::new(fields.map(|(mine, theirs)| mine.clone().or(theirs.clone())).collect()))
+                let row = Self::of_row(fields.map(|(mine, theirs)| mine.clone().or(theirs.clone())).collect());
+                self.derived.extend(row.derived);
+                self.weight = row.weight;
+                row.row
             }
             // Rows of different shapes, or a row and something else: what is in them is no longer told apart.
             (mine, _) => {

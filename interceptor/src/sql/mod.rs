@@ -21,7 +21,7 @@ mod stack;
 mod walk;
 
 pub use builtins::{Pinned, is_sensitive, parameter_is_harmless, pinned, server_functions};
-pub use catalog::{Catalog, CatalogBuilder, Column, Function, Relation, RelationKind, RelationRef};
+pub use catalog::{Action, Catalog, CatalogBuilder, Column, Function, Relation, RelationKind, RelationRef};
 pub use facts::{Access, Analysis, ColumnRef, Effect, Flag, Missing, Object, Opaque, Place, Standing, Statement, Use};
 pub use guard::Rejection;
 pub use lineage::Handling;

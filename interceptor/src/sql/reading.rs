@@ -15,6 +15,10 @@ pub(super) struct Reading {
     pub(super) outputs: Vec<Origin>,
     /// Why it cannot be seen through, if it cannot: it may do anything.
     pub(super) unseen: Option<String>,
+    /// For a trigger's function: columns of the row it runs for that it does something with.
+    pub(super) row: RowUse,
+    /// Whether it leaves the session another one: its search path, its settings, its prepared statements and cursors.
+    pub(super) changes_session: bool,
 }
 
 /// Where the values of an output column come from.
@@ -26,4 +30,43 @@ pub(super) struct Origin {
     pub(super) mixed: bool,
     /// Columns that it is computed from.
     pub(super) derived: BTreeSet<ColumnRef>,
+}
+
+/// What a trigger's function uses of the row that it runs for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct RowUse {
+    /// These columns.
+    pub(super) columns: BTreeSet<String>,
+    /// All of them.
+    pub(super) all: bool,
+}
+
+impl RowUse {
+    /// Adds what a piece of SQL says of `new` and `old`. A row that is only handed on (`RETURN NEW`) is not used.
+    pub(super) fn note(&mut self, text: &str) {
+        if ["new", "old", "null"].iter().any(|row| text.trim().eq_ignore_ascii_case(row)) {
+            return;
+        }
+        let Ok(tokens) = pg_query::scan_tokens(text) else {
+            self.all = true;
+            return;
+        };
+        let words = tokens.iter().map(|token| {
+            let place = usize::try_from(token.start).unwrap_or(0)..usize::try_from(token.end).unwrap_or(0);
+            match text.get(place).unwrap_or_default() {
+                quoted if quoted.starts_with('"') => quoted.trim_matches('"').replace("\"\"", "\""),
+                word => word.to_ascii_lowercase(),
+            }
+        });
+        let words: Vec<String> = words.collect();
+        for (at, word) in words.iter().enumerate() {
+            if !matches!(word.as_str(), "new" | "old") {
+                continue;
+            }
+            match (words.get(at + 1).map(String::as_str), words.get(at + 2)) {
+                (Some("."), Some(column)) if column != "*" => drop(self.columns.insert(column.clone())),
+                _ => self.all = true,
+            }
+        }
+    }
 }

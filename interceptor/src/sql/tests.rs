@@ -54,6 +54,7 @@ fn builder() -> CatalogBuilder {
         "query_to_xml",
         "timezone",
         "array_agg",
+        "unnest",
     ] {
         function(&mut builder, "pg_catalog", name);
     }
@@ -65,7 +66,7 @@ fn builder() -> CatalogBuilder {
     for name in ["int4", "text", "regclass", "date", "bool", "bytea", "timestamptz", "varchar", "numeric"] {
         builder.type_name("pg_catalog", name);
     }
-    builder.refers(2, 1);
+    builder.refers((2, "customer_id"), (1, "id"), (Action::Refuse, Action::Refuse));
     builder.operator("public", "<~>", Some(("hr", "leak")));
     builder.operator("public", "%%", None);
     builder
@@ -417,7 +418,15 @@ fn definitions_and_administration() {
         "alter table orders alter column id type text using lo_from_bytea(0, '')",
         "execute pg_catalog.lo_from_bytea(), alter public.orders",
     );
-    check("create index on orders (lower(status))", "alter public.orders");
+    check(
+        "create index on orders (lower(status))",
+        "(select public.orders.status), (filter public.orders), alter public.orders",
+    );
+    check(
+        "alter table orders add check (status like 'a%')",
+        "(select public.orders.status), (filter public.orders), alter public.orders",
+    );
+    check("comment on table orders is 'interceptor: label=x'", "comment public.orders, admin database");
     check(
         "create view v as select key from api_keys",
         "select public.api_keys, select public.api_keys.key, create public.*",
@@ -801,4 +810,73 @@ fn texts_of_one_shape_are_read_once() {
     assert!(!same("select id from orders where id = 1", "select id from orders where id = 1.5"));
     assert!(!same("set work_mem = '1'", "set work_mem = '2'"));
     assert!(!same("select id from orders; select 1", "select id from orders; select 2"));
+}
+
+#[test]
+fn foreign_keys_write_along() {
+    let mut builder = builder();
+    builder.refers((3, "id"), (2, "id"), (Action::Cascade, Action::Set));
+    builder.refers((9, "X"), (3, "id"), (Action::Set, Action::Refuse));
+    let catalog = builder.build();
+    let check = |text: &str, expected: &str| {
+        let analysis = analyse(text, &catalog, &Prepared::default()).unwrap();
+        let uses = analysis.statements[0].uses.iter().filter(|asked| !asked.named);
+        let uses: Vec<_> = uses.map(|asked| format!("{} {}", asked.access.name(), show(&asked.object))).collect();
+        assert_eq!(uses.join(", "), expected, "{text}");
+        let counted = !analysis.statements[0].flags.contains(&super::Flag::WritesUncounted);
+        assert_eq!(counted, expected.is_empty(), "{text}");
+    };
+    check("delete from customers", "");
+    check("delete from orders", "update public.Odd, update public.Odd.X, delete public.api_keys");
+    check("update orders set status = '1'", "");
+    check("update orders set id = '1'", "update public.api_keys, update public.api_keys.id");
+    check(
+        "insert into orders (id) values (1) on conflict (id) do update set id = '2'",
+        "update public.api_keys, update public.api_keys.id",
+    );
+    check(
+        "merge into orders using customers on true when matched then delete",
+        "update public.Odd, update public.Odd.X, delete public.api_keys",
+    );
+}
+
+#[test]
+fn columns_stand_where_the_server_puts_them() {
+    check_lineage(
+        "select v.* from orders o, customers c, lateral (values (o.*, c.email)) v",
+        "customers.email shown, orders.customer_id shown, orders.id shown, orders.status shown -> orders.id, orders.customer_id, orders.status, customers.email",
+    );
+    // A row's array unnests to its columns: how many those are is not known.
+    check_lineage(
+        "select u.*, c.email from orders o, unnest(array[o]) u, customers c",
+        "customers.email derived, orders.customer_id used+derived, orders.id used+derived, orders.status used+derived -> ",
+    );
+    check_lineage(
+        "select u.*, c.email from unnest(array['a', 'b']) u, customers c",
+        "customers.email shown -> , customers.email",
+    );
+    check_lineage("select u.*, c.email from unnest($1) u, customers c", "customers.email derived -> ");
+}
+
+#[test]
+fn statements_that_multiply_columns_are_given_up() {
+    let mut text = "with a0 as (select * from customers)".to_owned();
+    for at in 1..30 {
+        let before = at - 1;
+        text.push_str(&format!(", a{at} as (select * from a{before} x, a{before} y)"));
+    }
+    assert_eq!(lineage(&format!("{text} select 1 from a29")), "opaque: target lists can have at most 1664 entries");
+    let names: Vec<_> = (0..40).map(|at| format!("a{at}")).collect();
+    let names = names.join(", ");
+    let tables: Vec<_> = (0..40).map(|at| format!("a{at} as (select * from {names})")).collect();
+    assert!(lineage(&format!("with recursive {} select 1", tables.join(", "))).starts_with("opaque: "));
+    let mut text = "select row(id, email) as x from customers".to_owned();
+    for _ in 0..40 {
+        text = format!("select row(x, x) as x from ({text}) q");
+    }
+    let said = std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(super::stack::ORDINARY);
+        reader.spawn_scoped(scope, || lineage(&text)).unwrap().join().unwrap()
+    });
+    assert!(said.starts_with("customers.email derived, customers.id derived -> ("), "{said}");
 }

@@ -7,12 +7,14 @@
 use super::{Touched, Walk};
 use crate::sql::builtins;
 use crate::sql::catalog::{Definition, Function, FunctionName, Relation};
-use crate::sql::facts::{Flag, Object, Use};
+use crate::sql::facts::{Effect, Flag, Object, Use};
 use crate::sql::lineage::Handling;
 use crate::sql::reading::Reading;
 use crate::sql::stack;
 use pg_query::NodeEnum;
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Whose definition it is.
@@ -20,6 +22,45 @@ use std::sync::Arc;
 enum Kind {
     View,
     Function,
+}
+
+/// Definitions that may be read for one statement.
+const MOST_READ: u32 = 1000;
+
+/// Columns that may be looked at or copied for one statement: some tens of milliseconds.
+const MOST_WORK: usize = 1_000_000;
+
+/// The definitions that are being read, for those that call themselves or each other.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    /// Outermost first, each with the catalogue that it is read under.
+    stack: Vec<(*const Definition, u64)>,
+    /// The outermost one that was met again.
+    again: Rc<Cell<usize>>,
+    /// How many more may be read.
+    left: Rc<Cell<u32>>,
+    /// How many more columns may be looked at or copied: stars and joins multiply them.
+    work: Rc<Cell<usize>>,
+}
+
+impl Open {
+    /// Takes from what may be done for one statement; `false` when that is used up.
+    pub(super) fn affords(&self, columns: usize) -> bool {
+        let left = self.work.get().saturating_sub(columns + 1);
+        self.work.set(left);
+        left > 0
+    }
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            stack: Vec::new(),
+            again: Rc::new(Cell::new(usize::MAX)),
+            left: Rc::new(Cell::new(MOST_READ)),
+            work: Rc::new(Cell::new(MOST_WORK)),
+        }
+    }
 }
 
 /// SQL in a PL/pgSQL function.
@@ -68,6 +109,26 @@ impl Walk<'_> {
         self.found.unseen.insert(format!("{}.{}", function.schema, function.name));
     }
 
+    /// The function of a trigger on a relation: what it does with the row, it does with columns of the relation.
+    pub(super) fn run_trigger_on(&mut self, relation: &Arc<Relation>, trigger: &FunctionName) {
+        self.run_trigger(trigger);
+        let catalog = self.catalog;
+        for function in catalog.functions(&trigger.0, &trigger.1) {
+            for definition in catalog.bodies(function) {
+                let reading = self.reading(definition, Kind::Function);
+                for column in &relation.columns {
+                    if reading.row.all || reading.row.columns.contains(&*column.name) {
+                        let column = (relation.id.clone(), column.name.clone());
+                        self.ask(crate::sql::Access::Filter, Object::Column(column.0.clone(), column.1.clone()), false);
+                        let known = self.found.columns.entry(column).or_default();
+                        *known |= Handling::USED;
+                        *known |= Handling::DERIVED;
+                    }
+                }
+            }
+        }
+    }
+
     fn run_bodies(&mut self, function: &Arc<Function>) {
         let catalog = self.catalog;
         let bodies = catalog.bodies(function);
@@ -78,6 +139,10 @@ impl Walk<'_> {
             let reading = self.reading(definition, Kind::Function);
             if reading.unseen.is_some() {
                 self.unseen(function);
+            }
+            if reading.changes_session {
+                self.flag(Flag::ChangesSession);
+                self.opaque(format!("`{}` changes what later statements of the session mean", function.name));
             }
             if reading.uses.iter().any(|asked| asked.access.changes_rows()) {
                 self.flag(Flag::WritesUncounted);
@@ -98,18 +163,33 @@ impl Walk<'_> {
         if let Some(reading) = definition.reading.get().filter(|_| keeps) {
             return reading.clone();
         }
+        let this = (std::ptr::from_ref(definition), self.catalog.id);
+        if let Some(place) = self.open.stack.iter().position(|open| *open == this) {
+            // It calls itself: what it does is being counted.
+            self.open.again.set(self.open.again.get().min(place));
+            return Arc::default();
+        }
+        let place = self.open.stack.len();
+        let before = self.open.again.replace(usize::MAX);
+        self.open.stack.push(this);
         let reading = Arc::new(self.read_definition(definition, kind));
-        // One that was read deep down may have been cut short there.
-        if keeps && self.nesting < super::MOST_NESTING / 2 {
+        self.open.stack.pop();
+        let again = self.open.again.get();
+        // One that was read deep down may have been cut short there, and one that calls what stands around it is a part.
+        let complete = again >= place && self.nesting < super::MOST_NESTING / 2;
+        self.open.again.set(before.min(if again < place { again } else { usize::MAX }));
+        if keeps && complete {
             return definition.reading.get_or_init(|| reading).clone();
         }
         reading
     }
 
     fn read_definition(&mut self, definition: &Definition, kind: Kind) -> Reading {
-        if self.nesting >= super::MOST_NESTING {
+        let left = self.open.left.get();
+        if self.nesting >= super::MOST_NESTING || left == 0 {
             return unseen("definitions in the database that call each other too often");
         }
+        self.open.left.set(left - 1);
         let catalog = match &definition.path {
             Some(path) => self.catalog.under(Some(path)),
             None => self.catalog.clone(),
@@ -123,6 +203,8 @@ impl Walk<'_> {
         };
         let mut reading = Reading::default();
         for piece in &pieces {
+            let (Piece::Sql(said) | Piece::Expression(said)) = piece;
+            reading.row.note(said);
             let (text, what) = match piece {
                 Piece::Sql(text) => (text.clone(), "a statement"),
                 Piece::Expression(text) => (format!("SELECT {text}"), "an expression"),
@@ -138,6 +220,7 @@ impl Walk<'_> {
                 let Some(node) = raw.stmt.as_ref().and_then(|node| node.node.as_ref()) else { continue };
                 let mut inner = Walk::new(&catalog, self.session, &mut created, &mut touched, self.nesting + 1);
                 inner.has_variables = kind == Kind::Function;
+                inner.open.clone_from(&self.open);
                 let outputs = match node {
                     NodeEnum::SelectStmt(_)
                     | NodeEnum::InsertStmt(_)
@@ -156,6 +239,8 @@ impl Walk<'_> {
                     inner.show(&outputs);
                 }
                 inner.settle();
+                let changes = inner.found.flags.contains(&Flag::ChangesSession) || inner.found.effect != Effect::None;
+                reading.changes_session |= kind == Kind::Function && changes;
                 if let Some(opaque) = &inner.found.opaque {
                     reading.unseen.get_or_insert(opaque.to_string());
                 }
@@ -194,10 +279,107 @@ fn statements(body: &str) -> String {
 
 /// The SQL in a PL/pgSQL function, as its own compiler finds it; an error for what makes SQL at run time.
 fn plpgsql(definition: &str) -> Result<Vec<Piece>, String> {
-    let tree = pg_query::parse_plpgsql(definition).map_err(|error| error.to_string())?;
+    let parts = Parts::of(definition).ok_or("it is not written as functions are")?;
+    let source = if parts.is_trigger { parts.as_function() } else { definition.to_owned() };
+    let tree = pg_query::parse_plpgsql(&source).map_err(|error| error.to_string())?;
+    let mut records = HashSet::new();
+    collect_records(&tree, &mut records, 0);
+    if !records.is_empty() && sets_declared(&parts.body, &records) {
+        return Err("it gives a record a value where it declares it".to_owned());
+    }
     let mut pieces = Vec::new();
     collect(&tree, &mut pieces, 0)?;
     Ok(pieces)
+}
+
+/// What a CREATE FUNCTION is made of.
+struct Parts {
+    body: String,
+    is_trigger: bool,
+}
+
+impl Parts {
+    fn of(definition: &str) -> Option<Self> {
+        let tree = pg_query::parse(definition, pg_query::ParserOptions::DEFAULT).ok()?;
+        let node = tree.protobuf.stmts.first()?.stmt.as_ref()?.node.as_ref()?;
+        let NodeEnum::CreateFunctionStmt(create) = node else { return None };
+        let returns = create.return_type.as_ref().map(|name| super::strings(&name.names)).unwrap_or_default();
+        let body = create.options.iter().find_map(|node| match &node.node {
+            Some(NodeEnum::DefElem(option)) if option.defname == "as" => match &option.arg.as_ref()?.node {
+                Some(NodeEnum::List(list)) => super::strings(&list.items).first().map(|body| (*body).to_owned()),
+                _ => None,
+            },
+            _ => None,
+        })?;
+        Some(Self { body, is_trigger: matches!(returns.last(), Some(&("trigger" | "event_trigger"))) })
+    }
+
+    /// A trigger's body as that of an ordinary function: what the parser says of the variables that triggers have by
+    /// themselves is not JSON (libpg_query 17 and 18, `dump_function`).
+    fn as_function(&self) -> String {
+        format!(
+            "CREATE FUNCTION f(new record, old record, tg_name name, tg_when text, tg_level text, tg_op text, tg_relid oid, \
+             tg_relname name, tg_table_name name, tg_table_schema name, tg_nargs integer, tg_argv text[], tg_event text, \
+             tg_tag text) RETURNS record LANGUAGE plpgsql AS '{}'",
+            self.body.replace('\'', "''")
+        )
+    }
+}
+
+/// The names of variables that hold rows.
+fn collect_records(tree: &serde_json::Value, names: &mut HashSet<String>, depth: usize) {
+    if depth > 500 {
+        return;
+    }
+    match tree {
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_records(item, names, depth + 1)),
+        serde_json::Value::Object(members) => {
+            for (kind, value) in members {
+                if kind == "PLpgSQL_rec"
+                    && let Some(name) = value.get("refname").and_then(serde_json::Value::as_str)
+                {
+                    names.insert(name.to_owned());
+                }
+                collect_records(value, names, depth + 1);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a variable of these is declared with a value, which the parser does not show (`PLpgSQL_rec.default_val`).
+fn sets_declared(body: &str, records: &HashSet<String>) -> bool {
+    // What cannot be taken apart may.
+    let Ok(tokens) = pg_query::scan_tokens(body) else { return true };
+    let text = |token: &pg_query::protobuf::ScanToken| {
+        let place = usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?;
+        body.get(place)
+    };
+    let (mut declares, mut depth, mut name) = (false, 0_usize, None);
+    for token in tokens.iter() {
+        let Some(token) = text(token) else { return true };
+        let word = token.to_ascii_lowercase();
+        match word.as_str() {
+            "declare" => (declares, depth, name) = (true, 0, None),
+            "begin" => declares = false,
+            _ if !declares => {}
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.saturating_sub(1),
+            ";" if depth == 0 => name = None,
+            ":=" | "=" | "default" if depth == 0 => {
+                if name.as_ref().is_some_and(|name| records.contains(name)) {
+                    return true;
+                }
+            }
+            _ => {
+                name.get_or_insert_with(|| match token.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')) {
+                    Some(quoted) => quoted.replace("\"\"", "\""),
+                    None => word,
+                });
+            }
+        }
+    }
+    false
 }
 
 fn collect(tree: &serde_json::Value, pieces: &mut Vec<Piece>, depth: usize) -> Result<(), String> {

@@ -460,7 +460,11 @@ impl Walk<'_> {
         self.relation(&Some(range), missing_ok, Access::Drop);
     }
 
-    fn comment(&mut self, CommentStmt { objtype, object, comment: _ }: &CommentStmt) {
+    fn comment(&mut self, CommentStmt { objtype, object, comment }: &CommentStmt) {
+        // Labels are part of what policies say.
+        if comment.contains("interceptor:") {
+            self.admin();
+        }
         let named = match object.as_ref().and_then(|node| node.node.as_ref()) {
             Some(NodeEnum::List(list)) => strings(&list.items),
             _ => Vec::new(),
@@ -484,6 +488,9 @@ impl Walk<'_> {
             relname: relation.last().copied().unwrap_or_default().to_owned(),
             ..RangeVar::default()
         };
+        if self.catalog.relation(&range.schemaname, &range.relname).is_some_and(|found| !found.labels.is_empty()) {
+            self.admin();
+        }
         self.relation(&Some(range), false, Access::Comment);
     }
 

@@ -624,7 +624,9 @@ impl Walk<'_> {
             self.opaque("temporary functions shadow others and are not followed");
             return self.derive(values);
         }
-        let counts = name == "count" && matches!(schema, "" | "pg_catalog") && !*agg_distinct;
+        let counts = name == "count"
+            && !*agg_distinct
+            && self.catalog.functions(schema, name).iter().all(|function| &*function.schema == "pg_catalog");
         if let ([value], true) = (values.as_slice(), counts) {
             self.test(value);
             self.function(schema, name, args);
@@ -666,17 +668,52 @@ impl Walk<'_> {
         Value::default()
     }
 
-    /// How many columns a call in FROM has.
-    pub(super) fn width(&self, call: &FuncCall) -> Option<u32> {
+    /// How many columns a call in FROM has, if that can be told.
+    pub(super) fn width(&mut self, call: &FuncCall) -> Option<u32> {
         let parts = strings(&call.funcname);
         let (schema, name) = qualified(&self.catalog.database, &parts)?;
-        // As many as there are arrays.
+        // One for each array, but of rows as many as those have fields.
         if name == "unnest" {
-            return u32::try_from(call.args.len()).ok();
+            let plain = call.args.iter().all(|node| self.is_of_scalars(node));
+            return plain.then(|| u32::try_from(call.args.len()).ok()).flatten();
         }
         let candidates = self.catalog.functions(schema, name);
         let width = candidates.first()?.width?;
         candidates.iter().all(|function| function.width == Some(width)).then_some(width)
+    }
+
+    /// Whether an array's elements are no rows for sure.
+    fn is_of_scalars(&mut self, node: &Node) -> bool {
+        match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => {
+                let Value { whole, derived, row, .. } = self.column(column);
+                let plain =
+                    |column: &_| self.column_of(*column).is_some_and(|column| is_array_of_scalars(column.type_oid));
+                derived.is_empty() && row.is_none() && !whole.is_empty() && whole.iter().all(plain)
+            }
+            Some(NodeEnum::AArrayExpr(array)) => array.elements.iter().all(|element| match &element.node {
+                Some(NodeEnum::AConst(_)) => true,
+                Some(NodeEnum::TypeCast(_) | NodeEnum::AArrayExpr(_)) => self.is_of_scalars(element),
+                _ => false,
+            }),
+            Some(NodeEnum::TypeCast(cast)) => cast.type_name.as_ref().is_some_and(|name| {
+                let parts = strings(&name.names);
+                let Some((schema, name)) = qualified(&self.catalog.database, &parts) else { return false };
+                let name = name.strip_prefix('_').unwrap_or(name);
+                matches!(schema, "" | "pg_catalog")
+                    && self.catalog.is_type_of_server(name)
+                    && self.catalog.relation("pg_catalog", name).is_none()
+                    && !name.starts_with("record")
+                    && !name.starts_with("any")
+            }),
+            Some(NodeEnum::FuncCall(call)) => {
+                let parts = strings(&call.funcname);
+                let Some((schema, name)) = qualified(&self.catalog.database, &parts) else { return false };
+                matches!(name, "string_to_array" | "regexp_split_to_array" | "current_schemas" | "parse_ident")
+                    && self.catalog.functions(schema, name).iter().all(|function| &*function.schema == "pg_catalog")
+            }
+            _ => false,
+        }
     }
 
     /// `nextval('name')` writes the sequence of that name; `false` where the name is not a constant.
@@ -739,4 +776,19 @@ pub(super) fn kind_of(node: &NodeEnum) -> String {
     // The error is the stop that we asked for.
     let _stopped = std::fmt::write(&mut name, format_args!("{node:?}"));
     name.0
+}
+
+/// The server's own array types by their OIDs, without those of rows: `pg_type[]` and its kin, `record[]`; and the vectors
+/// that its catalogues have.
+fn is_array_of_scalars(oid: u32) -> bool {
+    matches!(oid, 22 | 30 | 143 | 199 | 271 | 629 | 651 | 719 | 775 | 791 | 1000..=1003 | 1005..=1022 | 1027 | 1028 | 1034)
+        || matches!(
+            oid,
+            1040 | 1041 | 1115 | 1182 | 1183 | 1185 | 1187 | 1231 | 1270 | 1561 | 1563 | 2201 | 2207..=2211
+        )
+        || matches!(
+            oid,
+            2949 | 2951 | 3221 | 3643..=3645 | 3735 | 3770 | 3807 | 3905 | 3907 | 3909 | 3911 | 3913 | 3927
+        )
+        || matches!(oid, 4073 | 4090 | 4097 | 4192 | 5039 | 6150..=6153 | 6155 | 6157)
 }

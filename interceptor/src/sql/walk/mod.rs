@@ -73,8 +73,10 @@ pub(super) fn walk(
         }
         let statement = walk.finish(start..end);
         // What follows in the same text is looked up under the new path.
-        if let Effect::SearchPath { path, .. } = &statement.effect {
-            seen = catalog.under(path.as_deref());
+        match &statement.effect {
+            Effect::SearchPath { path, .. } => seen = catalog.under(path.as_deref()),
+            Effect::ResetAll | Effect::DiscardAll => seen = catalog.under(None),
+            _ => {}
         }
         Ok(statement)
     });
@@ -101,8 +103,12 @@ struct Walk<'a> {
     touched: &'a mut Touched,
     /// How many EXECUTEs, views and functions this walk stands under.
     nesting: usize,
+    /// How many statements this walk stands in: `EXPLAIN ANALYZE SELECT` are two.
+    statements: usize,
     /// Whether a text from elsewhere is too long to be read on an ordinary stack.
     needs_depth: bool,
+    /// The definitions that are being read.
+    open: body::Open,
     /// Whether names that cannot be resolved may be variables of a function.
     has_variables: bool,
     found: Statement,
@@ -153,7 +159,9 @@ impl<'a> Walk<'a> {
             created,
             touched,
             nesting,
+            statements: 0,
             needs_depth: false,
+            open: body::Open::default(),
             has_variables: false,
             found: Statement::default(),
             ctes: Vec::new(),
@@ -228,6 +236,7 @@ impl<'a> Walk<'a> {
         let known = fields.iter().position(|field| field.many).unwrap_or(fields.len());
         let (known, rest) = fields.split_at(known);
         self.found.outputs = known.iter().map(|field| self.place(&field.value)).collect();
+        self.found.width = rest.is_empty().then_some(known.len());
         for field in rest {
             self.mark(&field.value.everything(), Handling::DERIVED);
         }
@@ -235,7 +244,7 @@ impl<'a> Walk<'a> {
 
     /// What stands in an output column, or in a field of a row there.
     fn place(&mut self, value: &Value) -> Place {
-        let Value { whole, derived, row, constant: _, mixed } = value;
+        let Value { whole, derived, row, constant: _, mixed, weight: _ } = value;
         self.mark(whole, Handling::SHOWN);
         self.mark(derived, Handling::DERIVED);
         let fields = match row {
@@ -258,6 +267,7 @@ impl<'a> Walk<'a> {
     /// The result so far does not leave but is kept or sent where nobody can mask it.
     fn keep_result(&mut self) {
         self.found.outputs.clear();
+        self.found.width = None;
         for how in self.handling.values_mut().chain(self.found.columns.values_mut()) {
             if how.has(Handling::SHOWN) {
                 *how = how.without(Handling::SHOWN);
@@ -270,6 +280,7 @@ impl<'a> Walk<'a> {
     /// and EXPLAIN prints what it has folded.
     fn drop_result(&mut self) {
         self.found.outputs.clear();
+        self.found.width = None;
         for how in self.handling.values_mut().chain(self.found.columns.values_mut()) {
             if how.has(Handling::SHOWN) {
                 *how = how.without(Handling::SHOWN);

@@ -3,7 +3,7 @@
 use super::Walk;
 use super::scope::{Entry, rename};
 use crate::sql::facts::{Access, Flag, Missing, Object};
-use crate::sql::lineage::{Field, Handling, Value, either};
+use crate::sql::lineage::{Field, Handling, MOST_COLUMNS, Value, either};
 use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{
@@ -136,6 +136,10 @@ impl Walk<'_> {
             let Some(value) = val.as_ref().and_then(|node| node.node.as_ref()) else { continue };
             if let Some(spread) = self.spread(value) {
                 fields.extend(spread);
+                if fields.len() > MOST_COLUMNS {
+                    self.opaque(format!("target lists can have at most {MOST_COLUMNS} entries"));
+                    return Vec::new();
+                }
                 continue;
             }
             let name = if name.is_empty() { named_after(value) } else { Some(name.as_str().into()) };
@@ -169,11 +173,22 @@ impl Walk<'_> {
                 self.opaque("VALUES holds something else than rows");
                 continue;
             };
-            let row = list.items.iter().zip(1..).map(|(node, at)| {
-                let value = self.visit(node, Self::node);
-                Field::new(&format!("column{at}"), value)
-            });
-            let row = row.collect();
+            let mut row = Vec::with_capacity(list.items.len());
+            for node in &list.items {
+                // `VALUES (t.*, 1)` has a column for each of them.
+                match node.node.as_ref().and_then(|node| self.spread(node)) {
+                    Some(spread) => row.extend(spread),
+                    None => row.push(Field::unnamed(self.visit(node, Self::node))),
+                }
+            }
+            if row.len() > MOST_COLUMNS {
+                self.opaque(format!("VALUES lists can have at most {MOST_COLUMNS} columns"));
+                return Vec::new();
+            }
+            let known = !row.iter().any(|field| field.many);
+            for (field, at) in row.iter_mut().zip(1..) {
+                field.name = known.then(|| format!("column{at}").into());
+            }
             rows = Some(match rows {
                 Some(rows) => either(rows, row),
                 None => row,
@@ -294,6 +309,9 @@ impl Walk<'_> {
         };
         self.ctes.extend(tables.iter().map(unknown));
         for _ in 0..MOST_ROUNDS {
+            if !self.open.affords(0) {
+                break;
+            }
             let mut changed = false;
             for (cte, at) in tables.iter().zip(scope..) {
                 let fields = self.common_table(cte);

@@ -34,14 +34,23 @@ impl Walk<'_> {
                 .filter_map(|((_, column), how)| Some((relation.columns.get(*column as usize)?.name.clone(), *how)))
                 .collect();
             let leaves = done.values().any(|how| how.leaves());
-            let access = match (is_source, is_target) {
+            let access = match is_source {
                 // How many rows there are leaves in any case.
-                (true, _) => Access::Select,
-                (false, true) if leaves => Access::Select,
-                (false, true) if !done.is_empty() => Access::Filter,
-                (false, _) => continue,
+                true => Access::Select,
+                // Named in a definition: whoever may define may look at it for that, where nothing is kept from them.
+                false if !is_target && !done.is_empty() => {
+                    self.ask_underneath(relation, Access::Filter, &done);
+                    self.spread_to(relation, true, Access::Filter, &done, &mut HashSet::new(), 0);
+                    continue;
+                }
+                false if leaves => Access::Select,
+                false if !done.is_empty() => Access::Filter,
+                false => continue,
             };
             self.read(relation, *inherits, access, &done);
+        }
+        if !self.open.affords(0) {
+            self.opaque("it carries too many columns around to be followed");
         }
     }
 

@@ -100,7 +100,10 @@ impl Walk<'_> {
     }
 
     /// Brings something into the innermost scope that `*` stands for as well.
-    pub(super) fn enter_shown(&mut self, entry: Entry) {
+    pub(super) fn enter_shown(&mut self, mut entry: Entry) {
+        if !self.open.affords(entry.fields.len()) {
+            entry.fields.clear();
+        }
         if let Some(level) = self.levels.last_mut() {
             level.star.extend(entry.fields.iter().cloned());
             level.entries.push(entry);
@@ -140,7 +143,7 @@ impl Walk<'_> {
         let ColumnRef { fields, location: _ } = column;
         let names = super::strings(fields);
         let whole_row = matches!(fields.last().and_then(|node| node.node.as_ref()), Some(NodeEnum::AStar(_)));
-        match (names.as_slice(), whole_row) {
+        let value = match (names.as_slice(), whole_row) {
             ([name], false) => self.unqualified(name),
             ([qualifier @ .., name], false) => self.dotted(qualifier, name),
             // `t.*` as a value is the row.
@@ -152,7 +155,12 @@ impl Walk<'_> {
                 let fields = self.star(&[]);
                 Value::of_row(fields)
             }
+        };
+        // What a definition makes of it stays: as a value, as a row that is there or not, as a statistic.
+        if self.is_defining() {
+            self.store(&value);
         }
+        value
     }
 
     fn unqualified(&mut self, name: &str) -> Value {
@@ -182,6 +190,9 @@ impl Walk<'_> {
     fn look_up(&self, name: &str) -> Found {
         let mut perhaps: Option<Value> = None;
         for level in self.levels.iter().rev() {
+            if !self.open.affords(level.entries.iter().map(|entry| entry.fields.len()).sum()) {
+                return Found { sure: Some(Value::default()), perhaps: None };
+            }
             let mut merged = level.entries.iter().rev().filter(|entry| entry.merged);
             let sure = match merged.find_map(|entry| entry.named(name).next()) {
                 Some(field) => Some(field.value.clone()),
@@ -220,7 +231,8 @@ impl Walk<'_> {
             }
             _ => false,
         };
-        self.levels.iter().rev().find_map(|level| level.entries.iter().rev().find(is_meant)).cloned()
+        let found = self.levels.iter().rev().find_map(|level| level.entries.iter().rev().find(is_meant))?;
+        self.open.affords(found.fields.len()).then(|| found.clone())
     }
 
     fn dotted(&mut self, qualifier: &[&str], name: &str) -> Value {
@@ -258,7 +270,8 @@ impl Walk<'_> {
     /// All columns of an entry, or of everything in the innermost scope.
     pub(super) fn star(&mut self, qualifier: &[&str]) -> Vec<Field> {
         if qualifier.is_empty() {
-            return self.levels.last().map(|level| level.star.clone()).unwrap_or_default();
+            let affords = |level: &&Level| self.open.affords(level.star.len());
+            return self.levels.last().filter(affords).map(|level| level.star.clone()).unwrap_or_default();
         }
         match self.entry_named(qualifier) {
             Some(entry) => entry.fields,
@@ -288,6 +301,11 @@ impl Walk<'_> {
         if !crate::sql::builtins::is_harmless(&function.schema, &function.name) {
             self.ask(Access::Execute, Object::Function(function.clone()), true);
             self.run_function(function);
+        }
+        // They make rows of types that the statement need not name.
+        if function.name.contains("populate_record") {
+            let catalog = self.catalog;
+            catalog.code_of_types().for_each(|function| self.run_trigger(function));
         }
     }
 }

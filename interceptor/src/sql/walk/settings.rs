@@ -38,6 +38,9 @@ impl Walk<'_> {
     /// Names are looked up differently from here on.
     fn search_path<'n>(&mut self, names: impl Iterator<Item = &'n str>, local: bool) {
         let path: Vec<Arc<str>> = names.filter(|name| !name.is_empty()).map(Arc::from).collect();
+        if path.iter().any(|schema| schema.len() > crate::sql::catalog::LONGEST_NAME) {
+            return self.opaque("the server would cut a name in the search path");
+        }
         if path.iter().any(|schema| schema.starts_with("pg_temp")) {
             return self.opaque("temporary relations shadow others and are not followed");
         }
@@ -51,6 +54,10 @@ impl Walk<'_> {
 
     /// `SELECT set_config('search_path', '...', false)` and nothing else: it runs exactly once.
     pub(super) fn sets_search_path(&mut self, select: &SelectStmt) -> bool {
+        // Inside another statement nobody says whether and when it runs.
+        if self.statements > 1 || self.nesting > 0 {
+            return false;
+        }
         let SelectStmt { target_list, .. } = select;
         let alone = SelectStmt { target_list: target_list.clone(), ..SelectStmt::default() };
         let same_but_for_targets =
@@ -69,7 +76,10 @@ impl Walk<'_> {
         }
         self.found.mentioned.insert("set_config".to_owned());
         self.flag(Flag::SessionState);
-        self.search_path(crate::sql::catalog::path_of(&value), local.starts_with('t'));
+        match crate::sql::catalog::path_of(&value) {
+            Some(path) => self.search_path(path.iter().map(String::as_str), local.starts_with('t')),
+            None => self.opaque("a search path that the server would read otherwise than it is written"),
+        }
         true
     }
 
@@ -128,9 +138,15 @@ impl Walk<'_> {
         match args {
             [name, value, _] => match constant(name) {
                 Some(name) => self.parameter(&name, constant(value).as_deref()),
-                None => self.opaque("set_config with a computed name"),
+                None => {
+                    self.flag(Flag::ChangesSession);
+                    self.opaque("set_config with a computed name");
+                }
             },
-            _ => self.opaque("set_config without its three arguments"),
+            _ => {
+                self.flag(Flag::ChangesSession);
+                self.opaque("set_config without its three arguments");
+            }
         }
     }
 
@@ -140,10 +156,16 @@ impl Walk<'_> {
         match builtins::pinned(&name, value) {
             Pinned::Free => {
                 let harmless = builtins::parameter_is_harmless(&name);
+                if builtins::chooses_plans(&name) {
+                    self.found.unseen.insert(format!("the setting {name}"));
+                }
                 self.ask(Access::Set, Object::Parameter(name.into()), !harmless);
             }
             Pinned::Kept => {}
-            Pinned::Refused(why) => self.opaque(why),
+            Pinned::Refused(why) => {
+                self.flag(Flag::ChangesSession);
+                self.opaque(why);
+            }
         }
     }
 }

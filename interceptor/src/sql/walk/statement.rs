@@ -3,7 +3,7 @@
 use super::expression::kind_of;
 use super::{MOST_NESTING, Touched, Walk, strings};
 use crate::sql::RelationRef;
-use crate::sql::catalog::{Catalog, Way};
+use crate::sql::catalog::{Catalog, Relation, Way};
 use crate::sql::facts::{Access, Effect, Flag, Missing, Object, Use};
 use crate::sql::lineage::Field;
 use crate::sql::stack;
@@ -13,9 +13,16 @@ use pg_query::protobuf::{
     ExecuteStmt, ExplainStmt, LockStmt, Node, PrepareStmt, TransactionStmtKind, TruncateStmt,
 };
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 impl Walk<'_> {
     pub(super) fn statement(&mut self, node: &NodeEnum) {
+        self.statements += 1;
+        self.within(node);
+        self.statements -= 1;
+    }
+
+    fn within(&mut self, node: &NodeEnum) {
         match node {
             NodeEnum::SelectStmt(select) if self.sets_search_path(select) || self.sets_listed_setting(select) => {}
             NodeEnum::SelectStmt(_)
@@ -51,7 +58,9 @@ impl Walk<'_> {
                 self.found.effect = Effect::Declare(portalname.clone());
             }
             NodeEnum::FetchStmt(fetch) => self.fetch(&fetch.portalname),
-            NodeEnum::ClosePortalStmt(_) => {}
+            NodeEnum::ClosePortalStmt(close) => {
+                self.found.effect = Effect::Close((!close.portalname.is_empty()).then(|| close.portalname.clone()));
+            }
             NodeEnum::DiscardStmt(discard) => self.discard(discard),
             NodeEnum::CreateTableAsStmt(create) => {
                 let CreateTableAsStmt { query, into, objtype: _, is_select_into: _, if_not_exists: _ } = &**create;
@@ -234,15 +243,24 @@ impl Walk<'_> {
         self.flag(Flag::RunsPrepared);
         self.found.effect = Effect::Fetch(name.to_owned());
         if let Some((query, catalog)) = self.touched.cursors.get(name).cloned() {
+            self.same_path(&catalog);
             return self.run_node(&query, &catalog);
         }
         match self.session.portal(name) {
             // Its names were looked up when it was made.
             Some(portal) => {
                 let catalog = self.catalog.under(portal.path.as_deref());
+                self.same_path(&catalog);
                 self.run_again(&portal.text, &catalog);
             }
             None => self.missing(Missing::Portal(name.to_owned())),
+        }
+    }
+
+    /// What a cursor's query names was looked up when it was made; what the functions in it name is looked up now.
+    fn same_path(&mut self, catalog: &Catalog) {
+        if catalog.id != self.catalog.id {
+            self.opaque("the cursor was made under another search path; set that one before rows are fetched");
         }
     }
 
@@ -282,6 +300,7 @@ impl Walk<'_> {
                 *self.found.columns.entry(column).or_default() |= how;
             }
             self.found.outputs = inner.outputs;
+            self.found.width = inner.width;
             self.found.unseen.extend(inner.unseen);
             self.found.flags.extend(inner.flags);
             self.found.mentioned.extend(inner.mentioned);
@@ -313,8 +332,9 @@ impl Walk<'_> {
                 Some(NodeEnum::RangeVar(range)) => {
                     if let Some(relation) = self.resolve(range) {
                         self.ask(access, Object::Relation(relation.id.clone()), true);
-                        for reach in &relation.reaches {
-                            self.ask(access, Object::Relation(reach.id.clone()), false);
+                        self.reach_all(&relation, access, &mut HashSet::from([relation.id.clone()]), 0);
+                        if access == Access::Truncate {
+                            self.write_through(&relation, access, &mut HashSet::from([relation.id.clone()]), 0);
                         }
                     }
                 }
@@ -325,6 +345,24 @@ impl Walk<'_> {
 }
 
 impl Walk<'_> {
+    /// Partitions of partitions and what lies under views come along.
+    fn reach_all(&mut self, relation: &Arc<Relation>, access: Access, seen: &mut HashSet<RelationRef>, depth: usize) {
+        if depth > MOST_NESTING {
+            return self.opaque(format!("`{}` rests on too many layers", relation.id.name));
+        }
+        for reach in &relation.reaches {
+            if !seen.insert(reach.id.clone()) {
+                continue;
+            }
+            self.ask(access, Object::Relation(reach.id.clone()), false);
+            if reach.way != Way::Parent
+                && let Some(under) = self.catalog.get(&reach.id).cloned()
+            {
+                self.reach_all(&under, access, seen, depth + 1);
+            }
+        }
+    }
+
     /// CASCADE empties whatever refers to what is emptied, and so on: as if the statement named it.
     fn truncate_referring(&mut self) {
         let emptied = |asked: &Use| match (&asked.object, asked.access) {
@@ -336,7 +374,7 @@ impl Walk<'_> {
         while let Some(id) = left.pop() {
             let Some(relation) = self.catalog.get(&id).cloned() else { continue };
             let children = relation.reaches.iter().filter(|reach| reach.way == Way::Child).map(|reach| &reach.id);
-            for id in relation.referring.iter().chain(children) {
+            for id in relation.referring.iter().map(|referring| &referring.relation).chain(children) {
                 if seen.insert(id.clone()) {
                     self.ask(Access::Truncate, Object::Relation(id.clone()), true);
                     left.push(id.clone());

@@ -2,7 +2,7 @@
 
 use super::Walk;
 use super::scope::Entry;
-use crate::sql::catalog::{Relation, RelationRef, Way};
+use crate::sql::catalog::{Action, Relation, RelationRef, Way};
 use crate::sql::facts::{Access, Flag, Object};
 use crate::sql::lineage::{Field, Handling, Value};
 use pg_query::NodeEnum;
@@ -10,8 +10,30 @@ use pg_query::protobuf::{
     BoolExprType, CmdType, DeleteStmt, InferClause, InsertStmt, MergeStmt, MergeWhenClause, Node, NullTestType,
     OnConflictClause, RangeVar, ResTarget, ReturningClause, UpdateStmt,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+
+/// What a write does to rows that others may refer to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Change {
+    /// They are deleted.
+    Gone,
+    /// These columns change.
+    Keys(BTreeSet<String>),
+    /// Any column may.
+    Anything,
+}
+
+impl Change {
+    /// By an UPDATE's list of targets.
+    fn of(list: &[Node]) -> Self {
+        let names = list.iter().map(|node| match &node.node {
+            Some(NodeEnum::ResTarget(target)) => Some(target.name.clone()),
+            _ => None,
+        });
+        names.collect::<Option<_>>().map_or(Self::Anything, Self::Keys)
+    }
+}
 
 impl Walk<'_> {
     pub(super) fn insert(&mut self, insert: &InsertStmt) -> Vec<Field> {
@@ -73,6 +95,7 @@ impl Walk<'_> {
             self.enter(Entry { name: Some("excluded".into()), fields: fields.collect(), ..Entry::default() });
             if !target_list.is_empty() {
                 self.ask(Access::Update, Object::Relation(target.id.clone()), true);
+                self.keys(Some(target), &Change::of(target_list));
                 self.assign(target_list, target, Access::Update);
             }
             let condition = self.boxed(where_clause, Self::node);
@@ -87,6 +110,7 @@ impl Walk<'_> {
         let UpdateStmt { relation, target_list, where_clause, from_clause, returning_clause, with_clause } = update;
         let scope = self.with(with_clause);
         let target = self.target(relation, &[Access::Update]);
+        self.keys(target.as_ref(), &Change::of(target_list));
         self.restricted(where_clause);
         let fields = self.scoped(|walk| {
             walk.enter_target(relation, target.as_ref());
@@ -107,6 +131,7 @@ impl Walk<'_> {
         let DeleteStmt { relation, using_clause, where_clause, returning_clause, with_clause } = delete;
         let scope = self.with(with_clause);
         let target = self.target(relation, &[Access::Delete]);
+        self.keys(target.as_ref(), &Change::Gone);
         self.restricted(where_clause);
         let fields = self.scoped(|walk| {
             walk.enter_target(relation, target.as_ref());
@@ -162,7 +187,67 @@ impl Walk<'_> {
         if access == Access::Insert && target_list.is_empty() {
             self.write_all_columns(target, access);
         }
+        match access {
+            Access::Update => self.keys(Some(target), &Change::of(target_list)),
+            Access::Delete => self.keys(Some(target), &Change::Gone),
+            _ => {}
+        }
         self.assign(target_list, target, access);
+    }
+
+    /// Foreign keys make of one write several.
+    fn keys(&mut self, target: Option<&Arc<Relation>>, change: &Change) {
+        if let Some(target) = target {
+            self.follow_keys(target, change, &mut HashSet::new(), 0);
+        }
+    }
+
+    fn follow_keys(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change,
+        seen: &mut HashSet<(RelationRef, Change)>,
+        depth: usize,
+    ) {
+        if depth > super::MOST_NESTING {
+            return self.opaque(format!("foreign keys lead on and on from `{}`", relation.id.name));
+        }
+        if !seen.insert((relation.id.clone(), change.clone())) {
+            return;
+        }
+        for reach in &relation.reaches {
+            // The columns under a view have names of their own.
+            let change = match (reach.way, change) {
+                (Way::Base, Change::Keys(_)) => &Change::Anything,
+                (_, change) => change,
+            };
+            if let Some(under) = self.catalog.get(&reach.id).cloned() {
+                self.follow_keys(&under, change, seen, depth + 1);
+            }
+        }
+        for referring in &relation.referring {
+            let action = match change {
+                Change::Gone => referring.on_delete,
+                Change::Keys(keys) if !keys.contains(&*referring.key) => continue,
+                Change::Keys(_) | Change::Anything => referring.on_update,
+            };
+            let (access, next) = match (action, change) {
+                (Action::Refuse, _) => continue,
+                (Action::Cascade, Change::Gone) => (Access::Delete, Change::Gone),
+                (Action::Cascade | Action::Set, _) => {
+                    (Access::Update, Change::Keys(BTreeSet::from([referring.column.to_string()])))
+                }
+            };
+            let Some(child) = self.catalog.get(&referring.relation).cloned() else { continue };
+            self.flag(Flag::WritesUncounted);
+            self.ask(access, Object::Relation(child.id.clone()), false);
+            if access == Access::Update {
+                self.ask(access, Object::Column(child.id.clone(), referring.column.clone()), false);
+            }
+            let mut through = HashSet::from([child.id.clone()]);
+            self.write_through(&child, access, &mut through, 0);
+            self.follow_keys(&child, &next, seen, depth + 1);
+        }
     }
 
     fn restricted(&mut self, condition: &Option<Box<Node>>) {
@@ -198,7 +283,7 @@ impl Walk<'_> {
 
     /// Writing through a view writes what lies under it, columns included; a partition's rows are its parent's. Triggers
     /// run with the write, rules do more than it says.
-    fn write_through(
+    pub(super) fn write_through(
         &mut self,
         relation: &Arc<Relation>,
         access: Access,
@@ -208,11 +293,12 @@ impl Walk<'_> {
         if depth > super::MOST_NESTING {
             return self.opaque(format!("`{}` rests on too many layers of views", relation.id.name));
         }
-        if relation.has_rules {
+        // TRUNCATE is not rewritten (41.4 "Rules on INSERT, UPDATE, and DELETE").
+        if relation.has_rules && access != Access::Truncate {
             self.opaque(format!("rewrite rules on `{}` make a write do more than it says", relation.id.name));
         }
         for trigger in &relation.triggers {
-            self.run_trigger(trigger);
+            self.run_trigger_on(relation, trigger);
         }
         for reach in &relation.reaches {
             if !seen.insert(reach.id.clone()) {
