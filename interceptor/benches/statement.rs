@@ -12,6 +12,8 @@ use interceptor::sql::{
     Catalog, CatalogBuilder, Function, Portal, Readings, RelationKind, Session, analyse, server_functions,
 };
 use interceptor::wire::{Chunk, Described, Frame, Frontend, Splitter};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ fn catalog() -> Catalog {
     let mut relation = |oid: u32, name: &str, columns: &[(&str, &str)]| {
         builder.relation(oid, "public", name, RelationKind::Table, false);
         for ((column, kind), number) in columns.iter().zip(1..) {
-            builder.column(oid, number, column, kind);
+            builder.column(oid, number, column, (kind, 25));
         }
     };
     relation(1, "pgbench_accounts", &[("aid", "integer"), ("bid", "integer"), ("abalance", "integer")]);
@@ -144,6 +146,14 @@ fn reading(criterion: &mut Criterion) {
     for (name, text) in STATEMENTS {
         group.bench_function(format!("new text, {name}"), |bench| {
             bench.iter(|| analyse(black_box(text), &catalog, &Nobody).expect("it is SQL"));
+        });
+        // What cannot be less while two parsers read it.
+        group.bench_function(format!("the two parsers alone, {name}"), |bench| {
+            bench.iter(|| {
+                let tree = pg_query::parse(black_box(text), pg_query::ParserOptions::DEFAULT).expect("it is SQL");
+                let second = Parser::parse_sql(&PostgreSqlDialect {}, black_box(text)).expect("it is SQL");
+                (tree, second)
+            });
         });
         let readings = Readings::default();
         readings.read(text, &catalog, &Nobody).expect("it is SQL");
@@ -321,7 +331,8 @@ fn masking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mask 1,000 rows");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     for mask in [Mask::Null, Mask::Email, Mask::Redact, Mask::Hash] {
-        let orders = Orders { masks: vec![None, None, Some(MaskedOutput { mask, salt: 7 })], ..Orders::default() };
+        let orders =
+            Orders { masks: vec![None, None, Some(MaskedOutput::Value { mask, salt: 7 })], ..Orders::default() };
         group.bench_function(mask.name(), |bench| {
             let mut out = BytesMut::with_capacity(bytes.len() * 2);
             bench.iter(|| {

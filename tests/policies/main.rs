@@ -32,7 +32,7 @@ fn catalog() -> Catalog {
     let tables = ["customers", "products", "orders", "order_items", "employees", "api_keys"];
     for (oid, name) in (1..).zip(tables) {
         builder.relation(oid, "public", name, RelationKind::Table, false);
-        builder.column(oid, 1, "id", "bigint");
+        builder.column(oid, 1, "id", ("bigint", 20));
     }
     builder.relation(10, "public", "customer_directory", RelationKind::View, false);
     builder.view_rests_on(10, 1);

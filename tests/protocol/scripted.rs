@@ -273,7 +273,9 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
         upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
         cancels: Arc::new(Cancels::default()),
         shared: Shared {
-            trail: Arc::new(Trail::open(&AuditSettings { dir: folder.join("audit"), fsync: Fsync::Os }).unwrap()),
+            trail: Arc::new(
+                Trail::open(&AuditSettings { fsync: Fsync::Os, ..AuditSettings::of(folder.join("audit")) }).unwrap(),
+            ),
             desk: Arc::default(),
             budgets: Arc::default(),
             mask_key: Arc::new(Key::ephemeral()),

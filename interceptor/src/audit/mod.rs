@@ -9,6 +9,7 @@
 //!
 //! INVARIANT: no record, no statement. Whoever cannot write gets an error and does not go on.
 
+mod archive;
 mod chain;
 mod entry;
 mod record;
@@ -21,7 +22,7 @@ pub use entry::{Ended, Entry};
 pub use record::{Agent, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::redact;
 pub use trail::{AuditError, Trail};
-pub use verify::{Finding, Report, read, verify};
+pub use verify::{Finding, Report, read, verify, verify_against};
 
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -35,6 +36,36 @@ pub struct Settings {
     /// When records are forced to the disk.
     #[serde(default)]
     pub fsync: Fsync,
+    /// Size after which a new segment begins, in megabytes of 2^20 bytes.
+    #[serde(default = "segment_megabytes")]
+    pub segment_megabytes: u32,
+    /// Whether segments that are full are compressed.
+    #[serde(default = "yes")]
+    pub compress: bool,
+    /// A file away from this host, on a mount that only takes more: every checkpoint is written there as well.
+    #[serde(default)]
+    pub witness: Option<PathBuf>,
+}
+
+fn segment_megabytes() -> u32 {
+    256
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Settings {
+    /// The defaults for a folder.
+    pub fn of(dir: PathBuf) -> Self {
+        Self { dir, fsync: Fsync::default(), segment_megabytes: segment_megabytes(), compress: true, witness: None }
+    }
+
+    /// What is wrong with it.
+    pub fn mistakes(&self) -> Vec<String> {
+        let fits = (1..=4096).contains(&self.segment_megabytes);
+        (!fits).then(|| "[audit] segment_megabytes: between 1 and 4096".to_owned()).into_iter().collect()
+    }
 }
 
 /// When records are forced to the disk. In every case they are written before the statement is sent, so that they
@@ -44,7 +75,9 @@ pub struct Settings {
 pub enum Fsync {
     /// Before each statement is sent.
     Each,
-    /// When the operating system sees fit.
+    /// Some milliseconds after, those of many statements at once.
     #[default]
+    Group,
+    /// When the operating system sees fit.
     Os,
 }

@@ -1,9 +1,9 @@
 //! Writing the trail.
 
 use super::chain::{GENESIS, hex, seal};
-use super::record::Record;
+use super::record::{Event, Record, Subject};
 use super::verify::{self, Checkpoint};
-use super::{Fsync, Settings};
+use super::{Fsync, Settings, archive};
 use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -11,13 +11,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Size after which a new segment begins, in bytes.
-const SEGMENT: u64 = 256 << 20;
+/// Records that the disk may not have yet are kept to be written anew, in bytes.
+const MOST_UNSYNCED: usize = 8 << 20;
 /// Records that are kept in memory at most before they are written, in bytes.
 const PENDING: usize = 256 << 10;
 /// Records and time between two signed checkpoints.
@@ -83,9 +83,15 @@ pub struct Trail {
 struct Writer {
     dir: PathBuf,
     fsync: Fsync,
+    compress: bool,
     segment: File,
     number: u32,
+    /// Bytes in the segment, and after how many a new one begins.
     size: u64,
+    most: u64,
+    /// How many of its bytes the disk has for sure, and those behind them (`fsync = "group"`).
+    synced: u64,
+    unsynced: Vec<u8>,
     /// Whole lines that are not in the segment yet.
     pending: Vec<u8>,
     head_file: File,
@@ -93,9 +99,19 @@ struct Writer {
     head: Head,
     key: SigningKey,
     checkpoints: File,
+    witness: Option<File>,
     since: u64,
     last: Instant,
-    failed: bool,
+    failed: Option<Failure>,
+}
+
+/// Why nothing can be written for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// A write broke off: the segment may end in half a line.
+    Torn,
+    /// The disk did not take what was written; asking it again would not tell (`fsync(2)`, "EIO").
+    Lost,
 }
 
 impl Trail {
@@ -105,16 +121,19 @@ impl Trail {
         let unusable = |source| AuditError::Folder { path: dir.clone(), source };
         std::fs::create_dir_all(dir).map_err(unusable)?;
         let segments = verify::segments(dir).map_err(unusable)?;
-        let number = segments.last().map_or(1, |(number, _)| *number);
+        let number = segments.last().map_or(1, |(number, file)| *number + u32::from(archive::is_compressed(file)));
         let damaged = |damage: String| AuditError::Damaged { path: dir.clone(), damage };
+        let mut dropped = None;
         let head = match verify::tail(dir).map_err(unusable)? {
             verify::Tail::Empty => Head { seq: 0, hash: GENESIS.to_owned() },
             verify::Tail::At(head) => head,
             verify::Tail::Torn { head, file, keep } => {
                 // The daemon or the machine died within a write: what is not a whole line was never acted upon.
                 let torn = OpenOptions::new().write(true).open(&file).map_err(unusable)?;
+                let whole = torn.metadata().map_err(unusable)?.len();
                 torn.set_len(keep).map_err(unusable)?;
                 tracing::warn!(file = %file.display(), "dropped a half-written audit record");
+                dropped = Some(whole - keep);
                 head
             }
             verify::Tail::Damaged(damage) => return Err(damaged(damage)),
@@ -124,9 +143,13 @@ impl Trail {
         let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
+            compress: settings.compress,
             segment,
             number,
             size,
+            most: u64::from(settings.segment_megabytes) << 20,
+            synced: size,
+            unsynced: Vec::new(),
             pending: Vec::new(),
             head_file: OpenOptions::new()
                 .create(true)
@@ -138,11 +161,19 @@ impl Trail {
             head,
             key: key(dir).map_err(unusable)?,
             checkpoints: append(&dir.join("checkpoints.jsonl")).map_err(unusable)?,
+            witness: settings.witness.as_deref().map(append).transpose().map_err(unusable)?,
             since: 0,
             last: Instant::now(),
-            failed: false,
+            failed: None,
         };
+        if let Some(bytes) = dropped {
+            writer
+                .note(format!("recovered: {bytes} bytes of a half-written record were dropped from the trail's end"))?;
+        }
         writer.write_head()?;
+        if settings.compress {
+            archive::compress_before(dir, writer.number);
+        }
         Ok(Self { writer: Mutex::new(writer) })
     }
 
@@ -174,6 +205,34 @@ impl Trail {
         writer.write_head()
     }
 
+    /// Forces what has been written to the disk, where that is not done at each write (`fsync = "group"`). The trail is not
+    /// held meanwhile.
+    ///
+    /// # Errors
+    /// If the disk does not take it: from then on nothing is written until it can be written anew.
+    pub fn sync(&self) -> Result<(), AuditError> {
+        let (file, size, number) = {
+            let writer = self.lock();
+            if writer.unsynced.is_empty() || writer.failed.is_some() {
+                return Ok(());
+            }
+            (writer.segment.try_clone()?, writer.size, writer.number)
+        };
+        let result = file.sync_data();
+        let mut writer = self.lock();
+        // A segment that has ended meanwhile was forced to the disk when it ended.
+        if writer.number == number && writer.failed.is_none() {
+            match result {
+                Ok(()) => writer.has_synced(size),
+                Err(error) => {
+                    writer.failed = Some(Failure::Lost);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Signs how far the trail has come.
     pub fn checkpoint(&self) -> Result<(), AuditError> {
         self.lock().checkpoint()
@@ -189,6 +248,16 @@ impl Trail {
         let mut writer = self.lock();
         if let Ok(full) = OpenOptions::new().write(true).open("/dev/full") {
             writer.segment = full;
+        }
+    }
+
+    /// Lets the disk refuse what is written from now on, until it is written anew. Files that are no files cannot be forced
+    /// to a disk.
+    #[cfg(test)]
+    pub(crate) fn break_disk_for_test(&self) {
+        let mut writer = self.lock();
+        if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
+            writer.segment = null;
         }
     }
 
@@ -209,7 +278,7 @@ impl Drop for Trail {
 impl Writer {
     fn seal(&mut self, mut record: Record) -> Result<u64, AuditError> {
         // Behind a failed write nothing piles up, and behind a great many records they are written.
-        if self.failed || self.pending.len() >= PENDING {
+        if self.failed.is_some() || self.pending.len() >= PENDING {
             self.flush()?;
         }
         record.seq = self.head.seq + 1;
@@ -230,16 +299,13 @@ impl Writer {
         if self.pending.is_empty() {
             return Ok(());
         }
-        if self.failed {
-            self.reopen()?;
+        if let Some(failure) = self.failed {
+            self.reopen(failure)?;
         }
-        if self.size >= SEGMENT {
+        if self.size >= self.most {
             self.rotate()?;
         }
-        if let Err(error) = self.append() {
-            self.failed = true;
-            return Err(error.into());
-        }
+        self.append()?;
         if self.since >= CHECKPOINT_RECORDS || self.last.elapsed() >= CHECKPOINT_EVERY {
             self.checkpoint()?;
         }
@@ -248,29 +314,79 @@ impl Writer {
 
     /// Writes what is pending, in one piece.
     fn append(&mut self) -> io::Result<()> {
-        self.segment.write_all(&self.pending)?;
-        if self.fsync == Fsync::Each {
-            self.segment.sync_data()?;
+        if self.fsync == Fsync::Group && self.unsynced.len() >= MOST_UNSYNCED {
+            // The disk does not keep up: it is waited for.
+            self.segment.sync_data().inspect_err(|_| self.failed = Some(Failure::Lost))?;
+            self.has_synced(self.size);
         }
-        self.size += self.pending.len() as u64;
+        self.segment.write_all(&self.pending).inspect_err(|_| self.failed = Some(Failure::Torn))?;
+        let written = self.size + self.pending.len() as u64;
+        match self.fsync {
+            Fsync::Each => {
+                self.segment.sync_data().inspect_err(|_| self.failed = Some(Failure::Lost))?;
+                self.synced = written;
+            }
+            Fsync::Group => self.unsynced.extend_from_slice(&self.pending),
+            Fsync::Os => self.synced = written,
+        }
+        self.size = written;
         self.pending.clear();
         Ok(())
     }
 
-    /// After a failed write the file may end in half a line: cut it off and go on, if the disk lets us.
-    fn reopen(&mut self) -> Result<(), AuditError> {
-        self.segment.set_len(self.size).map_err(|_| AuditError::Closed)?;
-        self.segment = append(&segment_path(&self.dir, self.number)).map_err(|_| AuditError::Closed)?;
-        self.failed = false;
+    /// The disk has the segment up to here.
+    fn has_synced(&mut self, size: u64) {
+        let taken = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX).min(self.unsynced.len());
+        self.unsynced.drain(..taken);
+        self.synced = self.synced.max(size);
+    }
+
+    /// Goes on behind a failure, if the disk lets us. Half a line is cut off. What the disk may not have is cut off too, and
+    /// written anew into the next segment.
+    fn reopen(&mut self, failure: Failure) -> Result<(), AuditError> {
+        let closed = |_| AuditError::Closed;
+        let keep = match failure {
+            Failure::Torn => self.size,
+            Failure::Lost => self.synced,
+        };
+        let segment = append(&segment_path(&self.dir, self.number)).map_err(closed)?;
+        segment.set_len(keep).map_err(closed)?;
+        self.segment = segment;
+        if failure == Failure::Lost {
+            let again = std::mem::take(&mut self.unsynced);
+            let next = append(&segment_path(&self.dir, self.number + 1)).map_err(closed)?;
+            let written = next.set_len(0).and_then(|()| (&next).write_all(&again)).and_then(|()| next.sync_all());
+            if written.is_err() {
+                self.unsynced = again;
+                return Err(AuditError::Closed);
+            }
+            self.number += 1;
+            self.segment = next;
+            self.size = again.len() as u64;
+            self.synced = self.size;
+        }
+        self.failed = None;
         Ok(())
     }
 
     fn rotate(&mut self) -> Result<(), AuditError> {
-        self.segment.sync_all()?;
+        self.segment.sync_all().inspect_err(|_| self.failed = Some(Failure::Lost))?;
+        self.has_synced(self.size);
+        self.segment = append(&segment_path(&self.dir, self.number + 1))?;
         self.number += 1;
-        self.segment = append(&segment_path(&self.dir, self.number))?;
-        self.size = 0;
+        (self.size, self.synced) = (0, 0);
+        if self.compress {
+            archive::compress_before(&self.dir, self.number);
+        }
         Ok(())
+    }
+
+    /// A record of the trail's own.
+    fn note(&mut self, text: String) -> Result<(), AuditError> {
+        let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
+        record.statement = Some(text);
+        self.seal(record)?;
+        self.flush()
     }
 
     fn write_head(&mut self) -> Result<(), AuditError> {
@@ -299,6 +415,12 @@ impl Writer {
         let mut line = serde_json::to_string(&checkpoint)?;
         line.push('\n');
         self.checkpoints.write_all(line.as_bytes())?;
+        if let Some(witness) = &mut self.witness
+            && let Err(error) = witness.write_all(line.as_bytes())
+        {
+            // The trail itself stands; that nobody else has seen it is for `audit verify --witness` to say.
+            tracing::error!(%error, "the witness did not take a checkpoint");
+        }
         Ok(())
     }
 }

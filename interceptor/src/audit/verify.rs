@@ -1,5 +1,6 @@
 //! Reading a trail and finding whatever was done to it.
 
+use super::archive;
 use super::chain::{GENESIS, hash, unseal};
 use super::record::Record;
 use super::trail::{Head, segment_path};
@@ -58,6 +59,14 @@ const MOST_UNSIGNED: u64 = super::trail::CHECKPOINT_RECORDS;
 /// # Errors
 /// Only where files cannot be read; whatever is wrong in them is a [`Finding`].
 pub fn verify(dir: &Path) -> io::Result<Report> {
+    verify_against(dir, None)
+}
+
+/// The same, and whether the trail leads to every checkpoint that a witness away from the host has taken.
+///
+/// # Errors
+/// As [`verify`], and if the witness cannot be read.
+pub fn verify_against(dir: &Path, witness: Option<&Path>) -> io::Result<Report> {
     // The head is read first: a daemon that writes meanwhile only adds behind it.
     let head = std::fs::read_to_string(dir.join("head"));
     let checkpoints = std::fs::read_to_string(dir.join("checkpoints.jsonl")).unwrap_or_default();
@@ -71,17 +80,28 @@ pub fn verify(dir: &Path) -> io::Result<Report> {
         }
     }
     'segments: for (_, file) in &segments {
-        for (index, line) in BufReader::new(File::open(file)?).split(b'\n').enumerate() {
-            match check_line(&line?, &hashes) {
-                Ok(hash) => hashes.push(hash),
-                Err(text) => {
-                    report.findings.push(finding(file, index + 1, &text));
+        let mut lines = BufReader::new(archive::open(file)?);
+        for number in 1.. {
+            let mut line = Vec::new();
+            match lines.read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    report.findings.push(finding(file, number, &format!("it cannot be read: {error}")));
                     break 'segments;
                 }
             }
-        }
-        if !ends_with_newline(file)? {
-            report.findings.push(finding(file, 0, "the last line has no end"));
+            let Some(whole) = line.strip_suffix(b"\n") else {
+                report.findings.push(finding(file, 0, "the last line has no end"));
+                break;
+            };
+            match check_line(whole, &hashes) {
+                Ok(hash) => hashes.push(hash),
+                Err(text) => {
+                    report.findings.push(finding(file, number, &text));
+                    break 'segments;
+                }
+            }
         }
     }
     report.records = hashes.len() as u64 - 1;
@@ -98,7 +118,17 @@ pub fn verify(dir: &Path) -> io::Result<Report> {
         Err(_) if segments.is_empty() => report.findings.push(finding(dir, 0, "there is no trail here")),
         Err(_) => report.findings.push(finding(&dir.join("head"), 0, "it is missing")),
     }
-    check_checkpoints(dir, &checkpoints, &hashes, &mut report);
+    check_checkpoints(dir, &dir.join("checkpoints.jsonl"), &checkpoints, &hashes, &mut report);
+    if let Some(witness) = witness {
+        let taken = std::fs::read_to_string(witness)?;
+        if taken.is_empty() {
+            report.findings.push(finding(witness, 0, "the witness has taken nothing"));
+        }
+        let (checkpoints, signed) = (report.checkpoints, report.signed);
+        check_checkpoints(dir, witness, &taken, &hashes, &mut report);
+        // The same once more: they are not counted twice.
+        (report.checkpoints, report.signed) = (checkpoints, report.signed.max(signed));
+    }
     // The daemon signs after so many records at most: what is not signed was written since, or the signatures are gone.
     let unsigned = report.records.saturating_sub(report.signed);
     if unsigned > MOST_UNSIGNED && report.findings.is_empty() {
@@ -125,12 +155,11 @@ fn check_line(line: &[u8], hashes: &[String]) -> Result<String, String> {
     Ok(sealed.to_owned())
 }
 
-fn check_checkpoints(dir: &Path, text: &str, hashes: &[String], report: &mut Report) {
-    let file = dir.join("checkpoints.jsonl");
+fn check_checkpoints(dir: &Path, file: &Path, text: &str, hashes: &[String], report: &mut Report) {
     let trusted = std::fs::read_to_string(dir.join("key.pub")).map(|key| key.trim().to_owned()).unwrap_or_default();
     let broken = !report.findings.is_empty();
     for (index, line) in text.lines().enumerate() {
-        let mut wrong = |text: &str| report.findings.push(finding(&file, index + 1, text));
+        let mut wrong = |text: &str| report.findings.push(finding(file, index + 1, text));
         let Ok(checkpoint) = serde_json::from_str::<Checkpoint>(line) else {
             wrong("it is no checkpoint");
             continue;
@@ -176,7 +205,8 @@ fn finding(file: &Path, line: usize, text: &str) -> Finding {
 
 /// All records of a trail in order, as they are; for searching and showing, not for trusting.
 pub fn read(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
-    let lines = segments(dir)?.into_iter().map(|(_, file)| File::open(file).map(|file| BufReader::new(file).lines()));
+    let lines =
+        segments(dir)?.into_iter().map(|(_, file)| archive::open(&file).map(|file| BufReader::new(file).lines()));
     let lines = lines.collect::<io::Result<Vec<_>>>()?.into_iter().flatten();
     Ok(lines.map(|line| line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::from))))
 }
@@ -189,11 +219,13 @@ pub(super) fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let number = name
             .strip_prefix("audit-")
-            .and_then(|rest| rest.strip_suffix(".jsonl"))
+            .and_then(|rest| rest.strip_suffix(".jsonl").or_else(|| rest.strip_suffix(".jsonl.gz")))
             .and_then(|number| number.parse().ok());
         segments.extend(number.map(|number| (number, path)));
     }
     segments.sort();
+    // While one is being compressed both are there, the one that was first.
+    segments.dedup_by_key(|(number, _)| *number);
     Ok(segments)
 }
 
@@ -254,23 +286,17 @@ pub(super) fn tail(dir: &Path) -> io::Result<Tail> {
 /// The last bytes of a file: more than any record has.
 fn last_part(file: &Path) -> io::Result<Vec<u8>> {
     const MOST: u64 = 64 << 20;
+    if archive::is_compressed(file) {
+        let mut bytes = Vec::new();
+        archive::open(file)?.read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
     let mut file = File::open(file)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn ends_with_newline(file: &Path) -> io::Result<bool> {
-    let mut file = File::open(file)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
 }
 
 #[cfg(test)]
@@ -289,7 +315,7 @@ mod tests {
     }
 
     fn settings(dir: &Path) -> Settings {
-        Settings { dir: dir.to_owned(), fsync: Fsync::Os }
+        Settings { fsync: Fsync::Os, ..Settings::of(dir.to_owned()) }
     }
 
     fn write(dir: &Path, texts: &[&str]) {
@@ -358,8 +384,11 @@ mod tests {
         std::fs::write(&file, bytes).unwrap();
         write(&dir, &["c"]);
         let report = verify(&dir).unwrap();
-        assert_eq!((report.records, report.findings.len()), (3, 0));
+        // A record of its own says that something was dropped.
+        assert_eq!((report.records, report.findings.len()), (4, 0));
         assert_eq!(report.checkpoints, 3);
+        let said: Vec<_> = read(&dir).unwrap().filter_map(|record| record.unwrap().statement).collect();
+        assert_eq!(said[2], "recovered: 18 bytes of a half-written record were dropped from the trail's end");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -372,6 +401,98 @@ mod tests {
         std::fs::write(&file, text.lines().next().map(|line| format!("{line}\n")).unwrap()).unwrap();
         let error = Trail::open(&settings(&dir)).unwrap_err().to_string();
         assert!(error.contains("record 2 is missing from its end"), "{error}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    fn record(trail: &Trail, text: &str) -> Result<u64, crate::audit::AuditError> {
+        let mut record = Record::new(Event::Statement, Arc::new(Subject::default()));
+        record.statement = Some(text.to_owned());
+        trail.write(record)
+    }
+
+    fn said(dir: &Path) -> Vec<String> {
+        read(dir).unwrap().filter_map(|record| record.unwrap().statement).collect()
+    }
+
+    #[test]
+    fn full_segments_are_compressed_and_read_all_the_same() {
+        let dir = folder();
+        let settings = Settings { segment_megabytes: 1, ..settings(&dir) };
+        let long = "x".repeat(100_000);
+        let trail = Trail::open(&settings).unwrap();
+        for at in 0..25 {
+            record(&trail, &format!("{at} {long}")).unwrap();
+        }
+        drop(trail);
+        let compressed = || segments(&dir).unwrap().iter().filter(|(_, path)| archive::is_compressed(path)).count();
+        for _ in 0..100 {
+            if compressed() == 2 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!((segments(&dir).unwrap().len(), compressed()), (3, 2));
+        let trail = Trail::open(&settings).unwrap();
+        record(&trail, "last").unwrap();
+        drop(trail);
+        let report = verify(&dir).unwrap();
+        assert_eq!((report.records, report.findings), (26, vec![]));
+        assert_eq!(said(&dir).len(), 26);
+        // A byte of a compressed segment.
+        let file = dir.join("audit-000001.jsonl.gz");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        assert!(!verify(&dir).unwrap().findings.is_empty());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_written_anew() {
+        for fsync in [Fsync::Each, Fsync::Group] {
+            let dir = folder();
+            let trail = Trail::open(&Settings { fsync, ..Settings::of(dir.clone()) }).unwrap();
+            record(&trail, "a").unwrap();
+            trail.sync().unwrap();
+            trail.break_disk_for_test();
+            let failed = match fsync {
+                Fsync::Each => record(&trail, "b").is_err(),
+                _ => record(&trail, "b").is_ok() && trail.sync().is_err(),
+            };
+            assert!(failed, "{fsync:?}");
+            record(&trail, "c").unwrap();
+            drop(trail);
+            let report = verify(&dir).unwrap();
+            assert_eq!((report.records, report.findings), (3, vec![]), "{fsync:?}");
+            assert_eq!(said(&dir), ["a", "b", "c"]);
+            assert_eq!(segments(&dir).unwrap().len(), 2);
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_witness_knows_what_was_cut_off() {
+        let dir = folder();
+        let witness = dir.join("witness");
+        let settings = Settings { witness: Some(witness.clone()), ..settings(&dir) };
+        let trail = Trail::open(&settings).unwrap();
+        record(&trail, "a").unwrap();
+        trail.checkpoint().unwrap();
+        let (head, checkpoints) = ("head", "checkpoints.jsonl");
+        let before: Vec<_> = [segment_path(&dir, 1), dir.join(head), dir.join(checkpoints)]
+            .map(|file| std::fs::read(file).unwrap())
+            .into();
+        record(&trail, "b").unwrap();
+        drop(trail);
+        assert_eq!(verify_against(&dir, Some(&witness)).unwrap().findings, []);
+        // All of it as it was, by whoever may write here and not there.
+        for (file, bytes) in [segment_path(&dir, 1), dir.join(head), dir.join(checkpoints)].iter().zip(before) {
+            std::fs::write(file, bytes).unwrap();
+        }
+        assert_eq!(verify(&dir).unwrap().findings, []);
+        let found = verify_against(&dir, Some(&witness)).unwrap().findings;
+        assert_eq!(found[0].text, "the trail does not lead to what was signed");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

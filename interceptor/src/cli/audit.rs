@@ -1,7 +1,7 @@
 //! `audit`: reading, searching and verifying the record.
 
 use super::table::table;
-use crate::audit::{Decision, Event, Record, Status, read, verify};
+use crate::audit::{Decision, Event, Record, Status, read, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -42,6 +42,9 @@ pub(super) enum Audit {
     Verify {
         #[command(flatten)]
         place: Place,
+        /// The checkpoints that a witness away from this host has taken (`witness` in [audit])
+        #[arg(long, value_name = "FILE")]
+        witness: Option<PathBuf>,
     },
 }
 
@@ -120,7 +123,7 @@ pub(super) fn audit(command: Audit) -> Result<ExitCode> {
                 .collect::<Result<Vec<_>>>()?;
             show(all.get(all.len().saturating_sub(last)..).unwrap_or_default(), place.json)
         }
-        Audit::Verify { place } => check(&place),
+        Audit::Verify { place, witness } => check(&place, witness.as_deref()),
     }
 }
 
@@ -131,9 +134,9 @@ fn records(dir: &Path) -> Result<impl Iterator<Item = Result<Record>>> {
     }))
 }
 
-fn check(place: &Place) -> Result<ExitCode> {
-    let report =
-        verify(&place.dir).with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
+fn check(place: &Place, witness: Option<&Path>) -> Result<ExitCode> {
+    let report = verify_against(&place.dir, witness)
+        .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
     if place.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -44,7 +44,7 @@ pub(super) fn detach(instance: &str, audit: Option<PathBuf>) -> Result<ExitCode>
         println!("nothing was attached for instance `{instance}`");
     }
     if let Some(dir) = audit {
-        let trail = Trail::open(&Settings { dir, fsync: Fsync::Each })?;
+        let trail = Trail::open(&Settings { fsync: Fsync::Each, ..Settings::of(dir) })?;
         let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
         record.statement = Some(format!("detached instance {instance}: {}", removed.join(", ")));
         trail.write(record)?;

@@ -82,6 +82,7 @@ impl Config {
             .map_err(|error| ConfigError::Wrong { path: path.to_owned(), text: error.to_string() })?;
         let mut mistakes = config.capture.mistakes();
         mistakes.extend(config.tls.mistakes());
+        mistakes.extend(config.audit.mistakes());
         mistakes.extend(config.approval.mistakes());
         mistakes.extend(config.limits.mistakes());
         if !mistakes.is_empty() {

@@ -61,4 +61,7 @@ fn write(trail: &Trail) {
     if let Err(error) = trail.settle() {
         tracing::error!(%error, "outcomes could not be recorded");
     }
+    if let Err(error) = trail.sync() {
+        tracing::error!(%error, "the disk did not take the record; nothing runs until it does");
+    }
 }

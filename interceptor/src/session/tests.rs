@@ -55,7 +55,7 @@ impl Stage {
             std::process::id(),
             rand::random::<u64>()
         ));
-        let trail = Arc::new(Trail::open(&Settings { dir: dir.clone(), fsync: Fsync::Os }).unwrap());
+        let trail = Arc::new(Trail::open(&Settings { fsync: Fsync::Os, ..Settings::of(dir.clone()) }).unwrap());
         let identity = Identity {
             subject: "agent:a".into(),
             issuer: "https://issuer".into(),

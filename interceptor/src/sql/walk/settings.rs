@@ -5,7 +5,7 @@ use crate::sql::builtins::{self, Pinned};
 use crate::sql::facts::{Access, Effect, Flag, Object};
 use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
-use pg_query::protobuf::{AExprKind, Node, SelectStmt, VariableSetKind, VariableSetStmt};
+use pg_query::protobuf::{AExprKind, FuncCall, Node, SelectStmt, VariableSetKind, VariableSetStmt};
 use std::sync::Arc;
 
 impl Walk<'_> {
@@ -59,19 +59,15 @@ impl Walk<'_> {
             return false;
         }
         let SelectStmt { target_list, .. } = select;
-        let alone = SelectStmt { target_list: target_list.clone(), ..SelectStmt::default() };
-        let same_but_for_targets =
-            SelectStmt { limit_option: alone.limit_option, op: alone.op, ..select.clone() } == alone;
-        let [Node { node: Some(NodeEnum::ResTarget(target)) }] = target_list.as_slice() else { return false };
-        let Some(NodeEnum::FuncCall(call)) = target.val.as_ref().and_then(|node| node.node.as_ref()) else {
-            return false;
-        };
-        let is_call =
-            matches!(super::strings(&call.funcname).as_slice(), ["set_config"] | ["pg_catalog", "set_config"]);
+        let Some(call) = call_of_set_config(target_list) else { return false };
         let [name, value, local] = call.args.as_slice() else { return false };
         let is_path = constant(name).is_some_and(|name| name.eq_ignore_ascii_case("search_path"));
         let (Some(value), Some(local)) = (constant(value), constant(local)) else { return false };
-        if !same_but_for_targets || !is_call || !is_path || !matches!(local.as_str(), "true" | "false" | "t" | "f") {
+        if !is_path || !matches!(local.as_str(), "true" | "false" | "t" | "f") {
+            return false;
+        }
+        let alone = SelectStmt { target_list: target_list.clone(), ..SelectStmt::default() };
+        if (SelectStmt { limit_option: alone.limit_option, op: alone.op, ..select.clone() }) != alone {
             return false;
         }
         self.found.mentioned.insert("set_config".to_owned());
@@ -87,6 +83,7 @@ impl Walk<'_> {
     /// have: the row that there is has the name that the condition says.
     pub(super) fn sets_listed_setting(&mut self, select: &SelectStmt) -> bool {
         let SelectStmt { target_list, from_clause, where_clause, .. } = select;
+        let Some(call) = call_of_set_config(target_list) else { return false };
         let alone = SelectStmt {
             target_list: target_list.clone(),
             from_clause: from_clause.clone(),
@@ -99,12 +96,6 @@ impl Walk<'_> {
             Some(NodeEnum::ColumnRef(column)) => super::strings(&column.fields) == ["name"],
             _ => false,
         };
-        let [Node { node: Some(NodeEnum::ResTarget(target)) }] = target_list.as_slice() else { return false };
-        let Some(NodeEnum::FuncCall(call)) = target.val.as_ref().and_then(|node| node.node.as_ref()) else {
-            return false;
-        };
-        let is_call =
-            matches!(super::strings(&call.funcname).as_slice(), ["set_config"] | ["pg_catalog", "set_config"]);
         let [Node { node: Some(NodeEnum::RangeVar(range)) }] = from_clause.as_slice() else { return false };
         let is_list = range.alias.is_none()
             && self
@@ -121,7 +112,7 @@ impl Walk<'_> {
         let (Some(setting), [name, value, _]) = (test.rexpr.as_deref().and_then(constant), call.args.as_slice()) else {
             return false;
         };
-        if !same_but_for_these || !is_call || !is_list || !is_equality || !named(Some(name)) {
+        if !same_but_for_these || !is_list || !is_equality || !named(Some(name)) {
             return false;
         }
         self.found.mentioned.extend(["set_config", "pg_settings"].map(str::to_owned));
@@ -168,6 +159,13 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// A list of targets that is one call of `set_config` and nothing else.
+fn call_of_set_config(targets: &[Node]) -> Option<&FuncCall> {
+    let [Node { node: Some(NodeEnum::ResTarget(target)) }] = targets else { return None };
+    let Some(NodeEnum::FuncCall(call)) = &target.val.as_ref()?.node else { return None };
+    matches!(super::strings(&call.funcname).as_slice(), ["set_config"] | ["pg_catalog", "set_config"]).then_some(call)
 }
 
 /// The text of a constant, whatever its type.
