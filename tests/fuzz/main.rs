@@ -201,7 +201,7 @@ async fn fault(
     }
     for row in rows {
         for at in 0..row.len() {
-            let is_masked = granted.orders().masks.get(at).copied().flatten().is_some();
+            let is_masked = granted.orders().masks.get(at).is_some_and(Option::is_some);
             if let Some(value) = row.get(at).filter(|value| !is_masked && leak.is_match(value)) {
                 return Err(format!("column {} is not masked and holds {value}", at + 1));
             }
