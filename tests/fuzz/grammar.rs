@@ -192,6 +192,17 @@ impl<'a> Grammar<'a> {
             columns.plain.extend(theirs.plain);
             columns.masked.extend(theirs.masked);
         }
+        // Sources whose columns have to be counted as the server counts them.
+        if self.chance(0.15) {
+            let (alias, value) = (self.one(&columns.aliases), self.value(&columns));
+            let name = self.name();
+            text += &match self.dice.random_range(0..3) {
+                0 => format!(", lateral (values ({alias}.*, {value})) {name}"),
+                1 => format!(", unnest(array[{alias}]) {name}"),
+                _ => format!(", lateral (select {alias}, {value}) {name}"),
+            };
+            columns.aliases.push(name);
+        }
         (text, columns)
     }
 
@@ -227,6 +238,11 @@ impl<'a> Grammar<'a> {
                 alias.clone(),
                 format!("({alias}).*"),
                 format!("row_to_json({alias})"),
+                format!("row({alias}.*)"),
+                format!("row(1, {alias}.*, {})", self.value(&columns)),
+                format!("row({alias}, row({}))", self.value(&columns)),
+                format!("(row({alias}.*, {})).*", self.value(&columns)),
+                format!("case when true then {alias} else {alias} end"),
             ];
             targets.push(self.one(&star));
         }

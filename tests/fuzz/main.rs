@@ -14,10 +14,13 @@
 
 mod grammar;
 
+use bytes::BytesMut;
 use grammar::Grammar;
 use interceptor::identity::Identity;
-use interceptor::policy::{Circumstances, Granted, Mode, PolicySet, Principal, Totals};
+use interceptor::mask::Key;
+use interceptor::policy::{Circumstances, Granted, MaskedOutput, Mode, Orders, PolicySet, Principal, Totals};
 use interceptor::sql::{Access, Analysis, Catalog, Flag, Portal, Readings, Session, Statement, analyse};
+use interceptor::wire::Described;
 use interceptor_tests::DemoServer;
 use rand::prelude::*;
 use rand::rngs::StdRng;
@@ -201,13 +204,32 @@ async fn fault(
     }
     for row in rows {
         for at in 0..row.len() {
-            let is_masked = granted.orders().masks.get(at).is_some_and(Option::is_some);
-            if let Some(value) = row.get(at).filter(|value| !is_masked && leak.is_match(value)) {
-                return Err(format!("column {} is not masked and holds {value}", at + 1));
+            let Some(value) = row.get(at) else { continue };
+            let left = match granted.orders().masks.get(at).and_then(Option::as_ref) {
+                None => value.to_owned(),
+                Some(MaskedOutput::Value { .. }) => continue,
+                Some(row @ MaskedOutput::Row(_)) => masked_row(row, value),
+            };
+            if leak.is_match(&left) {
+                return Err(format!("column {} is not masked and holds {left}", at + 1));
             }
         }
     }
     Ok(true)
+}
+
+/// A row as a value, in text, as the daemon would let it out.
+fn masked_row(mask: &MaskedOutput, value: &str) -> String {
+    const RECORD: u32 = 2249;
+    let orders = Orders { masks: vec![Some(mask.clone())], ..Orders::default() };
+    let shape = [Described { table: 0, attribute: 0, type_oid: RECORD, format: 0 }];
+    let mut body = vec![0, 1];
+    body.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(value.as_bytes());
+    let mut out = BytesMut::new();
+    interceptor::mask::row(&orders, &shape, &Key::ephemeral(), &body, &mut out).unwrap();
+    // Behind the message's header, the number of columns and the value's length.
+    String::from_utf8_lossy(out.get(11..).unwrap_or_default()).into_owned()
 }
 
 async fn fuzz(server: &DemoServer, seed: u64, until: Instant) -> (Tally, Vec<String>) {
