@@ -262,7 +262,7 @@ async fn fuzz(server: &DemoServer, seed: u64, until: Instant) -> (Tally, Vec<Str
                 }
             };
             tally.permitted += 1;
-            tally.masked += u64::from(granted.orders().masks_output());
+            tally.masked += u64::from(granted.orders().looks_into_rows());
             let (client, leak) = (client.clone(), leak.clone());
             running.spawn(async move {
                 let fault = fault(&client, &leak, &text, &statement, &granted).await;

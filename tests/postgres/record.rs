@@ -81,3 +81,87 @@ fn verification_accepts_the_trail_and_nothing_that_was_done_to_it() {
         outcome.stderr
     );
 }
+
+#[test]
+fn policies_say_what_else_goes_on_record() {
+    let policies = std::env::temp_dir().join(format!("interceptor-recorded-{}", std::process::id()));
+    std::fs::create_dir_all(&policies).unwrap();
+    let text = r#"
+        @id("all") permit (principal, action, resource);
+        @id("customers") @mask("email") forbid (principal, action == PG::Action::"select", resource == PG::Column::"shop.public.customers.email");
+        @id("seen") @audit("binds,results") permit (principal, action == PG::Action::"select", resource == PG::Relation::"shop.public.customers");"#;
+    std::fs::write(policies.join("a.cedar"), text).unwrap();
+    let script = r#"
+        "$PYTHON" - <<'EOF'
+import psycopg
+for binary in (False, True):
+    with psycopg.connect("", autocommit=True) as connection:
+        connection.execute("select id, email from customers where id = %s", (1,), binary=binary)
+        connection.execute("select status from orders where id = %s", (1,))
+        try:
+            with connection.cursor().copy("copy (select id from customers) to stdout") as copy:
+                print(sum(1 for _ in copy))
+        except psycopg.Error as error:
+            print(error.sqlstate)
+EOF
+        "$INTERCEPTOR" audit search --json"#;
+    let outcome = Scene::demo().with("--policies", &policies).run(script);
+    std::fs::remove_dir_all(&policies).unwrap();
+    let (said, records) = outcome.stdout.split_at(12);
+    assert_eq!(said, "42501\n42501\n", "{}", outcome.stderr);
+    let records: Vec<Value> = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |part: &str| -> Vec<(&Value, &Value)> {
+        let opened =
+            records.iter().filter(|record| record["statement"].as_str().is_some_and(|text| text.contains(part)));
+        let ended = |record: &Value| {
+            records
+                .iter()
+                .find(|other| other["outcome"]["statement_seq"] == record["seq"])
+                .map(|other| &other["outcome"])
+        };
+        opened.filter_map(|record| Some((record, ended(record)?))).collect()
+    };
+    let customers = of("from customers where");
+    assert_eq!(customers.len(), 2);
+    for (statement, _) in &customers {
+        assert!(statement["binds"][0].as_str().is_some_and(|value| value.contains('1')), "{statement}");
+        assert_eq!(statement["obligations"], serde_json::json!(["audit(binds)", "audit(results)", "mask(email)"]));
+    }
+    // As it left: masked, and in the format that was asked for.
+    let row = &customers[0].1["results"][0];
+    assert!(row[0] == "1" && row[1].as_str().unwrap().contains("***@"), "{row}");
+    let row = &customers[1].1["results"][0];
+    assert!(row[0].as_str().is_some_and(|hex| hex.starts_with("\\x") && hex.ends_with("01")), "{row}");
+    let orders = of("from orders");
+    assert_eq!(orders.len(), 2);
+    assert!(orders.iter().all(|(statement, end)| statement["binds"].is_null() && end["results"].is_null()));
+}
+
+#[test]
+fn a_receipt_and_an_export_say_what_a_job_did() {
+    let script = r#"
+        psql -qXAtc 'select id from orders limit 3' > /dev/null
+        psql -qXAtc 'drop table orders' 2> /dev/null
+        job=$(awk -F:: '/^0::/ {print $2}' /proc/self/cgroup)
+        for n in $(seq 30); do
+            "$INTERCEPTOR" audit receipt --job "$job" > /tmp/receipt-$$ 2> /tmp/why-$$ && break; sleep 1; done
+        cat /tmp/why-$$
+        "$INTERCEPTOR" audit verify --receipt /tmp/receipt-$$ --key "$INTERCEPTOR_AUDIT/key.pub" | sed 1,2d
+        sed 's/drop table/select from/' /tmp/receipt-$$ > /tmp/other-$$
+        "$INTERCEPTOR" audit verify --receipt /tmp/other-$$ --key "$INTERCEPTOR_AUDIT/key.pub"
+        "$INTERCEPTOR" audit receipt --session nobody 2>&1
+        "$INTERCEPTOR" audit export --format csv --event statement |
+            "$PYTHON" -c 'import csv, sys; [print(row["statement"], row["decision"], row["relations"]) for row in csv.DictReader(sys.stdin)]'
+        rm -f /tmp/receipt-$$ /tmp/other-$$ /tmp/why-$$"#;
+    let outcome = Scene::demo().run(script);
+    assert_eq!(
+        outcome.stdout,
+        "1 statements permitted, 1 denied, 0 held; 3 rows, 0 values masked, 0 rows changed\n\
+         THE RECEIPT DOES NOT STAND: it does not stand: its signature does not fit\n\
+         interceptor: no record fits\n\
+         select id from orders limit 3 permit public.orders\n\
+         drop table orders deny public.orders\n",
+        "{}",
+        outcome.stderr
+    );
+}

@@ -15,7 +15,13 @@ pub(super) const SUFFIX: &str = ".gz";
 
 /// Opens a segment for reading, compressed or not.
 pub(super) fn open(segment: &Path) -> io::Result<Box<dyn Read + Send>> {
-    let file = File::open(segment)?;
+    let file = match File::open(segment) {
+        // It has been compressed since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_compressed(segment) => {
+            return open(Path::new(&format!("{}{SUFFIX}", segment.display())));
+        }
+        file => file?,
+    };
     Ok(if is_compressed(segment) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 

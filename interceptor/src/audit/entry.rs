@@ -33,6 +33,8 @@ pub struct Ended {
     pub masked: u64,
     /// Rows written.
     pub affected: Option<u64>,
+    /// The first rows, where they go on record.
+    pub results: Option<Vec<Vec<Option<String>>>>,
 }
 
 impl Entry {
@@ -55,7 +57,7 @@ impl Entry {
     }
 
     fn write(&self, ended: Ended) -> Result<(), AuditError> {
-        let Ended { status, reason, sqlstate, rows, bytes, masked, affected } = ended;
+        let Ended { status, reason, sqlstate, rows, bytes, masked, affected, results } = ended;
         let duration = self.opened.elapsed().as_micros();
         let mut record = Record::new(Event::Outcome, self.subject.clone());
         record.outcome = Some(Outcome {
@@ -69,6 +71,7 @@ impl Entry {
             duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
             backend_pid: self.backend_pid,
             statement_seq: self.seq,
+            results,
         });
         self.trail.seal(record).map(|_| ())
     }
@@ -87,6 +90,7 @@ impl Drop for Entry {
             bytes: 0,
             masked: 0,
             affected: None,
+            results: None,
         };
         if let Err(error) = self.write(ended) {
             tracing::error!(%error, seq = self.seq, "an abandoned statement could not be recorded");

@@ -12,6 +12,7 @@
 mod archive;
 mod chain;
 mod entry;
+mod receipt;
 mod record;
 mod redact;
 mod trail;
@@ -19,10 +20,11 @@ mod verify;
 
 pub use chain::hash as digest;
 pub use entry::{Ended, Entry};
+pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::redact;
 pub use trail::{AuditError, Trail};
-pub use verify::{Finding, Report, read, verify, verify_against};
+pub use verify::{Finding, Report, lines, read, verify, verify_against};
 
 use serde::Deserialize;
 use std::path::PathBuf;

@@ -139,6 +139,9 @@ pub struct Outcome {
     pub backend_pid: i32,
     /// `seq` of the record that opened this entry.
     pub statement_seq: u64,
+    /// The first rows that left, as they left; only where a policy asks for them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub results: Option<Vec<Vec<Option<String>>>>,
 }
 
 /// One line of the trail.

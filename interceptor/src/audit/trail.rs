@@ -233,6 +233,15 @@ impl Trail {
         Ok(())
     }
 
+    /// Signs how far the trail has come, if that is due: records that nothing follows are signed as well.
+    ///
+    /// # Errors
+    /// As for a write.
+    pub fn tend(&self) -> Result<(), AuditError> {
+        let mut writer = self.lock();
+        if writer.since > 0 && writer.last.elapsed() >= CHECKPOINT_EVERY { writer.checkpoint() } else { Ok(()) }
+    }
+
     /// Signs how far the trail has come.
     pub fn checkpoint(&self) -> Result<(), AuditError> {
         self.lock().checkpoint()
@@ -426,7 +435,7 @@ impl Writer {
 }
 
 /// The host's signing key, made on first use.
-fn key(dir: &Path) -> io::Result<SigningKey> {
+pub(super) fn key(dir: &Path) -> io::Result<SigningKey> {
     let path = dir.join("key");
     match std::fs::read(&path) {
         Ok(bytes) => {

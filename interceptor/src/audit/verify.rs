@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// A signed statement of how far a trail had come.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) seq: u64,
     pub(super) hash: String,
@@ -183,10 +183,14 @@ fn check_checkpoints(dir: &Path, file: &Path, text: &str, hashes: &[String], rep
     }
 }
 
-fn is_signed(checkpoint: &Checkpoint) -> bool {
-    let key = unhex::<32>(&checkpoint.key).and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
-    let signature = unhex::<64>(&checkpoint.signature).map(|bytes| Signature::from_bytes(&bytes));
-    let said = statement(checkpoint.seq, &checkpoint.hash);
+pub(super) fn is_signed(checkpoint: &Checkpoint) -> bool {
+    signs(&checkpoint.key, &checkpoint.signature, &statement(checkpoint.seq, &checkpoint.hash))
+}
+
+/// Whether a signature of a key, both in hex, is one of what was said.
+pub(super) fn signs(key: &str, signature: &str, said: &str) -> bool {
+    let key = unhex::<32>(key).and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+    let signature = unhex::<64>(signature).map(|bytes| Signature::from_bytes(&bytes));
     match (key, signature) {
         (Some(key), Some(signature)) => key.verify_strict(said.as_bytes(), &signature).is_ok(),
         _ => false,
@@ -205,10 +209,14 @@ fn finding(file: &Path, line: usize, text: &str) -> Finding {
 
 /// All records of a trail in order, as they are; for searching and showing, not for trusting.
 pub fn read(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
-    let lines =
+    Ok(lines(dir)?.map(|line| line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::from))))
+}
+
+/// The same as they are written, a line each.
+pub fn lines(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    let files =
         segments(dir)?.into_iter().map(|(_, file)| archive::open(&file).map(|file| BufReader::new(file).lines()));
-    let lines = lines.collect::<io::Result<Vec<_>>>()?.into_iter().flatten();
-    Ok(lines.map(|line| line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::from))))
+    Ok(files.collect::<io::Result<Vec<_>>>()?.into_iter().flatten())
 }
 
 /// The segments of a folder by number.

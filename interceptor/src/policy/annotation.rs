@@ -5,6 +5,7 @@
 
 use super::approval::Approval;
 use super::budget::{Allowance, Counted, Per};
+use super::orders::Records;
 use cedar_policy::{Effect, EntityTypeName, Policy, ResourceConstraint};
 use std::collections::BTreeSet;
 
@@ -134,6 +135,8 @@ pub(super) struct Annotations {
     pub(super) filter: Filter,
     /// Whether matches are recorded and not carried out.
     pub(super) observes: bool,
+    /// What of the statements that it has to do with goes on record.
+    pub(super) records: Records,
     pub(super) reason: Option<String>,
     pub(super) hint: Option<String>,
 }
@@ -180,10 +183,14 @@ pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
                     _ => mistakes.push(format!("`@mode(\"{value}\")` is not one of enforce, observe")),
                 },
                 // Accepting what is not done would drop it silently.
-                "preview" | "audit" => {
+                "audit" => match records(value) {
+                    Some(records) => annotations.records = records,
+                    None => mistakes.push(format!("`@audit(\"{value}\")` is not one of binds, results, or both with a comma or bar between them")),
+                },
+                "preview" => {
                     mistakes.push(format!("`@{name}` is not supported by this version; remove it"));
                 }
-                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect")),
+                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @audit, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect")),
             },
         }
     }
@@ -200,6 +207,15 @@ pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
         );
     }
     if mistakes.is_empty() { Ok(annotations) } else { Err(mistakes) }
+}
+
+/// `binds`, `results`, or both.
+fn records(value: &str) -> Option<Records> {
+    value.split([',', '|']).try_fold(Records::default(), |records, word| match word.trim() {
+        "binds" => Some(Records { binds: true, ..records }),
+        "results" => Some(Records { results: true, ..records }),
+        _ => None,
+    })
 }
 
 /// Whether the policy's scope can hold a column.
@@ -347,11 +363,17 @@ mod tests {
             "forbid",
             "refused: `@filter` says what a masked column may be used for; it stands beside `@mask`",
         );
+        check("@audit(\"binds\")", "permit", "");
+        check(
+            "@audit(\"rows\")",
+            "permit",
+            "refused: `@audit(\"rows\")` is not one of binds, results, or both with a comma or bar between them",
+        );
         check("@preview(\"yes\")", "forbid", "refused: `@preview` is not supported by this version; remove it");
         check(
             "@maxrow(\"10\")",
             "forbid",
-            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect",
+            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @audit, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect",
         );
     }
 }

@@ -89,6 +89,11 @@ impl PolicySet {
         let outcome = verdict.map_err(broken).and_then(|verdict: Verdict| {
             self.passes(&verdict, true, what)?;
             let mut grant = Grant { policies: names(&verdict.permits), watched: verdict.watching, ..Grant::default() };
+            let decided = verdict.permits.iter().chain(&verdict.obliging);
+            for known in decided.filter_map(|id| self.annotations.get(id)) {
+                grant.orders.records = grant.orders.records.and(known.records);
+            }
+            grant.orders.shown.extend(grant.orders.records.show());
             for id in &verdict.obliging {
                 // Limits on a session are limits on each of its statements; it has no columns to be masked, and drivers do
                 // not wait to be let in.
@@ -184,6 +189,10 @@ impl PolicySet {
             let verdict = bench.verdict(asked.access, &asked.object).map_err(broken)?;
             self.passes(&verdict, asked.named, what)?;
             grant.policies.extend(names(&verdict.permits));
+            let decided = verdict.permits.iter().chain(&verdict.obliging);
+            for known in decided.filter_map(|id| self.annotations.get(id)) {
+                grant.orders.records = grant.orders.records.and(known.records);
+            }
             grant.watched.extend(verdict.watching.iter().cloned());
             // How drivers and ORMs find their way is not what limits on reading are about.
             let is_introspection = !asked.named && is_in_catalog(&asked.object);
@@ -204,6 +213,8 @@ impl PolicySet {
                 grant.policies.insert(id.to_string());
             }
         }
+        let records = grant.orders.records;
+        grant.orders.shown.extend(records.show());
         self.limit_without_relations(bench, statement, &mut grant)?;
         self.see_through(bench, statement)?;
         if self.masks {
@@ -221,8 +232,9 @@ impl PolicySet {
             denial.hint = Some("change the rows in a statement of its own".to_owned());
             return Err(Box::new(denial));
         }
-        if !grant.orders.detect.is_empty() && statement.flags.contains(&Flag::CopyOut) {
-            let mut denial = Denial::new(DenialKind::Policy, "COPY cannot be looked through for what must not leave");
+        if (!grant.orders.detect.is_empty() || grant.orders.records.results) && statement.flags.contains(&Flag::CopyOut)
+        {
+            let mut denial = Denial::new(DenialKind::Policy, "COPY cannot be looked through");
             denial.reason =
                 Some(format!("it needs {}", grant.orders.shown.iter().cloned().collect::<Vec<_>>().join(", ")));
             denial.hint = Some("select the rows instead".to_owned());

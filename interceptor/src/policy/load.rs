@@ -35,7 +35,7 @@ pub struct PolicySet {
     /// Whether a policy masks anything.
     pub(super) masks: bool,
     /// Whether one lets statements wait for somebody's yes.
-    holds: bool,
+    keeps_values: bool,
     digest: String,
 }
 
@@ -150,7 +150,7 @@ impl PolicySet {
             authorizer: Authorizer::new(),
             memo: Memo::default(),
             masks: false,
-            holds: false,
+            keeps_values: false,
             digest: digest(texts),
         };
         let mut mistakes = Vec::new();
@@ -235,16 +235,17 @@ impl PolicySet {
         };
         self.masks |= annotations.mask().is_some();
         let holds = |obligation: &Obligation| matches!(obligation, Obligation::Approve(_));
-        self.holds |= annotations.obligations.iter().any(holds);
+        self.keeps_values |= annotations.obligations.iter().any(holds) || annotations.records.binds;
         part.add(policy.clone());
         whole.add(policy).map_err(|error| error.to_string())?;
         self.annotations.insert(id, annotations);
         Ok(())
     }
 
-    /// Whether a statement may have to wait for somebody's yes: then what it is bound to is worth keeping.
-    pub fn holds(&self) -> bool {
-        self.holds
+    /// Whether values of parameters are worth keeping: a statement may have to wait for somebody's yes, which is bound to
+    /// them, or they go on record.
+    pub fn keeps_values(&self) -> bool {
+        self.keeps_values
     }
 
     /// How many policies there are.

@@ -31,7 +31,7 @@ pub use decide::{Denied, Granted, Permit};
 pub use denial::{Denial, DenialKind};
 pub use explain::{Asked, Explanation};
 pub use load::{LoadError, Mistake, PolicySet};
-pub use orders::{MaskedOutput, Orders, RowField};
+pub use orders::{MaskedOutput, Orders, Records, RowField};
 pub use principal::Principal;
 
 use serde::Deserialize;

@@ -30,8 +30,33 @@ pub struct Orders {
     pub detect: BTreeSet<Detector>,
     /// What it shares with other statements.
     pub budgets: BTreeSet<Budget>,
+    /// What else goes on record.
+    pub records: Records,
     /// All of them as policies spell them, for the record.
     pub shown: BTreeSet<String>,
+}
+
+/// What goes on record besides the statement (`@audit`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Records {
+    /// The values of its parameters.
+    pub binds: bool,
+    /// The rows that left, masked as they left.
+    pub results: bool,
+}
+
+impl Records {
+    /// Both.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self { binds: self.binds || others.binds, results: self.results || others.results }
+    }
+
+    /// As policies spell it.
+    pub(super) fn show(self) -> impl Iterator<Item = String> {
+        let named = [(self.binds, "binds"), (self.results, "results")];
+        named.into_iter().filter(|(is, _)| *is).map(|(_, name)| format!("audit({name})"))
+    }
 }
 
 /// What stands in the place of an output column, or of a field of a row there.
@@ -108,6 +133,7 @@ impl Orders {
             approvals: self.approvals.clone(),
             detect: self.detect.union(&others.detect).copied().collect(),
             budgets: self.budgets.union(&others.budgets).cloned().collect(),
+            records: self.records.and(others.records),
             shown: self.shown.union(&others.shown).cloned().collect(),
         }
     }
@@ -117,9 +143,10 @@ impl Orders {
         self.limits_result() || self.limits_effect()
     }
 
-    /// Whether rows have to be looked into: an output column is masked, or something is looked for in all of them.
-    pub fn masks_output(&self) -> bool {
-        !self.detect.is_empty() || self.masks.iter().any(Option::is_some)
+    /// Whether rows have to be looked into: an output column is masked, something is looked for in all of them, or they are
+    /// put on record.
+    pub fn looks_into_rows(&self) -> bool {
+        self.records.results || !self.detect.is_empty() || self.masks.iter().any(Option::is_some)
     }
 
     /// Whether rows have to be counted or weighed.

@@ -54,6 +54,9 @@ fn settle(settling: &Weak<Settling>, trail: &Weak<Trail>) {
             settling.due.store(false, Ordering::Release);
             write(&trail);
         }
+        if let Err(error) = trail.tend() {
+            tracing::error!(%error, "an audit checkpoint could not be signed");
+        }
     }
 }
 

@@ -188,6 +188,7 @@ impl Session {
             duration_us: 0,
             backend_pid: self.backend_pid,
             statement_seq: self.last_statement,
+            results: None,
         });
         self.trail.write(record)?;
         Ok(())

@@ -242,7 +242,7 @@ impl Session {
                 // Kept where it may matter only: copying values costs time and room.
                 let types = prepared.bound.take().map(|Bound { types, .. }| types);
                 // What PREPARE has prepared has its types in its text.
-                let types = types.or(prepared.inside.then(Bytes::new)).filter(|_| bench.policies.holds());
+                let types = types.or(prepared.inside.then(Bytes::new)).filter(|_| bench.policies.keeps_values());
                 prepared.bound = types.map(|types| bound(frame, types));
                 Ok(self.forward(Pending::Bind { portal: portal.to_owned(), prepared }, frame, out))
             }
@@ -302,7 +302,7 @@ impl Session {
                 }
                 self.in_batch = true;
                 self.batch_writes |= running.iter().any(|running| running.writes);
-                if running.iter().any(|running| running.orders.masks_output()) {
+                if running.iter().any(|running| running.orders.looks_into_rows()) {
                     // Masks have to know the types and formats of what comes.
                     self.queue.push(Pending::OwnDescribe);
                     out.upstream.extend_from_slice(&describe_portal(portal));

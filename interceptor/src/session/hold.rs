@@ -38,6 +38,16 @@ pub(super) enum Run<'a> {
     Portal(&'a Prepared),
 }
 
+impl<'a> Run<'a> {
+    /// The values that it runs with, where they are known.
+    pub(super) fn bound(self) -> Option<&'a Bound> {
+        match self {
+            Self::Portal(prepared) => prepared.bound.as_ref(),
+            Self::Text | Self::No => None,
+        }
+    }
+}
+
 /// What the parameters of a portal stand for, byte for byte: their types as Parse gave them, formats and values as Bind did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bound {
@@ -340,7 +350,7 @@ fn statements<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Statement, &'
 }
 
 /// Values for people to read: long ones by their beginning and a digest.
-fn shown(bound: &Bound) -> Vec<Option<String>> {
+pub(super) fn shown(bound: &Bound) -> Vec<Option<String>> {
     let Ok(all) = values(&bound.values) else { return vec![Some("[cannot be shown]".to_owned())] };
     let count = all.len();
     let cut = |value: String| {

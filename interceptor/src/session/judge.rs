@@ -1,7 +1,8 @@
 //! From a text to a permit and its records, or to a refusal and its records.
 
 use super::budget::Share;
-use super::hold::{Case, Clearance, Run};
+use super::hold::{Bound, Case, Clearance, Run, shown};
+use super::kept::Kept;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
@@ -231,7 +232,7 @@ impl Session {
         let mut running = VecDeque::new();
         if runs {
             for (at, granted) in permit.statements().iter().enumerate() {
-                let mut opened = self.open(text, &analysis, at, granted, &catalog)?;
+                let mut opened = self.open((text, run.bound()), &analysis, at, granted, &catalog)?;
                 opened.approved.clone_from(&approved);
                 running.push_back(opened);
             }
@@ -304,7 +305,7 @@ impl Session {
 
     fn open(
         &mut self,
-        text: &str,
+        (text, bound): (&str, Option<&Bound>),
         analysis: &Analysis,
         at: usize,
         granted: &Arc<Granted>,
@@ -337,6 +338,7 @@ impl Session {
                 record
             }
         };
+        let record = Record { binds: bound.filter(|_| orders.records.binds).map(shown), ..record };
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
         self.in_flux |= statement.changes_catalog();
         self.count(Totals { statements: 1, ..Totals::default() });
@@ -362,6 +364,7 @@ impl Session {
             origins: origins(orders, catalog),
             width: statement.width,
             shape: None,
+            kept: orders.records.results.then(Kept::default),
             masked: 0,
             passing: Rows::default(),
             stopped: None,
@@ -398,6 +401,7 @@ impl Session {
             bytes: 0,
             masked: 0,
             affected: None,
+            results: None,
         };
         Entry::open(&self.trail, record, self.backend_pid)?.close(ended)?;
         self.trail.flush()?;

@@ -14,6 +14,7 @@ mod budget;
 mod frontend;
 mod hold;
 mod judge;
+mod kept;
 mod limits;
 mod names;
 mod path;

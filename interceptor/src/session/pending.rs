@@ -2,6 +2,7 @@
 
 use super::budget::Share;
 use super::hold::Approved;
+use super::kept::Kept;
 use super::names::{Prepared, Served};
 use super::path;
 use super::refusal::Refusal;
@@ -43,6 +44,8 @@ pub(super) struct Running {
     pub(super) width: Option<usize>,
     /// The columns of its result, once the server has described them.
     pub(super) shape: Option<Arc<[Described]>>,
+    /// The first rows, where they go on record.
+    pub(super) kept: Option<Kept>,
     /// Values that were masked.
     pub(super) masked: u64,
     /// The rows that pass.
@@ -53,7 +56,7 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn end(self, status: Status, sqlstate: Option<&str>, affected: Option<u64>) -> Result<(), AuditError> {
-        let Self { entry, rows, bytes, masked, .. } = self;
+        let Self { entry, rows, bytes, masked, kept, .. } = self;
         entry.close(Ended {
             status,
             reason: None,
@@ -62,12 +65,13 @@ impl Running {
             bytes,
             masked,
             affected,
+            results: kept.map(Kept::into_rows),
         })
     }
 
     /// Ends because of a limit.
     pub(super) fn end_stopped(self, refusal: &Refusal, affected: Option<u64>) -> Result<(), AuditError> {
-        let Self { entry, rows, bytes, masked, .. } = self;
+        let Self { entry, rows, bytes, masked, kept, .. } = self;
         entry.close(Ended {
             status: Status::Stopped,
             reason: Some(refusal.reason()),
@@ -76,6 +80,7 @@ impl Running {
             bytes,
             masked,
             affected,
+            results: kept.map(Kept::into_rows),
         })
     }
 

@@ -22,7 +22,7 @@ impl Session {
                 let masks = self
                     .queue
                     .current()
-                    .is_some_and(|running| running.stopped.is_none() && running.orders.masks_output());
+                    .is_some_and(|running| running.stopped.is_none() && running.orders.looks_into_rows());
                 masks.then_some(MOST_ROW)
             }
             b'd' => None,
@@ -72,7 +72,7 @@ impl Session {
     /// The greatest body of a row that is looked into, while rows have to be: whole runs of them are best.
     pub fn looks_into_rows(&mut self) -> Option<usize> {
         let running = self.queue.current()?;
-        (running.stopped.is_none() && running.orders.masks_output()).then_some(MOST_ROW)
+        (running.stopped.is_none() && running.orders.looks_into_rows()).then_some(MOST_ROW)
     }
 
     /// Whole rows with masked columns, one behind the other.
@@ -101,8 +101,12 @@ impl Session {
         while let Ok(Some(header)) = Header::read(rows) {
             let whole = HEADER + header.body;
             let body = rows.get(HEADER..whole).ok_or_else(|| Ending::Server("a row in part".to_owned()))?;
+            let row = out.downstream.len();
             let masked = mask::row(&running.orders, &shape, &self.key, body, &mut out.downstream);
             running.masked += masked.map_err(|error| Ending::Server(error.to_string()))?;
+            if let Some(kept) = &mut running.kept {
+                kept.take(&shape, out.downstream.get(row..).unwrap_or_default());
+            }
             rows = rows.get(whole..).unwrap_or_default();
         }
         let left = leaves(running, count, out.downstream.len() - before);
@@ -114,7 +118,7 @@ impl Session {
     pub(super) fn shape(&mut self, frame: &Frame, columns: usize) -> Result<(), Ending> {
         let Some(running) = self.queue.current() else { return Ok(()) };
         running.passing.describe(columns);
-        if running.origins.is_empty() && !running.orders.masks_output() {
+        if running.origins.is_empty() && !running.orders.looks_into_rows() {
             return Ok(());
         }
         let columns = described(frame).map_err(|error| Ending::Server(error.to_string()))?;

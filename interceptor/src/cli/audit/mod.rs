@@ -1,13 +1,19 @@
 //! `audit`: reading, searching and verifying the record.
 
+mod export;
+mod receipt;
+mod wanted;
+
 use super::table::table;
-use crate::audit::{Decision, Event, Record, Status, read, verify_against};
+use crate::audit::{Decision, Event, Record, Status, lines, read, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use export::Format;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use wanted::Wanted;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
@@ -37,14 +43,45 @@ pub(super) enum Audit {
         #[arg(long)]
         session: Option<String>,
     },
+    /// Write the records that fit into a file for other programs
+    #[command(
+        after_help = "In CSV, texts that a spreadsheet would take for a formula begin with an apostrophe.\n\nExamples:\n  interceptor audit export --format csv --since 2026-01 > january.csv\n  interceptor audit export --decision deny | jq .statement"
+    )]
+    Export {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        wanted: Wanted,
+        /// json (a line each) or csv
+        #[arg(long, value_enum, default_value_t = Format::Json)]
+        format: Format,
+    },
+    /// Sign what one job or session did, in a file that `verify --receipt` checks anywhere
+    #[command(
+        after_help = "Examples:\n  interceptor audit receipt --job /ci/job-4711 > receipt.json\n  interceptor audit verify --receipt receipt.json --key host.pub"
+    )]
+    Receipt {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        wanted: Wanted,
+    },
     /// Find whatever was changed, removed or swapped
-    #[command(after_help = "Exit status: 0 for a trail that stands, 1 otherwise.")]
+    #[command(
+        after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --receipt receipt.json --key host.pub"
+    )]
     Verify {
         #[command(flatten)]
         place: Place,
         /// The checkpoints that a witness away from this host has taken (`witness` in [audit])
         #[arg(long, value_name = "FILE")]
         witness: Option<PathBuf>,
+        /// A receipt instead of a trail
+        #[arg(long, value_name = "FILE", conflicts_with = "witness")]
+        receipt: Option<PathBuf>,
+        /// The host's public key that a receipt has to be signed with (`key.pub` in its audit folder)
+        #[arg(long, value_name = "FILE", requires = "receipt")]
+        key: Option<PathBuf>,
     },
 }
 
@@ -58,63 +95,15 @@ pub(super) struct Place {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Wanted {
-    /// Agent's subject
-    #[arg(long)]
-    agent: Option<String>,
-    /// Session id
-    #[arg(long)]
-    session: Option<String>,
-    /// `schema.name`
-    #[arg(long)]
-    relation: Option<String>,
-    /// What was done: select, insert, drop...
-    #[arg(long)]
-    verb: Option<String>,
-    /// permit, deny or hold
-    #[arg(long)]
-    decision: Option<String>,
-    /// connect, statement, outcome, approval, refusal, disconnect, admin
-    #[arg(long)]
-    event: Option<String>,
-    /// Part of the statement, upper and lower case alike
-    #[arg(long)]
-    text: Option<String>,
-    /// Not before this time, RFC 3339 or the beginning of it
-    #[arg(long)]
-    since: Option<String>,
-}
-
-impl Wanted {
-    fn fits(&self, record: &Record) -> bool {
-        let is =
-            |wanted: &Option<String>, value: Option<&str>| wanted.as_deref().is_none_or(|wanted| value == Some(wanted));
-        is(&self.agent, record.subject.agent.as_ref().map(|agent| agent.subject.as_str()))
-            && is(&self.session, Some(&record.subject.session))
-            && is(&self.decision, record.decision.map(decision))
-            && is(&self.event, Some(event(record.event)))
-            && self.relation.as_ref().is_none_or(|wanted| record.relations.iter().any(|used| used.relation == *wanted))
-            && self.verb.as_ref().is_none_or(|wanted| record.verbs.contains(wanted))
-            && self.since.as_ref().is_none_or(|since| record.time >= *since)
-            && self.text.as_ref().is_none_or(|text| {
-                record
-                    .statement
-                    .as_ref()
-                    .is_some_and(|statement| statement.to_lowercase().contains(&text.to_lowercase()))
-            })
-    }
-}
-
 pub(super) fn audit(command: Audit) -> Result<ExitCode> {
     match command {
         Audit::Tail { place } => tail(&place),
         Audit::Search { place, wanted } => {
-            let fitting =
-                records(&place.dir)?.filter(|record| record.as_ref().map_or(true, |record| wanted.fits(record)));
-            let fitting = fitting.collect::<Result<Vec<_>>>()?;
+            let fitting = found(&place.dir, &wanted)?.collect::<Result<Vec<_>>>()?;
             show(&fitting, place.json)
         }
+        Audit::Export { place, wanted, format } => export::export(&place.dir, &wanted, format),
+        Audit::Receipt { place, wanted } => receipt::give(&place, &wanted),
         Audit::Show { place, last, session } => {
             let of_session =
                 |record: &Record| session.as_ref().is_none_or(|session| record.subject.session == *session);
@@ -123,8 +112,33 @@ pub(super) fn audit(command: Audit) -> Result<ExitCode> {
                 .collect::<Result<Vec<_>>>()?;
             show(all.get(all.len().saturating_sub(last)..).unwrap_or_default(), place.json)
         }
-        Audit::Verify { place, witness } => check(&place, witness.as_deref()),
+        Audit::Verify { place, receipt: Some(receipt), key, witness: _ } => {
+            receipt::check(&place, &receipt, key.as_deref())
+        }
+        Audit::Verify { place, witness, .. } => check(&place, witness.as_deref()),
     }
+}
+
+/// The records that are wanted, one after the other.
+fn found<'a>(dir: &'a Path, wanted: &'a Wanted) -> Result<impl Iterator<Item = Result<Record>> + use<'a>> {
+    let lines = lines(dir).with_context(|| format!("audit folder `{}` cannot be read", dir.display()))?;
+    let parts = wanted.parts();
+    let found = lines.filter_map(move |line| {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => return Some(Err(anyhow::Error::from(error))),
+        };
+        if !parts.iter().all(|part| memchr::memmem::find(line.as_bytes(), part.as_bytes()).is_some()) {
+            return None;
+        }
+        match serde_json::from_str::<Record>(&line) {
+            Ok(record) => wanted.fits(&record).then_some(Ok(record)),
+            Err(error) => Some(Err(error.into())),
+        }
+    });
+    Ok(found.map(|record| {
+        record.context("the trail cannot be read to its end; `interceptor audit verify` says where it breaks")
+    }))
 }
 
 fn records(dir: &Path) -> Result<impl Iterator<Item = Result<Record>>> {

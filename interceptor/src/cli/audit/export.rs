@@ -1,0 +1,94 @@
+//! Records for other programs.
+
+use super::{decision, event, found, status, wanted::Wanted};
+use crate::audit::Record;
+use anyhow::Result;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What an export is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(in crate::cli) enum Format {
+    /// A record a line.
+    Json,
+    /// A table with the members that fit into one.
+    Csv,
+}
+
+pub(super) fn export(dir: &Path, wanted: &Wanted, format: Format) -> Result<ExitCode> {
+    let found = found(dir, wanted)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if format == Format::Json {
+        for record in found {
+            writeln!(out, "{}", serde_json::to_string(&record?)?)?;
+        }
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = csv::Writer::from_writer(out);
+    table.write_record(COLUMNS)?;
+    for record in found {
+        table.write_record(cells(&record?))?;
+    }
+    table.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Columns of an export as CSV.
+const COLUMNS: [&str; 20] = [
+    "seq",
+    "time",
+    "event",
+    "session",
+    "agent",
+    "on_behalf_of",
+    "cgroup",
+    "server",
+    "database",
+    "role",
+    "statement",
+    "verbs",
+    "relations",
+    "decision",
+    "policies",
+    "status",
+    "sqlstate",
+    "rows",
+    "affected",
+    "statement_seq",
+];
+
+fn cells(record: &Record) -> [String; 20] {
+    let subject = &record.subject;
+    let agent = subject.agent.as_ref();
+    let outcome = record.outcome.as_ref();
+    let relations: Vec<_> = record.relations.iter().map(|used| used.relation.clone()).collect();
+    [
+        record.seq.to_string(),
+        record.time.clone(),
+        event(record.event).to_owned(),
+        subject.session.clone(),
+        plain(agent.map(|agent| agent.subject.as_str()).unwrap_or_default()),
+        plain(agent.and_then(|agent| agent.on_behalf_of.as_deref()).unwrap_or_default()),
+        plain(subject.process.as_ref().map(|process| process.cgroup.as_str()).unwrap_or_default()),
+        subject.server.clone(),
+        plain(&subject.database),
+        plain(&subject.role),
+        plain(record.statement.as_deref().unwrap_or_default()),
+        record.verbs.join(" "),
+        plain(&relations.join(" ")),
+        record.decision.map(decision).unwrap_or_default().to_owned(),
+        plain(&record.policies.join(" ")),
+        outcome.map(|outcome| status(outcome.status)).unwrap_or_default().to_owned(),
+        outcome.and_then(|outcome| outcome.sqlstate.clone()).unwrap_or_default(),
+        outcome.map(|outcome| outcome.rows.to_string()).unwrap_or_default(),
+        outcome.and_then(|outcome| outcome.affected).map(|affected| affected.to_string()).unwrap_or_default(),
+        outcome.map(|outcome| outcome.statement_seq.to_string()).unwrap_or_default(),
+    ]
+}
+
+/// A text that no spreadsheet takes for a formula: agents write it.
+fn plain(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
