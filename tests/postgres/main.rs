@@ -12,6 +12,7 @@ mod clients;
 mod identity;
 mod introspection;
 mod masks;
+mod package;
 mod record;
 mod restart;
 mod tls;

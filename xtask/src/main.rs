@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod dist;
 mod docs;
 mod fuzz;
 mod issuer;
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Options),
     /// Try input made at random for as long as one likes
     Fuzz(fuzz::Options),
+    /// Build what a host is given: a Debian package and a tarball
+    Dist(dist::Options),
     /// Check everything that a change is checked for: format, lints, floor plan, documents, dependencies, tests
     Ci,
     /// Install whatever is missing to build, run and test
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Test { kinds } => test::test(&kinds),
         Command::Bench(options) => bench::bench(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
+        Command::Dist(options) => dist::dist(&options),
         Command::Ci => ci::ci(),
         Command::Setup => set_up(),
         Command::Issuer(options) => issuer::serve(&options),

@@ -1,6 +1,7 @@
 //! Wires everything: first whatever can fail, then the promise that it runs.
 
 mod reload;
+mod supervisor;
 
 use crate::approval::Desk;
 use crate::audit::{Event, Record, Subject, Trail};
@@ -21,6 +22,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use supervisor::Supervisor;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -124,11 +126,33 @@ impl Bound {
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            () = &mut answering => {}
-            _ = term.recv() => tracing::info!("stopping: SIGTERM"),
-            _ = int.recv() => tracing::info!("stopping: SIGINT"),
+        let mut hup = signal(SignalKind::hangup())?;
+        let supervisor = Supervisor::of_environment();
+        supervisor.tell("READY=1");
+        // The runtime that answers operators says that it lives; one that is stuck says nothing.
+        let mut alive = supervisor.period().map(tokio::time::interval);
+        loop {
+            let beat = async {
+                match &mut alive {
+                    Some(alive) => drop(alive.tick().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = &mut answering => break,
+                _ = term.recv() => {
+                    tracing::info!("stopping: SIGTERM");
+                    break;
+                }
+                _ = int.recv() => {
+                    tracing::info!("stopping: SIGINT");
+                    break;
+                }
+                _ = hup.recv() => tracing::info!("SIGHUP: policies are read when they change; all else needs a restart"),
+                () = beat => supervisor.tell("WATCHDOG=1"),
+            }
         }
+        supervisor.tell("STOPPING=1");
         stop.send_replace(true);
         answering.await;
         let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;

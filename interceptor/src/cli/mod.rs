@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod ca;
+mod configuration;
 mod doctor;
 mod policy;
 mod run;
@@ -50,6 +51,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the configuration file
+    #[command(subcommand)]
+    Config(configuration::Configuration),
     /// Show the state of the running daemon
     Status(talk::Talk),
     /// Show the open sessions
@@ -83,6 +87,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        dir: PathBuf,
+    },
 }
 
 /// Runs the command line and returns its exit status.
@@ -101,6 +111,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run { config, log } => run::run(&config, log),
         Command::Doctor { config, json } => doctor::doctor(config.as_deref(), json),
+        Command::Config(command) => configuration::configuration(&command),
         Command::Status(talk) => talk::status(&talk),
         Command::Sessions(talk) => talk::sessions(&talk),
         Command::Approvals(command) => approvals::approvals(command),
@@ -110,6 +121,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Detach { instance, audit } => run::detach(&instance, audit),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "interceptor", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Manual { dir } => {
+            std::fs::create_dir_all(&dir)?;
+            clap_mangen::generate_to(Cli::command(), &dir)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,0 +1,112 @@
+//! What a host is given: the Debian package, installed into a folder, used, upgraded, removed without a trace.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder that stands for a host; it goes away with the test.
+struct Host(PathBuf);
+
+impl Host {
+    fn new() -> Self {
+        let root = std::env::temp_dir().join(format!("interceptor-package-{}", std::process::id()));
+        let _gone = std::fs::remove_dir_all(&root);
+        for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "package", "tmp"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        for file in ["status", "available"] {
+            std::fs::write(root.join("var/lib/dpkg").join(file), "").unwrap();
+        }
+        Self(root)
+    }
+
+    fn run(&self, command: &mut Command) -> String {
+        let output = command.output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{command:?}: {said}");
+        said
+    }
+
+    /// What stands in the package is put into this folder, its scripts run with the folder as the host's root.
+    fn dpkg(&self, arguments: &[&str]) -> String {
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg(format!("--root={}", self.0.display()))
+            .args(["--force-script-chrootless", "--force-depends", "--force-confold", "--log=/dev/null"])
+            .args(arguments);
+        self.run(&mut dpkg)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn packaged(folder: &Path) -> String {
+    let packages = std::fs::read_dir(folder).unwrap().filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let package = packages.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "deb"));
+    package.unwrap().display().to_string()
+}
+
+#[test]
+fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
+    let host = Host::new();
+    let out = host.path("package");
+    host.run(
+        Command::new(std::env::var_os("INTERCEPTOR_TEST_XTASK").unwrap()).args(["dist", "--debug", "--out"]).arg(&out),
+    );
+    let package = packaged(&out);
+    host.dpkg(&["--install", &package]);
+
+    let interceptor = host.path("usr/bin/interceptor");
+    assert!(host.run(Command::new(&interceptor).arg("--version")).starts_with("interceptor "));
+    for file in [
+        "usr/lib/systemd/system/interceptor.service",
+        "usr/lib/sysusers.d/interceptor.conf",
+        "usr/lib/tmpfiles.d/interceptor.conf",
+        "usr/share/man/man1/interceptor.1.gz",
+        "usr/share/man/man1/interceptor-audit-verify.1.gz",
+        "usr/share/bash-completion/completions/interceptor",
+        "usr/share/doc/interceptor/configuration.md",
+    ] {
+        assert!(host.path(file).is_file(), "{file}");
+    }
+    // What a person has to fill in is what is said to be missing, and nothing else is.
+    let config = host.path("etc/interceptor/interceptor.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let check = |text: &str| {
+        let policies = host.path("etc/interceptor/policies").display().to_string();
+        std::fs::write(&config, text.replace("/etc/interceptor/policies", &policies)).unwrap();
+        let output = Command::new(&interceptor).args(["config", "check", "--config"]).arg(&config).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (fine, said) = check(&text);
+    assert!(!fine && said.contains("issuer"), "{said}");
+    let filled = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ").filter(|line| line.starts_with('[') || line.contains(" = ")).unwrap_or(line)
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    std::fs::write(host.path("password"), "secret").unwrap();
+    let password = host.path("password");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let filled = filled.replace("/etc/interceptor/password", &password.display().to_string());
+    assert_eq!(check(&filled), (true, format!("{} is fine\n", config.display())));
+
+    // What a person has written stays.
+    host.dpkg(&["--install", &package]);
+    assert!(std::fs::read_to_string(&config).unwrap().contains("\n[[identity.issuers]]"));
+    host.dpkg(&["--remove", "interceptor"]);
+    assert!(!interceptor.exists() && config.exists());
+    host.dpkg(&["--purge", "interceptor"]);
+    for gone in ["etc/interceptor", "usr", "lib"] {
+        assert!(!host.path(gone).exists(), "{gone}");
+    }
+}
