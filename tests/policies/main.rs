@@ -61,11 +61,16 @@ fn check(statement: &str, expected: &str) {
         groups: vec!["agents".into()],
         claims: Default::default(),
         on_behalf_of: None,
+        on_behalf_of_groups: Vec::new(),
+        delegation: Vec::new(),
         expires: u64::MAX,
     };
     let around = Circumstances {
         server: "127.0.0.1:5432".into(),
         role: "interceptor".into(),
+        claimed_role: String::new(),
+        claimed_leaked: false,
+        claimed: Vec::new(),
         exe: "/usr/bin/psql".into(),
         uid: 1000,
         cgroup: "/agents".into(),

@@ -16,12 +16,15 @@ use tokio::net::UnixListener;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     /// The user; `None` where the kernel does not say.
-    uid: Option<u32>,
+    pub(super) uid: Option<u32>,
+    /// The process that has opened the connection.
+    pub(super) pid: Option<i32>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+        let peer = stream.io().peer_cred().ok();
+        Self { uid: peer.as_ref().map(|peer| peer.uid()), pid: peer.and_then(|peer| peer.pid()) }
     }
 }
 

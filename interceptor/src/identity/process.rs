@@ -6,8 +6,8 @@
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
-    sys::stat::{Mode, SFlag, fstat},
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
+    sys::stat::{Mode, SFlag, fstat, fstatat},
 };
 use std::{
     fs::File,
@@ -54,6 +54,25 @@ impl Process {
     /// The executable. A process that has not got one (it is going away) has no name to put into a record.
     pub(super) fn exe(&self) -> Result<String, Errno> {
         Ok(readlinkat(&self.folder, "exe")?.to_string_lossy().into_owned())
+    }
+
+    /// The number of its network namespace.
+    pub(super) fn network_namespace(&self) -> Result<u64, Errno> {
+        Ok(fstatat(&self.folder, "ns/net", AtFlags::empty())?.st_ino)
+    }
+
+    /// Its command line, cut off: the process can write into it what it likes.
+    pub(super) fn command(&self, most: usize) -> Result<String, Errno> {
+        let file = File::from(openat(&self.folder, "cmdline", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+        let mut bytes = Vec::new();
+        file.take(most as u64).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+        let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy);
+        Ok(words.collect::<Vec<_>>().join(" "))
+    }
+
+    /// The folder that it works in, by a descriptor.
+    pub(super) fn working_directory(&self) -> Result<OwnedFd, Errno> {
+        openat(&self.folder, "cwd", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
     }
 
     /// The environment as it was at `execve(2)`.
