@@ -1,7 +1,7 @@
 //! A token that says who an agent is becomes one that says what it is towards databases: OAuth 2.0 Token Exchange (RFC 8693).
 //!
 //! The answer is checked as strictly as the agent's own token. Whatever is wrong with it is the exchange's fault, not the
-//! agent's, and there is nothing to fall back to.
+//! agent's, and there is nothing to fall back to: whoever has that token is not let in.
 
 use super::{
     Identity,
@@ -62,8 +62,10 @@ pub enum ExchangeError {
 impl ExchangeError {
     pub(super) fn unavailable(&self) -> bool {
         match self {
-            Self::Refused(_) => false,
-            Self::Fails(_) | Self::Http(_) | Self::Answer(_) | Self::Token(_) => true,
+            // What was answered is not to be believed, and would not be the next time.
+            Self::Refused(_) | Self::Answer(_) => false,
+            Self::Token(error) => error.unavailable(),
+            Self::Fails(_) | Self::Http(_) => true,
         }
     }
 }
@@ -173,7 +175,8 @@ struct Issued {
 
 fn read(answer: &Answer) -> Result<Issued, ExchangeError> {
     let wrong = |why: &str| ExchangeError::Answer(why.to_owned());
-    let members = json::object(&answer.body).map_err(|why| wrong(&why))?;
+    // Not even an answer: whoever stands there is in trouble.
+    let members = json::object(&answer.body).map_err(ExchangeError::Fails)?;
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     if answer.status.as_u16() != 200 {
         return Err(refusal(answer, &members));

@@ -2,7 +2,7 @@
 //! agent's own token is published, what was enrolled is there, and nobody has revoked it.
 
 use super::{
-    Identity, Registrar, Unidentified,
+    Identity, Registrar, TokenError, Unidentified,
     enrolled::{Enrollment, Standing},
     evidence::Evidence,
     memory::{Digest256, Outcome},
@@ -45,6 +45,14 @@ pub enum Ended {
     /// The key that signed the agent's token cannot be relied on any more.
     #[error("the agent's token does not hold any more: {0}")]
     Unsigned(#[source] Unidentified),
+    /// The process has become another program (execve(2)).
+    #[error("the process runs `{}` now, and `{}` opened the session", .now.escape_debug(), .was.escape_debug())]
+    Program {
+        /// What it was.
+        was: String,
+        /// What it is.
+        now: String,
+    },
     /// The process would be somebody else now.
     #[error("the process is now `{}`, and the session was opened by `{}`", .now.escape_debug(), .was.escape_debug())]
     Another {
@@ -61,7 +69,7 @@ impl Ended {
     pub fn unavailable(&self) -> bool {
         match self {
             Self::Unsigned(why) => why.unavailable(),
-            Self::Expired(_) | Self::Revoked | Self::Gone | Self::Another { .. } => false,
+            Self::Expired(_) | Self::Revoked | Self::Gone | Self::Program { .. } | Self::Another { .. } => false,
         }
     }
 }
@@ -105,6 +113,12 @@ impl Registrar {
             Some(Standing::Revoked) => return Err(Ended::Revoked),
             Some(Standing::Gone) => return Err(Ended::Gone),
         };
+        // Where it has ended, whoever has inherited the session is of the same job.
+        if let Ok(exe) = lease.evidence.process().map_err(drop).and_then(|process| process.exe().map_err(drop))
+            && exe != lease.evidence.exe
+        {
+            return Err(Ended::Program { was: lease.evidence.exe.clone(), now: exe });
+        }
         let ahead = lease.identity.expires.saturating_sub(AHEAD);
         if now < ahead && !replaced {
             self.still_signed(&lease.outcome).await.map_err(Ended::Unsigned)?;
@@ -112,6 +126,10 @@ impl Registrar {
             return Ok(None);
         }
         match self.identify(&lease.evidence).await {
+            // The leeway is for clocks that differ when a token is first shown, not for living on.
+            Ok(found) if found.lease.outcome.token_is_over(now) => {
+                Err(Ended::Expired(Unidentified::Token(TokenError::Expired(0))))
+            }
             Ok(found) => {
                 let (was, is) = (&lease.identity, &found.identity);
                 if (&was.subject, &was.issuer, &was.on_behalf_of) != (&is.subject, &is.issuer, &is.on_behalf_of) {

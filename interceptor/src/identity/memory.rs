@@ -120,6 +120,14 @@ impl Outcome {
         identity.expires.saturating_sub(MARGIN).min(subject_expires)
     }
 
+    /// Whether the agent's own token has ended.
+    pub(super) fn token_is_over(&self, now: u64) -> bool {
+        match self {
+            Self::Known { token_expires, .. } => *token_expires <= now,
+            Self::Failed { .. } => true,
+        }
+    }
+
     pub(super) fn holds(&self, now: u64) -> bool {
         match self {
             Self::Known { until, .. } => now < *until,

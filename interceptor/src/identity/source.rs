@@ -211,7 +211,7 @@ fn variable(environment: &[u8], name: &str, pid: u32) -> Result<Option<String>, 
 fn files(process: &Process, uid: u32, templates: &[String]) -> Result<Option<String>, SourceError> {
     for template in templates {
         let path = template.replace("{uid}", &uid.to_string());
-        match file(process, &path) {
+        match file(process, &path, uid) {
             Err(SourceError::Unreadable { errno: Errno::ENOENT, .. }) => {}
             found => return found.map(Some),
         }
@@ -219,9 +219,9 @@ fn files(process: &Process, uid: u32, templates: &[String]) -> Result<Option<Str
     Ok(None)
 }
 
-fn file(process: &Process, path: &str) -> Result<String, SourceError> {
+fn file(process: &Process, path: &str, uid: u32) -> Result<String, SourceError> {
     let unreadable = |errno| SourceError::Unreadable { what: format!("file `{path}`"), errno };
-    let file = process.open_file(Path::new(path)).map_err(unreadable)?;
+    let file = process.open_file(Path::new(path), uid).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(TOKEN_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
@@ -240,8 +240,16 @@ fn text(bytes: &[u8], place: impl FnOnce() -> String) -> Result<String, SourceEr
 mod tests {
     use super::{SourceError, file, files, variable};
     use crate::identity::process::Process;
-    use nix::{errno::Errno, sys::stat::Mode, unistd::mkfifo};
-    use std::{fs, os::unix::fs::symlink, process::id};
+    use nix::{
+        errno::Errno,
+        sys::stat::Mode,
+        unistd::{chown, mkfifo},
+    };
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+        process::id,
+    };
 
     #[track_caller]
     fn check(environment: &str, expected: Result<Option<&str>, SourceError>) {
@@ -280,19 +288,28 @@ mod tests {
         symlink("real", path("linked")).unwrap();
         mkfifo(path("fifo").as_str(), Mode::S_IRWXU).unwrap();
         let us = Process::open(id()).unwrap();
-        let errno = |name: &str| match file(&us, &path(name)) {
+        let uid = nix::unistd::getuid().as_raw();
+        let errno = |name: &str| match file(&us, &path(name), uid) {
             Err(SourceError::Unreadable { errno, .. }) => Some(errno),
             _ => None,
         };
-        assert_eq!(file(&us, &path("real/token")), Ok("abc".to_owned()));
+        assert_eq!(file(&us, &path("real/token"), uid), Ok("abc".to_owned()));
+        fs::write(path("shared"), "abc").unwrap();
+        fs::set_permissions(path("shared"), fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(errno("shared"), Some(Errno::EACCES), "anybody could have written it");
+        if nix::unistd::geteuid().is_root() {
+            fs::write(path("foreign"), "abc").unwrap();
+            chown(path("foreign").as_str(), Some(4711.into()), None).unwrap();
+            assert_eq!(errno("foreign"), Some(Errno::EACCES), "it is somebody else's");
+        }
         assert_eq!(errno("link"), Some(Errno::ELOOP));
         assert_eq!(errno("linked/token"), Some(Errno::ELOOP));
         assert_eq!(errno("fifo"), Some(Errno::ENOTSUP));
         assert_eq!(errno("real"), Some(Errno::ENOTSUP));
-        assert_eq!(file(&us, &path("long")), Err(SourceError::NotText(format!("file `{}`", path("long")))));
-        assert_eq!(files(&us, 0, &[path("none"), path("real/token")]), Ok(Some("abc".to_owned())));
-        assert_eq!(files(&us, 0, &[path("none")]), Ok(None));
-        assert!(files(&us, 0, &[path("link"), path("real/token")]).is_err(), "what is wrong is not passed over");
+        assert_eq!(file(&us, &path("long"), uid), Err(SourceError::NotText(format!("file `{}`", path("long")))));
+        assert_eq!(files(&us, uid, &[path("none"), path("real/token")]), Ok(Some("abc".to_owned())));
+        assert_eq!(files(&us, uid, &[path("none")]), Ok(None));
+        assert!(files(&us, uid, &[path("link"), path("real/token")]).is_err(), "what is wrong is not passed over");
         fs::remove_dir_all(folder).unwrap();
     }
 }

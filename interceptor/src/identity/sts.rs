@@ -11,7 +11,7 @@ use super::{
     now, pattern,
     settings::{EmbeddedSettings, MappingRule, SubjectRule},
     signing::SigningKey,
-    verify::{Party, TokenError, Trust, Unverified, Verified, name},
+    verify::{LEEWAY, Party, TokenError, Trust, Unverified, Verified, name},
 };
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
@@ -132,7 +132,9 @@ impl Sts {
         })?;
         let now = now();
         // Not beyond the token that it was made from: else an agent could live for ever by exchanging.
-        let until = (now + self.lifetime).min(subject.expires);
+        // One that is over by our clock and was believed for the leeway is believed for what is left of it.
+        let over = if subject.expires <= now { LEEWAY } else { 0 };
+        let until = (now + self.lifetime).min(subject.expires + over);
         let mut claims: Map<String, Value> =
             subject.claims.iter().filter(|(claim, _)| !OWN.contains(&claim.as_str())).map(clone).collect();
         let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
