@@ -139,9 +139,7 @@ impl Stage {
         let alg = header.get("alg").and_then(Value::as_str).unwrap_or_default().to_owned();
         let payloads = match input.get("payload") {
             Some(Value::String(raw)) => vec![self.here(raw)],
-            payload => {
-                self.members(payload.unwrap_or(&Value::Null)).iter().map(|claims| text(claims)).collect::<Vec<_>>()
-            }
+            payload => self.members(payload.unwrap_or(&Value::Null)).iter().map(text).collect::<Vec<_>>(),
         };
         let header = text(&header);
         let (gate, agent) = (self.gate(), self.agent());

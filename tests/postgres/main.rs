@@ -17,3 +17,4 @@ mod restart;
 mod tls;
 mod transparency;
 mod upstream;
+mod workload;
