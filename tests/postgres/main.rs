@@ -9,6 +9,7 @@
 mod acceptance;
 mod approvals;
 mod clients;
+mod credentials;
 mod identity;
 mod introspection;
 mod masks;

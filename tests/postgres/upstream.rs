@@ -124,7 +124,7 @@ fn who_is_believed_and_what_is_given_away() {
         case(
             "clear_none",
             &format!("{full}\npassword_file_not = 1"),
-            "the database server wants a password, and its [[upstream]] has none",
+            "the database server wants a password, and there is none: its [[upstream]] has none",
         ),
     ];
     let sql = cases.iter().fold(SQL.to_owned(), |sql, case| format!("{sql}create database {}\n", case.name));

@@ -5,7 +5,7 @@ use interceptor_tests::{Outcome, Scene};
 use std::path::PathBuf;
 
 /// Two cgroups below the run's own, tokens for two agents, and words for what the tests do.
-const PRELUDE: &str = r#"
+pub(crate) const PRELUDE: &str = r#"
 CG=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)$(grep '^0::' /proc/self/cgroup | cut -c4-)
 DIR=$(mktemp -d)
 chmod 755 "$DIR"

@@ -2,7 +2,7 @@
 //! agent's own token is published, what was enrolled is there, and nobody has revoked it.
 
 use super::{
-    Identity, Registrar, TokenError, Unidentified,
+    Bearer, Identity, Registrar, TokenError, Unidentified,
     enrolled::{Enrollment, Standing},
     evidence::Evidence,
     memory::{Digest256, Outcome},
@@ -85,6 +85,15 @@ impl Lease {
     #[must_use]
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// The exchanged token that it rests on.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&Bearer> {
+        match &self.outcome {
+            Outcome::Known { bearer, .. } => Some(bearer),
+            Outcome::Failed { .. } => None,
+        }
     }
 
     /// Waits until something has been revoked, or replaced, somewhere.

@@ -2,6 +2,7 @@
 
 use super::cancel::{Cancellation, Target};
 use super::catalogs::Place;
+use super::ephemeral::Role;
 use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
@@ -44,8 +45,12 @@ struct Refused {
 struct Admitted {
     identity: Arc<Identity>,
     lease: Lease,
+    /// The session's own role, if it has one.
+    role: Option<Role>,
     wishes: Wishes,
     credential: Credential,
+    /// What the catalogue is read with.
+    reading: Credential,
     place: Place,
     around: Circumstances,
     /// What policy asks of the session as a whole.
@@ -164,16 +169,20 @@ impl<'a> Arrival<'a> {
         if let Some(process) = &mut self.subject.process {
             process.claimed = claimed;
         }
-        let Identified { identity, lease, bearer: _ } = identified?;
+        let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
         let server = self.origin.destination;
-        let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database).cloned() else {
+        let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database, &identity).cloned() else {
             let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
             let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
                 .hint("whoever operates this host adds an [[upstream]]");
             return Err(Refused { report, reason: text });
         };
-        self.subject.role.clone_from(&credential.user);
+        let mut credential = credential.with_bearer(bearer);
+        self.subject.role = match &credential.ephemeral {
+            Some(ephemeral) => ephemeral.name(&self.subject.session),
+            None => credential.user.clone(),
+        };
         let mut around = self.circumstances(&credential.user, &wishes.user);
         if around.claimed_leaked {
             tracing::warn!(role = %wishes.user.escape_debug(), pid = self.origin.pid, "a client presents a role whose credential has leaked");
@@ -192,10 +201,19 @@ impl<'a> Arrival<'a> {
         let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
         let parameters = self.parameters(&identity, &wishes);
         let source = Some(self.peer);
+        // The catalogue is read as whoever makes the roles, and once for all of them.
+        let reading = credential.ephemeral.as_ref().map_or(&credential, |ephemeral| ephemeral.admin()).clone();
+        let mut role = None;
+        if let Some(ephemeral) = credential.ephemeral.clone() {
+            let session = &self.subject.session;
+            let made = ephemeral.make(server, &wishes.database, session, &identity, &credential).await;
+            let (made, own) = made.map_err(|error| not_connected(&error))?;
+            (role, credential) = (Some(made), own);
+        }
         let server =
             Server::connect(server, source, &credential, &parameters).await.map_err(|error| not_connected(&error))?;
-        self.proxy.catalogs.get(&place, &credential).await.map_err(|error| not_connected(&error))?;
-        Ok(Admitted { identity, lease, wishes, credential, place, around, limits, server })
+        self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
+        Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server })
     }
 
     fn denied(&self, denial: Denial) -> Refused {
@@ -281,7 +299,7 @@ impl<'a> Arrival<'a> {
         minor: u16,
         stop: watch::Receiver<bool>,
     ) {
-        let Admitted { identity, lease, wishes, credential, place, around, limits, server } = admitted;
+        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server } = admitted;
         let proxy = self.proxy;
         let target = Target {
             server: place.server,
@@ -327,12 +345,15 @@ impl<'a> Arrival<'a> {
             return;
         };
         let killed = present.killed.clone();
-        let surroundings = Surroundings { proxy, place, catalog, credential, key, lease, killed, stop };
+        let surroundings = Surroundings { proxy, place, catalog, credential: reading, key, lease, killed, stop };
         let how = match relay(session, stream, buffer, server, surroundings).await {
             Ok(how) => how.to_owned(),
             Err(ending) => with_sources(&ending),
         };
         drop(present);
+        if let Some(role) = role {
+            role.drop_now().await;
+        }
         self.disconnected(&how);
     }
 
@@ -425,7 +446,8 @@ fn not_connected(error: &LoginError) -> Refused {
         | LoginError::Protocol(_)
         | LoginError::Downgrade(_)
         | LoginError::Tls(_)
-        | LoginError::NoPassword
+        | LoginError::Secret(_)
+        | LoginError::Token(_)
         | LoginError::Scram(_)
         | LoginError::Unproven => {
             Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")

@@ -319,6 +319,9 @@ impl Surroundings<'_> {
             Ok(None) => Ok(()),
             Ok(Some(identity)) => {
                 session.renew(identity);
+                if let Some(bearer) = self.lease.bearer().cloned() {
+                    self.credential = self.credential.clone().with_bearer(bearer);
+                }
                 Ok(())
             }
             Err(ended) => Err(Ending::Identity(ended)),
