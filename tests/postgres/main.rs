@@ -13,6 +13,7 @@ mod credentials;
 mod identity;
 mod introspection;
 mod masks;
+mod provider;
 mod record;
 mod restart;
 mod tls;

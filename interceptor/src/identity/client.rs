@@ -59,8 +59,9 @@ impl Client {
         Ok(Self::Public(Some(id)))
     }
 
-    /// The proof for a request to `endpoint`, which is the audience of an assertion.
-    pub(super) fn proof(&self, endpoint: &str) -> Result<Proof, String> {
+    /// The proof for `issuer`, which is the audience of an assertion: the endpoint's URL would let one server use what is
+    /// meant for another (draft-ietf-oauth-rfc7523bis, section 4).
+    pub(super) fn proof(&self, issuer: &str) -> Result<Proof, String> {
         let mut proof = Proof::default();
         match self {
             Self::Public(None) => {}
@@ -70,7 +71,7 @@ impl Client {
                 let now = now();
                 let jti = format!("{:032x}", rand::random::<u128>());
                 let claims = json!({
-                    "iss": id, "sub": id, "aud": endpoint, "jti": jti, "iat": now, "nbf": now, "exp": now + ASSERTION,
+                    "iss": id, "sub": id, "aud": issuer, "jti": jti, "iat": now, "nbf": now, "exp": now + ASSERTION,
                 });
                 proof.fields.push(("client_assertion_type", JWT_BEARER.to_owned()));
                 proof.fields.push(("client_assertion", key.sign(&claims)?));

@@ -156,7 +156,7 @@ impl Exchange {
         }
         match (&self.endpoint, url) {
             (Endpoint::Remote(_), Some(url)) => {
-                let Proof { fields, login } = self.client.proof(&endpoint).map_err(ExchangeError::Fails)?;
+                let Proof { fields, login } = self.client.proof(&self.trust.issuer).map_err(ExchangeError::Fails)?;
                 form.extend(fields.iter().map(|(name, value)| (*name, value.as_str())));
                 let login = login.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
                 self.http.post(url, &form, login).await.map_err(ExchangeError::Http)

@@ -568,7 +568,7 @@ async fn the_daemon_says_who_it_is_and_who_acts() {
         (&header["kid"], &assertion["iss"], &assertion["sub"]),
         (&json!("k1"), &json!("interceptor"), &json!("interceptor"))
     );
-    assert_eq!(assertion["aud"], format!("{}/token", issuer.url));
+    assert_eq!(assertion["aud"], issuer.url);
     let (_, actor) = claims(&field("actor_token"));
     assert_eq!((&actor["sub"], &actor["iss"]), (&json!("agent:build-7"), &json!("https://host-7.example")));
     assert_eq!(actor["process"]["cgroup"], "/ci/job");

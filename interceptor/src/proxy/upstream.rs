@@ -244,7 +244,7 @@ fn fits(pattern: &str, value: &str) -> bool {
 
 fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     let server = || upstream.server.clone();
-    let password = password(upstream)?;
+    let password = password(upstream, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))?;
     if matches!(password, Source::None) && upstream.certificate_file.is_none() && !upstream.oauth {
         return Err(CredentialError::Nothing { server: server() });
     }
@@ -275,7 +275,8 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     Ok(credential)
 }
 
-fn password(upstream: &Upstream) -> Result<Source, CredentialError> {
+/// `credentials` is where systemd puts what `LoadCredential=` names.
+fn password(upstream: &Upstream, credentials: Option<&Path>) -> Result<Source, CredentialError> {
     let Upstream { password_file, password_credential, password_command, oauth, .. } = upstream;
     let ways = [password_file.is_some(), password_credential.is_some(), password_command.is_some(), *oauth].into_iter();
     if ways.filter(|way| *way).count() > 1 {
@@ -289,9 +290,9 @@ fn password(upstream: &Upstream) -> Result<Source, CredentialError> {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
             return Err(none("that is not a credential's name"));
         }
-        let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .ok_or_else(|| none("CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit"))?;
-        return Ok(Source::Fixed(Secret::new(secret("password", &Path::new(&folder).join(name))?)));
+        let folder =
+            credentials.ok_or_else(|| none("CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit"))?;
+        return Ok(Source::Fixed(Secret::new(secret("password", &folder.join(name))?)));
     }
     if let Some(words) = password_command {
         if words.is_empty() {
@@ -481,7 +482,41 @@ fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{Source, Upstream, fits, password};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_password_has_one_place() {
+        let folder = std::env::temp_dir().join(format!("interceptor-credential-{:x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("shop"), "secret\n").unwrap();
+        std::fs::set_permissions(folder.join("shop"), std::fs::Permissions::from_mode(0o400)).unwrap();
+        let get = |ways: &str, credentials: bool| {
+            let entry = format!("server = '*'\ndatabase = '*'\nuser = 'u'\n{ways}\n");
+            let upstream: Upstream = toml::from_str(&entry).unwrap();
+            match password(&upstream, credentials.then_some(&*folder)) {
+                Ok(Source::None) => "none".to_owned(),
+                Ok(Source::Fixed(secret)) => secret.text.to_string(),
+                Ok(Source::Command(_)) => "a command".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        for (ways, credentials, expected) in [
+            ("", true, "none"),
+            ("password_credential = 'shop'", true, "secret"),
+            ("password_credential = 'shop'", false, "CREDENTIALS_DIRECTORY is not set"),
+            ("password_credential = '../shop'", true, "not a credential's name"),
+            ("password_credential = 'none'", true, "cannot be read"),
+            ("password_command = ['vault', 'read']", true, "a command"),
+            ("password_command = []", true, "has no password"),
+            ("password_command = ['vault']\noauth = true", true, "more than one"),
+            ("password_command = ['vault']\npassword_credential = 'shop'", true, "more than one"),
+        ] {
+            let found = get(ways, credentials);
+            assert!(found.contains(expected), "{ways}: {found}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn patterns_of_databases() {
