@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod approvals;
+mod attribution;
 mod clients;
 mod credentials;
 mod identity;

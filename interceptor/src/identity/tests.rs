@@ -576,6 +576,83 @@ async fn the_daemon_says_who_it_is_and_who_acts() {
 }
 
 #[tokio::test]
+async fn the_daemon_asks_for_a_jobs_token_where_it_may() {
+    let issuer = Issuer::start().await;
+    let settings = |hosts: &str| {
+        format!(
+            "sources = ['request_url']\nrequest_url = {{ hosts = ['{hosts}'], allow_http = true, audience = 'interceptor' }}\n"
+        )
+    };
+    issuer.set("/idtoken?api-version=2&audience=interceptor", 200, json!({"count": 1, "value": issuer.token()}));
+    let job = |url: &str, bearer: &str| {
+        let mut job = Command::new("sleep");
+        job.arg("60").env("ACTIONS_ID_TOKEN_REQUEST_URL", url).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", bearer);
+        Agent(job.spawn().unwrap())
+    };
+    let good = format!("{}/idtoken?api-version=2", issuer.url);
+    let registrar = issuer.registrar_with(&settings("127.0.0.1"), "");
+    let agent = job(&good, "secret-of-the-job");
+    for _ in 0..3 {
+        let found = registrar.identify(&evidence(agent.0.id())).await.unwrap();
+        assert_eq!(found.identity.subject, "agent:build-7");
+    }
+    assert_eq!(issuer.times("/idtoken"), 1, "what was fetched is kept");
+    assert!(issuer.asked().iter().any(|asked| asked.contains("authorization: Bearer secret-of-the-job")));
+    let elsewhere = Evidence { cgroup_ids: vec![42], ..evidence_in("/ci/other") };
+    let stolen = Found { token: issuer.token(), enrollment: None, beside: Some("secret-of-the-job".to_owned()) };
+    assert!(
+        text(registrar.identify_by(stolen, &elsewhere).await).contains("another job's"),
+        "nor is the secret good elsewhere"
+    );
+
+    for (hosts, url, bearer, expected) in [
+        ("*.ci.example", good.as_str(), "x", "host `127.0.0.1` is not in identity.request_url.hosts"),
+        ("127.0.0.1", "ftp://127.0.0.1/", "x", "is not an https URL"),
+        ("127.0.0.1", "https://user:pw@127.0.0.1/", "x", "has a user name or password"),
+        ("127.0.0.1", &format!("{good}&audience=other"), "x", "its query has an audience already"),
+        ("127.0.0.1", "nonsense", "x", "are not a URL and a token for it"),
+        ("127.0.0.1", &good, "a b", "are not a URL and a token for it"),
+        ("127.0.0.1", &format!("{}/nothing", issuer.url), "x", "the answer is 404"),
+    ] {
+        let agent = job(url, bearer);
+        let why = issuer.registrar_with(&settings(hosts), "").identify(&evidence(agent.0.id())).await.unwrap_err();
+        assert!(why.to_string().contains(expected) && !why.unavailable(), "expected {expected}: {why}");
+    }
+}
+
+/// A token endpoint that says nothing delays whoever needs it, and nobody else.
+#[tokio::test]
+async fn a_service_that_hangs_delays_only_those_who_need_it() {
+    let issuer = Issuer::start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("token_endpoint = 'http://{}/token'\n", silent.local_addr().unwrap());
+    let registrar = Arc::new(issuer.registrar());
+    registrar.identify_token(&issuer.token()).await.unwrap();
+    let hanging = Arc::new(issuer.registrar_with("", &endpoint));
+    let begun = Instant::now();
+    let waiting = {
+        let (hanging, token) = (Arc::clone(&hanging), issuer.token());
+        spawn(async move { hanging.identify_token(&token).await.map(drop) })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The same daemon, another token, which is known already.
+    let known = Outcome::Known {
+        identity: Arc::new(Identity { expires: now() + 300, ..Identity::default() }),
+        bearer: Bearer("x".into()),
+        until: now() + 300,
+        token_expires: now() + 300,
+        issuer: issuer.url.clone(),
+        kid: Some("k".to_owned()),
+        algorithm: Algorithm::Es256,
+    };
+    *hanging.memory.place("known", None, now()).lock().await = Some(known);
+    hanging.identify_token("known").await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let why = waiting.await.unwrap().unwrap_err();
+    assert!(why.unavailable() && begun.elapsed() < Duration::from_secs(7), "{why} after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_lease_ends_with_what_it_rests_on() {
     let issuer = Issuer::start().await;
     let registrar = issuer.registrar_with("recheck_seconds = 1\n", "");
