@@ -8,6 +8,7 @@
 )]
 
 mod attacks;
+mod attribution;
 mod dial;
 mod hidden_writes;
 mod names;

@@ -305,7 +305,8 @@ fn mistakes_are_found_at_the_start() {
         &format!("certificate_file = \"{certificate}\"\nkey_file = \"{foreign}\""),
         "the key does not go with the certificate",
     );
-    check("", "the [[upstream]] for `a` has neither `password_file` nor `certificate_file`");
+    check("", "the [[upstream]] for `a` has no password");
+    check(&format!("{password}\noauth = true"), "has more than one of");
     check(&format!("{password}\nca_file = \"{}\"", key_of(&folder)), "holds no certificate in PEM that can be used");
     check(&format!("{password}\ntls = \"prefer\""), "unknown variant `prefer`");
     check(&format!("{password}\ntls = \"require\"\nca_file = \"{ca}\""), "does not look at certificates");

@@ -16,6 +16,9 @@ const AHEAD: u64 = 5;
 /// How soon a renewal that failed is tried again while the identity still holds, in seconds.
 const AGAIN: u64 = 1;
 
+/// What the kernel says behind the name of a program whose file was replaced, by an update for example.
+const DELETED: &str = " (deleted)";
+
 /// A session's hold on its identity.
 #[derive(Debug)]
 pub struct Lease {
@@ -124,7 +127,7 @@ impl Registrar {
         };
         // Where it has ended, whoever has inherited the session is of the same job.
         if let Ok(exe) = lease.evidence.process().map_err(drop).and_then(|process| process.exe().map_err(drop))
-            && exe != lease.evidence.exe
+            && exe.trim_end_matches(DELETED) != lease.evidence.exe.trim_end_matches(DELETED)
         {
             return Err(Ended::Program { was: lease.evidence.exe.clone(), now: exe });
         }

@@ -84,7 +84,7 @@ impl Memory {
 
     /// A token that was copied from another job: environments and files are no secrets between processes of one user. It
     /// belongs to the cgroup that it was seen in first, by its number, and to those above and below it, which are parts of
-    /// the same job. The error is that cgroup.
+    /// the same job; the root of the hierarchy is above everybody and part of nobody's. The error is that cgroup.
     pub(super) fn at_home(&self, token: &str, expires: u64, cgroup: &str, ids: &[u64], now: u64) -> Result<(), String> {
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         if homes.len() >= MANY {
@@ -92,9 +92,12 @@ impl Memory {
         }
         let new = || Home { cgroup: cgroup.to_owned(), ids: ids.to_owned(), expires };
         let home = homes.entry(Sha256::digest(token).into()).or_insert_with(new);
-        let below = home.ids.first().is_some_and(|id| ids.contains(id));
-        let above = ids.first().is_some_and(|id| home.ids.contains(id));
-        if below || above { Ok(()) } else { Err(home.cgroup.clone()) }
+        let holds = |above: &[u64], ids: &[u64]| above.len() > 1 && above.first().is_some_and(|id| ids.contains(id));
+        if home.ids == ids || holds(&home.ids, ids) || holds(ids, &home.ids) {
+            Ok(())
+        } else {
+            Err(home.cgroup.clone())
+        }
     }
 
     /// From now on the token is refused.
@@ -153,7 +156,9 @@ mod tests {
         check(&[7, 1], &[7, 1], true);
         check(&[7, 1], &[9, 7, 1], true);
         check(&[9, 7, 1], &[7, 1], true);
-        check(&[1], &[7, 1], true);
+        check(&[1], &[1], true);
+        check(&[1], &[7, 1], false);
+        check(&[7, 1], &[1], false);
         check(&[7, 1], &[8, 1], false);
         check(&[9, 7, 1], &[10, 7, 1], false);
     }

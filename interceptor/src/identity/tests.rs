@@ -598,7 +598,7 @@ async fn the_daemon_asks_for_a_jobs_token_where_it_may() {
     }
     assert_eq!(issuer.times("/idtoken"), 1, "what was fetched is kept");
     assert!(issuer.asked().iter().any(|asked| asked.contains("authorization: Bearer secret-of-the-job")));
-    let elsewhere = Evidence { cgroup_ids: vec![42], ..evidence_in("/ci/other") };
+    let elsewhere = Evidence { cgroup_ids: vec![42, 1], ..evidence_in("/ci/other") };
     let stolen = Found { token: issuer.token(), enrollment: None, beside: Some("secret-of-the-job".to_owned()) };
     assert!(
         text(registrar.identify_by(stolen, &elsewhere).await).contains("another job's"),
@@ -650,6 +650,70 @@ async fn a_service_that_hangs_delays_only_those_who_need_it() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let why = waiting.await.unwrap().unwrap_err();
     assert!(why.unavailable() && begun.elapsed() < Duration::from_secs(7), "{why} after {:?}", begun.elapsed());
+}
+
+/// RFC 8705: whoever shows no certificate of the right CA does not get as far as asking.
+#[tokio::test]
+async fn the_daemon_shows_its_certificate() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(vec![]).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let signer = rcgen::Issuer::from_params(&ca, &ca_key);
+    let issue = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &signer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let (certificate, key) = issue("127.0.0.1");
+    let server = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let server = server.with_client_cert_verifier(verifier.build().unwrap()).with_single_cert(
+        vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+    );
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server.unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("https://{}/token", listener.local_addr().unwrap());
+    let issuer = Issuer::start().await;
+    let pages = Arc::clone(&issuer.pages);
+    spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+            let mut request = Vec::new();
+            while !whole(&request) {
+                if socket.read_buf(&mut request).await.unwrap_or_default() == 0 {
+                    break;
+                }
+            }
+            assert!(String::from_utf8_lossy(&request).contains("client_id=interceptor"));
+            let (_, body) = pages.lock().unwrap().get("/token").cloned().unwrap();
+            let head =
+                format!("HTTP/1.1 200 x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            drop(socket.write_all(format!("{head}{body}").as_bytes()).await);
+            drop(socket.shutdown().await);
+        }
+    });
+    let folder = std::env::temp_dir().join(format!("interceptor-mtls-{:x}", rand::random::<u64>()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (certificate, key) = issue("interceptor.example");
+    std::fs::write(folder.join("client.pem"), certificate + &key).unwrap();
+    std::fs::write(folder.join("ca.pem"), &ca_pem).unwrap();
+    let settings = |certificate: bool| {
+        let folder = folder.display();
+        let shown =
+            if certificate { format!("client_certificate_file = '{folder}/client.pem'\n") } else { String::new() };
+        format!("token_endpoint = '{endpoint}'\nca_file = '{folder}/ca.pem'\nclient_id = 'interceptor'\n{shown}")
+    };
+    issuer.registrar_with("", &settings(true)).identify_token(&issuer.token()).await.unwrap();
+    let why = issuer.registrar_with("", &settings(false)).identify_token(&issuer.token()).await.unwrap_err();
+    assert!(why.unavailable(), "{why}");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

@@ -183,7 +183,9 @@ impl<'a> Arrival<'a> {
             Some(ephemeral) => ephemeral.name(&self.subject.session),
             None => credential.user.clone(),
         };
-        let mut around = self.circumstances(&credential.user, &wishes.user);
+        // Policies know roles by the rights that they have.
+        let rights = credential.ephemeral.as_ref().map_or(&*credential.user, |ephemeral| ephemeral.template());
+        let mut around = self.circumstances(rights, &wishes.user);
         if around.claimed_leaked {
             tracing::warn!(role = %wishes.user.escape_debug(), pid = self.origin.pid, "a client presents a role whose credential has leaked");
         }

@@ -59,6 +59,11 @@ impl Ephemeral {
         }
     }
 
+    /// The role that sessions have the rights of.
+    pub(super) fn template(&self) -> &str {
+        &self.template
+    }
+
     /// What the catalogue is read with: the session's own role sees no more.
     pub(super) fn admin(&self) -> &Credential {
         &self.admin
