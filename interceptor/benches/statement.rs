@@ -118,6 +118,8 @@ fn principal() -> Principal {
         groups: vec!["agents".into(), "readers".into()],
         claims: Default::default(),
         on_behalf_of: Some("alice".into()),
+        on_behalf_of_groups: Vec::new(),
+        delegation: Vec::new(),
         expires: u64::MAX,
     }))
 }
@@ -126,6 +128,9 @@ fn around() -> Circumstances {
     Circumstances {
         server: "127.0.0.1:5432".into(),
         role: "app".into(),
+        claimed_role: String::new(),
+        claimed_leaked: false,
+        claimed: Vec::new(),
         exe: "/usr/bin/psql".into(),
         uid: 1000,
         cgroup: "/agents".into(),

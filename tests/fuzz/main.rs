@@ -85,11 +85,16 @@ impl Judge {
             groups: vec![],
             claims: BTreeMap::default(),
             on_behalf_of: None,
+            on_behalf_of_groups: Vec::new(),
+            delegation: Vec::new(),
             expires: u64::MAX,
         };
         let around = Circumstances {
             server: "127.0.0.1:5432".into(),
             role: "shop_owner".into(),
+            claimed_role: String::new(),
+            claimed_leaked: false,
+            claimed: Vec::new(),
             exe: "/bin/fuzz".into(),
             uid: 0,
             cgroup: "/".into(),

@@ -61,11 +61,16 @@ fn check(statement: &str, expected: &str) {
         groups: vec!["agents".into()],
         claims: Default::default(),
         on_behalf_of: None,
+        on_behalf_of_groups: Vec::new(),
+        delegation: Vec::new(),
         expires: u64::MAX,
     };
     let around = Circumstances {
         server: "127.0.0.1:5432".into(),
         role: "interceptor".into(),
+        claimed_role: String::new(),
+        claimed_leaked: false,
+        claimed: Vec::new(),
         exe: "/usr/bin/psql".into(),
         uid: 1000,
         cgroup: "/agents".into(),
@@ -128,7 +133,7 @@ fn the_examples_decide_as_they_say() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/examples");
     let mut folders: Vec<_> = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
-    assert_eq!(folders.len(), 5);
+    assert_eq!(folders.len(), 6);
     let output = std::process::Command::new(interceptor_tests::binary())
         .args(["policy", "test"])
         .args(&folders)

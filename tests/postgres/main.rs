@@ -8,13 +8,17 @@
 
 mod acceptance;
 mod approvals;
+mod attribution;
 mod clients;
+mod credentials;
 mod identity;
 mod introspection;
 mod masks;
 mod package;
+mod provider;
 mod record;
 mod restart;
 mod tls;
 mod transparency;
 mod upstream;
+mod workload;

@@ -124,7 +124,7 @@ fn who_is_believed_and_what_is_given_away() {
         case(
             "clear_none",
             &format!("{full}\npassword_file_not = 1"),
-            "the database server wants a password, and its [[upstream]] has none",
+            "the database server wants a password, and there is none: its [[upstream]] has none",
         ),
     ];
     let sql = cases.iter().fold(SQL.to_owned(), |sql, case| format!("{sql}create database {}\n", case.name));
@@ -305,7 +305,8 @@ fn mistakes_are_found_at_the_start() {
         &format!("certificate_file = \"{certificate}\"\nkey_file = \"{foreign}\""),
         "the key does not go with the certificate",
     );
-    check("", "the [[upstream]] for `a` has neither `password_file` nor `certificate_file`");
+    check("", "the [[upstream]] for `a` has no password");
+    check(&format!("{password}\noauth = true"), "has more than one of");
     check(&format!("{password}\nca_file = \"{}\"", key_of(&folder)), "holds no certificate in PEM that can be used");
     check(&format!("{password}\ntls = \"prefer\""), "unknown variant `prefer`");
     check(&format!("{password}\ntls = \"require\"\nca_file = \"{ca}\""), "does not look at certificates");

@@ -6,7 +6,8 @@ use interceptor::identity::{Registrar, Settings as IdentitySettings};
 use interceptor::mask::Key;
 use interceptor::policy::{Mode, PolicySet};
 use interceptor::proxy::{
-    Authority, Cancels, Catalogs, Limits, Live, Origins, Proxy, Shared, Terminator, Upstreams, Waiting, serve,
+    Authority, Cancels, Catalogs, LeakedRoles, Limits, Live, Origins, Proxy, Shared, Terminator, Upstreams, Waiting,
+    serve,
 };
 use interceptor::redirect::{Origin, RedirectError};
 use interceptor::sql::Readings;
@@ -58,7 +59,7 @@ impl Origins for AllFromHere {
             thread: std::process::id(),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
-            cgroup_id: 1,
+            cgroup_id: interceptor_tests::cgroup_id(std::process::id()),
             netns_cookie: 1,
             // Later than any process can have started.
             dialled_at: u64::MAX,
@@ -270,6 +271,7 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
         catalogs: Catalogs::default(),
         readings: Readings::default(),
         tls: tls.then(|| Terminator::new(Authority::open(&folder.join("ca.crt"), &folder.join("ca.key")).unwrap())),
+        leaked: LeakedRoles::default(),
         upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
         cancels: Arc::new(Cancels::default()),
         shared: Shared {

@@ -1,10 +1,12 @@
 //! What tests share: running the product as a user would, and the world around it.
 
+mod cgroup;
 mod demo;
 mod issuer;
 mod product;
 mod server;
 
+pub use cgroup::cgroup_id;
 pub use demo::DemoServer;
 pub use issuer::Issuer;
 pub use product::{Outcome, Scene, binary, environment};

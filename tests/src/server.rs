@@ -67,11 +67,31 @@ impl Server {
     /// Starts one with a certificate for `names` and its own address, `hba` as its `pg_hba.conf` and `sql` run in it.
     pub fn start(authority: &Authority, names: &[&str], hba: &str, sql: &str) -> Self {
         let address = Self::address();
+        let own = address.to_string();
+        let (certificate, key) = authority.issue("server", &[names, &[own.as_str()]].concat());
+        let files =
+            [("server.crt", certificate.as_str()), ("server.key", &key), ("root.crt", &authority.certificate())];
+        let bin = PathBuf::from(environment("PG_BIN"));
+        Self::start_at(address, &bin, &["ssl=on", "ssl_ca_file=root.crt"], &files, hba, sql)
+    }
+
+    /// Starts one of other programs, without TLS, with further settings and files in its data folder.
+    pub fn start_from(bin: &Path, settings: &[&str], files: &[(&str, &str)], hba: &str, sql: &str) -> Self {
+        Self::start_at(Self::address(), bin, settings, files, hba, sql)
+    }
+
+    fn start_at(
+        address: Ipv4Addr,
+        bin: &Path,
+        settings: &[&str],
+        files: &[(&str, &str)],
+        hba: &str,
+        sql: &str,
+    ) -> Self {
         let user = User::from_name("postgres").ok().flatten().expect("there is a user `postgres`");
         let folder = std::env::temp_dir().join(format!("interceptor-server-{:x}", rand::random::<u64>()));
         fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
         chown(&folder, Some(user.uid), Some(user.gid)).expect("a folder of its own");
-        let bin = PathBuf::from(environment("PG_BIN"));
         let as_user = |program: &str| {
             let mut command = Command::new(bin.join(program));
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir(&folder).stdin(Stdio::null());
@@ -85,13 +105,8 @@ impl Server {
             .expect("initdb starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let own = address.to_string();
-        let (certificate, key) = authority.issue("server", &[names, &[own.as_str()]].concat());
-        for (name, text) in [
-            ("server.crt", certificate.as_str()),
-            ("server.key", &key),
-            ("root.crt", &authority.certificate()),
-            ("pg_hba.conf", &format!("local all postgres trust\n{hba}")),
-        ] {
+        let hba = format!("local all postgres trust\n{hba}");
+        for (name, text) in files.iter().copied().chain([("pg_hba.conf", hba.as_str())]) {
             let path = data.join(name);
             fs::write(&path, text).expect("a file");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("of its own");
@@ -100,13 +115,13 @@ impl Server {
         let log = fs::File::create(folder.join("log")).expect("a log");
         let mut postgres = as_user("postgres");
         postgres.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-h", &own, "-p", &PORT.to_string()]);
-        for setting in ["ssl=on", "ssl_ca_file=root.crt", "fsync=off", "log_connections=on"] {
+        for setting in settings.iter().copied().chain(["fsync=off", "log_connections=on"]) {
             postgres.args(["-c", setting]);
         }
         let process = postgres.stdout(log.try_clone().expect("a log")).stderr(log).process_group(0).spawn();
         let server = Self { process: process.expect("postgres starts"), folder, address };
         server.wait(&data);
-        server.run(&bin, sql);
+        server.run(bin, sql);
         server
     }
 

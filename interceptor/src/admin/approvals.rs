@@ -16,16 +16,18 @@ use tokio::net::UnixListener;
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// The user; `None` where the kernel does not say.
-    uid: Option<u32>,
-    /// The cgroup of its process.
+    pub(super) uid: Option<u32>,
+    /// The process that has opened the connection, and its cgroup.
+    pub(super) pid: Option<i32>,
     cgroup: Option<String>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let peer = stream.io().peer_cred().ok();
-        let pid = peer.and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
-        Self { uid: peer.map(|peer| peer.uid()), cgroup: pid.and_then(crate::identity::cgroup_of) }
+        let pid = peer.as_ref().and_then(|peer| peer.pid());
+        let cgroup = pid.and_then(|pid| u32::try_from(pid).ok()).and_then(crate::identity::cgroup_of);
+        Self { uid: peer.map(|peer| peer.uid()), pid, cgroup }
     }
 }
 

@@ -1,13 +1,16 @@
 //! The control socket: HTTP with JSON over a Unix socket that only the daemon's user may open, so that `curl --unix-socket`
 //! works as well as the commands.
 
+mod agents;
 mod approvals;
 mod client;
 
+pub use agents::{Enroll, Kill, Revoke};
 pub use approvals::Word;
 pub use client::{ClientError, get, post};
 
 use crate::audit::Trail;
+use crate::identity::IssuerState;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
 use crate::redirect::{Counters, Redirect};
@@ -70,6 +73,10 @@ pub struct Status {
     pub policy_digest: String,
     /// Sessions that are open.
     pub sessions: usize,
+    /// `ok`, or `degraded`: an issuer cannot be asked, and its agents may not get in.
+    pub health: String,
+    /// How it stands with the issuers of tokens.
+    pub issuers: Vec<IssuerState>,
     /// Number of the last audit record.
     pub audit_seq: u64,
     /// What the kernel half counted, by name.
@@ -100,6 +107,9 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
     let router = Router::new()
         .route("/status", on_get(status))
         .route("/sessions", on_get(sessions))
+        .route("/sessions/kill", on_post(agents::kill))
+        .route("/enrollments", on_get(agents::enrolled).post(agents::enroll))
+        .route("/enrollments/revoke", on_post(agents::revoke))
         .route("/approvals", on_get(approvals::list))
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))
@@ -120,6 +130,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
 
 async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (StatusCode, String)> {
     let policies = subjects.proxy.policies.load();
+    let issuers = subjects.proxy.registrar.issuers();
     let counters: Counters =
         subjects.redirect.counters().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Json(Status {
@@ -130,6 +141,8 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
         policies: policies.len(),
         policy_digest: policies.digest().to_owned(),
         sessions: subjects.proxy.live.len(),
+        health: if issuers.iter().all(|issuer| issuer.state == "ready") { "ok" } else { "degraded" }.to_owned(),
+        issuers,
         audit_seq: subjects.trail.seq(),
         kernel: named(&counters),
     }))

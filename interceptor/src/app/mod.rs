@@ -9,7 +9,9 @@ use crate::config::Config;
 use crate::identity::Registrar;
 use crate::mask::Key;
 use crate::policy::PolicySet;
-use crate::proxy::{Authority, Cancels, Catalogs, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting};
+use crate::proxy::{
+    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting,
+};
 use crate::redirect::{Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
@@ -51,6 +53,7 @@ impl Bound {
         let policies = PolicySet::load(&config.policy.dir)?;
         let upstreams = Upstreams::load(&config.upstream)?;
         let registrar = Registrar::new(config.identity.clone())?;
+        let leaked = LeakedRoles::load(&config.leaked)?;
         let trail = Arc::new(Trail::open(&config.audit)?);
         let mask_key = Arc::new(Key::open(&config.mask_key())?);
         let tls = match config.tls.client {
@@ -82,6 +85,7 @@ impl Bound {
             readings: Readings::default(),
             tls,
             upstreams,
+            leaked,
             cancels: Arc::new(Cancels::default()),
             shared: Shared {
                 trail,
@@ -193,6 +197,8 @@ fn workers(
                     let (proxy, stop) = (proxy.clone(), stop.clone());
                     let (desk, until) = (proxy.shared.desk.clone(), stop.clone());
                     tasks.spawn_local(async move { proxy::keep_desk(&desk, until).await });
+                    let asking = proxy.clone();
+                    tasks.spawn_local(async move { asking.registrar.warm().await });
                     tasks.spawn_local(async move { proxy.catalogs.keep_fresh(stop).await });
                 }
                 while tasks.join_next().await.is_some() {}

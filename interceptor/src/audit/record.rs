@@ -1,6 +1,7 @@
 //! The fields of a record. Their names are a contract with scripts outside the project.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 /// What happened.
@@ -56,6 +57,12 @@ pub struct Agent {
     pub on_behalf_of: Option<String>,
     /// Its groups.
     pub groups: Vec<String>,
+    /// The groups of the human or job behind it, as far as its token says.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub on_behalf_of_groups: Vec<String>,
+    /// Who acted for them before, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub delegation: Vec<String>,
 }
 
 /// The process that dialled.
@@ -73,6 +80,15 @@ pub struct Process {
     pub uid: u32,
     /// The programs above it within its cgroup, innermost first.
     pub ancestry: Vec<String>,
+    /// Group id.
+    #[serde(default)]
+    pub gid: u32,
+    /// Number of its network namespace.
+    #[serde(default)]
+    pub netns: u64,
+    /// What it says about its work: command line, commit, CI job. Anybody can say anything.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub claimed: BTreeMap<String, String>,
 }
 
 /// What all records of a session share.
@@ -90,6 +106,9 @@ pub struct Subject {
     pub database: String,
     /// The role that the daemon logged in with.
     pub role: String,
+    /// The role that the client said it was; decides nothing.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub claimed_role: String,
     /// All of it as it stands in records; made when it is first needed, so nothing changes behind that.
     #[serde(skip)]
     pub(super) members: OnceLock<Box<str>>,

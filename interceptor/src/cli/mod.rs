@@ -5,8 +5,10 @@ mod audit;
 mod ca;
 mod configuration;
 mod doctor;
+mod enroll;
 mod policy;
 mod run;
+mod sessions;
 mod table;
 mod talk;
 
@@ -56,8 +58,14 @@ enum Command {
     Config(configuration::Configuration),
     /// Show the state of the running daemon
     Status(talk::Talk),
-    /// Show the open sessions
-    Sessions(talk::Talk),
+    /// Show the open sessions, or end some
+    #[command(after_help = "Examples:\n  interceptor sessions --json\n  interceptor sessions kill 3f2a9c0d11aa22bb")]
+    Sessions(sessions::Sessions),
+    /// Give a job its token, or take it back: what a job runner does before and after
+    #[command(
+        after_help = "The token holds for what runs in the cgroup, or for the process and what it starts, before any other source, and for nobody else; it is gone with the cgroup or the process. Enrolling again replaces it: sessions of the same agent go on.\n\nExamples:\n  interceptor enroll --cgroup /sys/fs/cgroup/ci/job-17 --token-file /run/ci/job-17.jwt\n  interceptor enroll --pid 4711 --token-file -\n  interceptor enroll --cgroup ci/job-17 --revoke\n  interceptor enroll --list --json"
+    )]
+    Enroll(enroll::Enroll),
     /// Look at what waits for a human, and decide it
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -113,7 +121,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Doctor { config, json } => doctor::doctor(config.as_deref(), json),
         Command::Config(command) => configuration::configuration(&command),
         Command::Status(talk) => talk::status(&talk),
-        Command::Sessions(talk) => talk::sessions(&talk),
+        Command::Sessions(command) => sessions::sessions(command),
+        Command::Enroll(command) => enroll::enroll(command),
         Command::Approvals(command) => approvals::approvals(command),
         Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),

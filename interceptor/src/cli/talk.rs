@@ -1,9 +1,8 @@
-//! `status` and `sessions`: questions to the running daemon.
+//! `status`, and how the running daemon is asked.
 
 use super::table::table;
 use crate::admin::{self, ClientError, Status};
 use crate::config::Config;
-use crate::proxy::SessionInfo;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -52,32 +51,15 @@ pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
         ["policies".to_owned(), format!("{} (set {})", status.policies, status.policy_digest)],
         ["sessions".to_owned(), status.sessions.to_string()],
         ["audit records".to_owned(), status.audit_seq.to_string()],
+        ["health".to_owned(), status.health],
     ];
+    rows.extend(status.issuers.into_iter().map(|issuer| {
+        let age = issuer.age.map(|age| format!(", asked {age} s ago")).unwrap_or_default();
+        let failure = issuer.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
+        [format!("issuer {}", issuer.url), format!("{}, {} key(s){age}{failure}", issuer.state, issuer.keys)]
+    }));
     rows.extend(status.kernel.into_iter().map(|(name, count)| [name, count.to_string()]));
     print!("{}", table(&[], &rows.iter().map(<[String; 2]>::as_slice).collect::<Vec<_>>()));
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn sessions(talk: &Talk) -> Result<ExitCode> {
-    let sessions: Vec<SessionInfo> = talk.ask("/sessions")?;
-    if talk.json {
-        return print_json(&sessions);
-    }
-    let rows: Vec<[String; 6]> = sessions
-        .into_iter()
-        .map(|info| {
-            [
-                info.session,
-                info.agent,
-                format!("{} ({})", info.exe, info.pid),
-                format!("{}/{}", info.server, info.database),
-                info.backend_pid.to_string(),
-                info.since,
-            ]
-        })
-        .collect();
-    let rows: Vec<_> = rows.iter().map(<[String; 6]>::as_slice).collect();
-    print!("{}", table(&["session", "agent", "process", "database", "backend", "since"], &rows));
     Ok(ExitCode::SUCCESS)
 }
 

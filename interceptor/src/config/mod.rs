@@ -23,6 +23,9 @@ pub struct Config {
     /// Credentials for databases.
     #[serde(default)]
     pub upstream: Vec<proxy::Upstream>,
+    /// Roles whose credentials are known to have leaked.
+    #[serde(default)]
+    pub leaked: proxy::LeakedSettings,
     /// What they may.
     pub policy: policy::Settings,
     /// Where it is written down.

@@ -1,6 +1,6 @@
 //! What was seen about a process that dialled: evidence, not identity.
 
-use super::process::Process;
+use super::{cgroup, process::Process};
 use nix::{
     errno::Errno,
     time::{ClockId, clock_gettime},
@@ -23,6 +23,10 @@ pub struct Evidence {
     pub exe: String,
     /// The path of its cgroup in the v2 hierarchy.
     pub cgroup: String,
+    /// The numbers of its cgroup and of those above it, its own first: unlike paths they never come back.
+    pub cgroup_ids: Vec<u64>,
+    /// The number of its network namespace.
+    pub netns: u64,
     /// Real user id when it dialled.
     pub uid: u32,
     /// Real group id when it dialled.
@@ -38,8 +42,25 @@ pub struct Evidence {
 pub struct Ancestor {
     /// Its number.
     pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
     /// Its executable.
     pub exe: String,
+}
+
+/// Who dialled, as the kernel noted it in `connect(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialled {
+    /// The process (thread group).
+    pub pid: u32,
+    /// Its real user id.
+    pub uid: u32,
+    /// Its real group id.
+    pub gid: u32,
+    /// The number of its cgroup.
+    pub cgroup_id: u64,
+    /// When, by `CLOCK_MONOTONIC` in nanoseconds, as `bpf_ktime_get_ns` counts.
+    pub at: u64,
 }
 
 /// Why there is no evidence. Each ends the connection: nobody is anonymous.
@@ -51,6 +72,9 @@ pub enum EvidenceError {
     /// Its number belongs to somebody else by now.
     #[error("process {0} started after the connection was dialled: the number has been used again")]
     Reused(u32),
+    /// It has gone where another identity may be waiting.
+    #[error("process {0} is not in the cgroup that it dialled from")]
+    Moved(u32),
     /// `/proc` says something else than `Gone`.
     #[error("cannot read `{what}` of process {pid}: {}", .errno.desc())]
     Unreadable {
@@ -67,26 +91,31 @@ pub enum EvidenceError {
 }
 
 impl Evidence {
-    /// Gathers what can be seen of the process that dialled at `dialled_at_ns` (`CLOCK_MONOTONIC`, as
-    /// `bpf_ktime_get_ns` counts) with the user and group that the kernel noted then.
+    /// Gathers what can be seen of the process that dialled.
     ///
     /// # Errors
-    /// The process has ended, its number has been used again, or `/proc` cannot be read.
-    pub fn gather(pid: u32, uid: u32, gid: u32, dialled_at_ns: u64) -> Result<Self, EvidenceError> {
+    /// The process has ended or moved, its number has been used again, or `/proc` cannot be read.
+    pub fn gather(dialled: &Dialled) -> Result<Self, EvidenceError> {
+        let Dialled { pid, uid, gid, cgroup_id, at } = *dialled;
         let look = |what| move |errno| unreadable(pid, what, errno);
         let process = Process::open(pid).map_err(look("."))?;
         let before = process.stat().map_err(look("stat"))?;
-        if before.start.saturating_mul(TICK_NS) > since_boot(dialled_at_ns)? {
+        if before.start.saturating_mul(TICK_NS) > since_boot(at)? {
             return Err(EvidenceError::Reused(pid));
         }
         let cgroup = process.cgroup().map_err(look("cgroup"))?;
+        let cgroup_ids = cgroup::lineage(&cgroup).map_err(look("cgroup"))?;
+        if cgroup_ids.first() != Some(&cgroup_id) {
+            return Err(EvidenceError::Moved(pid));
+        }
         let exe = process.exe().map_err(look("exe"))?;
+        let netns = process.network_namespace().map_err(look("ns/net"))?;
         let ancestry = ancestors(&process, &cgroup);
         let after = process.stat().map_err(look("stat"))?;
         if after.start != before.start {
             return Err(EvidenceError::Reused(pid));
         }
-        Ok(Self { pid, start: before.start, exe, cgroup, uid, gid, comm: after.comm, ancestry })
+        Ok(Self { pid, start: before.start, exe, cgroup, cgroup_ids, netns, uid, gid, comm: after.comm, ancestry })
     }
 
     /// The process again, if it is still the one that this is about.
@@ -109,8 +138,8 @@ fn ancestors(process: &Process, cgroup: &str) -> Vec<Ancestor> {
     while let Some(parent) = next
         && ancestors.len() < ANCESTORS
     {
-        let Ok(exe) = parent.exe() else { break };
-        ancestors.push(Ancestor { pid: parent.pid, exe });
+        let (Ok(exe), Ok(stat)) = (parent.exe(), parent.stat()) else { break };
+        ancestors.push(Ancestor { pid: parent.pid, start: stat.start, exe });
         next = parent.parent_in_cgroup(cgroup).ok().flatten();
     }
     ancestors
@@ -140,7 +169,7 @@ fn since_boot(monotonic_ns: u64) -> Result<u64, EvidenceError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Evidence, EvidenceError};
+    use super::{Dialled, Evidence, EvidenceError, cgroup};
     use std::{
         process::{Command, Stdio, id},
         thread::sleep,
@@ -152,11 +181,20 @@ mod tests {
         time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
     }
 
+    /// By a child of ours, which is in our cgroup.
+    fn dialled(pid: u32, at: u64) -> Dialled {
+        let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+        Dialled { pid, uid: 7, gid: 8, cgroup_id: cgroup::lineage(path).unwrap()[0], at }
+    }
+
     #[test]
     fn a_process_is_known_by_what_the_kernel_says() {
         let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
         sleep(Duration::from_millis(50));
-        let evidence = Evidence::gather(child.id(), 7, 8, now()).unwrap();
+        let evidence = Evidence::gather(&dialled(child.id(), now())).unwrap();
+        let elsewhere = Dialled { cgroup_id: 1 << 60, ..dialled(child.id(), now()) };
+        assert_eq!(Evidence::gather(&elsewhere), Err(EvidenceError::Moved(child.id())));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!((evidence.pid, evidence.uid, evidence.gid), (child.id(), 7, 8));
@@ -173,7 +211,7 @@ mod tests {
         // Start times are counted in hundredths of a second.
         sleep(Duration::from_millis(30));
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let evidence = Evidence::gather(child.id(), 0, 0, before);
+        let evidence = Evidence::gather(&dialled(child.id(), before));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(evidence, Err(EvidenceError::Reused(child.id())));
@@ -183,10 +221,10 @@ mod tests {
     fn a_process_that_has_ended_is_refused() {
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        assert_eq!(Evidence::gather(child.id(), 0, 0, now()), Err(EvidenceError::Gone(child.id())));
+        assert_eq!(Evidence::gather(&dialled(child.id(), now())), Err(EvidenceError::Gone(child.id())));
         let mut zombie = Command::new("true").spawn().unwrap();
         sleep(Duration::from_millis(50));
-        let evidence = Evidence::gather(zombie.id(), 0, 0, now());
+        let evidence = Evidence::gather(&dialled(zombie.id(), now()));
         zombie.wait().unwrap();
         assert_eq!(evidence, Err(EvidenceError::Gone(zombie.id())), "a zombie has no executable");
     }

@@ -1,7 +1,7 @@
 //! Asking issuers over HTTP, with everything bounded that the other side could stretch.
 
 use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE},
     redirect::Policy,
 };
@@ -19,6 +19,18 @@ const BODY: usize = 1 << 20;
 pub struct HttpError {
     pub(super) url: String,
     pub(super) why: String,
+    /// Whether there was an answer that is not to be believed, in difference to none: asking again does not help then.
+    pub(super) mistaken: bool,
+}
+
+impl HttpError {
+    pub(super) fn unreachable(url: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { url: url.into(), why: why.into(), mistaken: false }
+    }
+
+    pub(super) fn mistaken(url: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { url: url.into(), why: why.into(), mistaken: true }
+    }
 }
 
 /// An HTTP client that goes where it is told and nowhere else.
@@ -33,11 +45,20 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// What a client trusts and shows, where that is not what the host trusts and nothing.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Tls {
+    /// CAs in PEM.
+    pub(super) ca: Option<Vec<u8>>,
+    /// A certificate and its key in PEM (RFC 8705).
+    pub(super) identity: Option<Vec<u8>>,
+}
+
 impl Http {
-    pub(super) fn new() -> Result<Self, HttpError> {
+    pub(super) fn new(tls: &Tls) -> Result<Self, HttpError> {
         // The provider is the process's; whoever was first to install one, it is the only one that is compiled in.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .timeout(TIMEOUT)
             // A redirect would be a way to make the daemon ask somebody whom nobody configured; so would a proxy.
             .redirect(Policy::none())
@@ -45,13 +66,27 @@ impl Http {
             .referer(false)
             // Requests are rare and answers are cached; a kept connection would belong to the runtime that opened it.
             .pool_max_idle_per_host(0)
-            .user_agent(concat!("interceptor/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| HttpError {
-                url: "https".to_owned(),
-                why: format!("{} (is the package ca-certificates installed?)", chain(&error)),
-            })?;
+            .user_agent(concat!("interceptor/", env!("CARGO_PKG_VERSION")));
+        let wrong = |what: &str, error: &dyn Error| HttpError::mistaken("https", format!("{what}: {}", chain(error)));
+        if let Some(ca) = &tls.ca {
+            let certificates = Certificate::from_pem_bundle(ca).map_err(|error| wrong("the CA file", &error))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let Some(identity) = &tls.identity {
+            let identity = Identity::from_pem(identity).map_err(|error| wrong("the client certificate", &error))?;
+            builder = builder.identity(identity);
+        }
+        let client = builder.build().map_err(|error| {
+            HttpError::mistaken("https", format!("{} (is the package ca-certificates installed?)", chain(&error)))
+        })?;
         Ok(Self { client })
+    }
+
+    /// Asks as whoever the token says.
+    pub(super) async fn get_as(&self, url: Url, bearer: &str) -> Result<Answer, HttpError> {
+        // What the query says is for the other side alone.
+        let at = format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path());
+        self.ask(&at, self.client.get(url).bearer_auth(bearer)).await
     }
 
     pub(super) async fn get(&self, url: Url) -> Result<Answer, HttpError> {
@@ -60,7 +95,7 @@ impl Http {
         if answer.status == StatusCode::OK {
             Ok(answer)
         } else {
-            Err(HttpError { url: at, why: format!("the answer is {}", answer.status) })
+            Err(HttpError::unreachable(at, format!("the answer is {}", answer.status)))
         }
     }
 
@@ -81,7 +116,7 @@ impl Http {
     }
 
     async fn ask(&self, url: &str, request: RequestBuilder) -> Result<Answer, HttpError> {
-        let wrong = |why: String| HttpError { url: url.to_owned(), why };
+        let wrong = |why: String| HttpError::unreachable(url, why);
         let response = request
             .header(ACCEPT, "application/json")
             .send()
@@ -116,13 +151,22 @@ fn is_json(response: &Response) -> bool {
 
 /// A URL that may be asked: HTTPS, or HTTP to this very machine where that is allowed.
 pub(super) fn allowed(text: &str, allow_http: bool) -> Result<Url, String> {
+    let url = allowed_with_query(text, allow_http)?;
+    if url.query().is_some() {
+        return Err(format!("`{text}` has a query or a fragment, which an issuer's URL must not have"));
+    }
+    Ok(url)
+}
+
+/// The same, with a query if there is one.
+pub(super) fn allowed_with_query(text: &str, allow_http: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
             "a URL of an issuer has a user name or password in it: use client_id and client_secret_file".to_owned()
         );
     }
-    if url.fragment().is_some() || url.query().is_some() {
+    if url.fragment().is_some() {
         return Err(format!("`{text}` has a query or a fragment, which an issuer's URL must not have"));
     }
     match url.scheme() {

@@ -1,8 +1,10 @@
 //! The keys that an issuer publishes: discovery, the key set, and how long it is good for.
 //!
-//! Asked for when a token needs them, not at the start: an issuer that is down delays connections and nothing else. One
-//! request at a time; the others wait for its result. A set that cannot be renewed is used for a while longer, but not
-//! for ever: a key that was withdrawn must end some time even if somebody keeps us from hearing about it.
+//! An issuer that is down delays connections of its own agents and nothing else: it is asked once at the start, and then
+//! when a token needs it. One request at a time; the others wait for its result, and where they have a set that still holds,
+//! not for long. A set that cannot be renewed is used for a while longer, but not for ever: a key that was withdrawn must end
+//! some time even if somebody keeps us from hearing about it. An answer that is not to be believed (another issuer's
+//! document, a secret among the keys) never replaces a set that was.
 
 use super::{
     http::{Http, HttpError, allowed},
@@ -13,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::DecodingKey;
 use reqwest::Url;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
@@ -22,15 +25,20 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// After this a set is asked for again: how long a withdrawn key may live on.
-const FRESH: Duration = Duration::from_secs(300);
+/// How long a set is good for, and how often it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ages {
+    /// After this a set is asked for again: how long a withdrawn key may live on.
+    pub(super) fresh: Duration,
+    /// After this a set that could not be renewed is used no longer.
+    pub(super) stale: Duration,
+    /// How often an unknown key may make us ask again. Whoever sends tokens with made-up keys must not be able to make us
+    /// flood the issuer.
+    pub(super) again: Duration,
+}
 
-/// After this a set that could not be renewed is used no longer.
-const STALE: Duration = Duration::from_secs(3600);
-
-/// How often an unknown key may make us ask again. Whoever sends tokens with made-up keys must not be able to make us
-/// flood the issuer.
-const AGAIN: Duration = Duration::from_secs(10);
+/// How long somebody waits for a newer set who has one that still holds.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How soon after a failure the issuer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,28 +49,62 @@ pub enum KeyError {
     /// The issuer has no such key.
     #[error("its issuer has no key `{}`", .0.escape_debug())]
     Unknown(String),
+    /// The token names no key, and the issuer has not exactly one.
+    #[error("it does not name its key (`kid`), and its issuer has several")]
+    Unnamed,
     /// The key is for another algorithm.
     #[error("key `{}` is not for the token's algorithm", .0.escape_debug())]
     Algorithm(String),
-    /// The issuer cannot be asked.
+    /// The issuer cannot be asked, or says what is not to be believed.
     #[error(transparent)]
     Unavailable(#[from] HttpError),
+}
+
+impl KeyError {
+    /// Whether asking again later may help.
+    pub(super) fn unavailable(&self) -> bool {
+        match self {
+            Self::Unknown(_) | Self::Unnamed | Self::Algorithm(_) => false,
+            Self::Unavailable(error) => !error.mistaken,
+        }
+    }
+}
+
+/// What is known of an issuer, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct IssuerState {
+    /// Its identifier.
+    pub url: String,
+    /// `ready`, `stale` (its keys could not be renewed and are still used) or `down` (it has no keys that may be used).
+    pub state: String,
+    /// How many keys it has that can be used.
+    pub keys: usize,
+    /// How old they are, in seconds.
+    pub age: Option<u64>,
+    /// Why it could not be asked, if the last attempt failed.
+    pub failure: Option<String>,
 }
 
 /// The keys of one issuer.
 pub(super) struct Keys {
     issuer: String,
+    jwks_uri: Option<String>,
     allow_http: bool,
+    ages: Ages,
     http: Http,
     set: ArcSwapOption<KeySet>,
     /// The last attempt to get a set; whoever holds this lock is the one that asks.
     attempt: Mutex<Option<Attempt>>,
+    /// Why the last attempt failed.
+    failure: ArcSwapOption<HttpError>,
 }
 
 struct KeySet {
     keys: BTreeMap<String, Key>,
     token_endpoint: Option<String>,
     loaded: Instant,
+    /// Our own, which nobody has to be asked for.
+    own: bool,
 }
 
 struct Key {
@@ -75,31 +117,108 @@ struct Attempt {
     failure: Option<HttpError>,
 }
 
-impl Keys {
-    pub(super) fn new(issuer: &str, allow_http: bool, http: Http) -> Self {
-        Self { issuer: issuer.to_owned(), allow_http, http, set: ArcSwapOption::empty(), attempt: Mutex::new(None) }
+impl KeySet {
+    /// The key of a name; without one, the only key that there is.
+    fn key(&self, kid: Option<&str>) -> Result<&Key, KeyError> {
+        match kid {
+            Some(kid) => self.keys.get(kid).ok_or_else(|| KeyError::Unknown(kid.to_owned())),
+            None if self.keys.len() == 1 => self.keys.values().next().ok_or(KeyError::Unnamed),
+            None => Err(KeyError::Unnamed),
+        }
     }
 
-    /// The key `kid` if it is for `algorithm`.
-    pub(super) async fn find(&self, kid: &str, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
+    fn has(&self, kid: Option<&str>) -> bool {
+        kid.is_none_or(|kid| self.keys.contains_key(kid))
+    }
+
+    fn younger_than(&self, age: Duration) -> bool {
+        self.own || self.loaded.elapsed() < age
+    }
+}
+
+impl Keys {
+    pub(super) fn new(issuer: &str, jwks_uri: Option<String>, allow_http: bool, ages: Ages, http: Http) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            jwks_uri,
+            allow_http,
+            ages,
+            http,
+            set: ArcSwapOption::empty(),
+            attempt: Mutex::new(None),
+            failure: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The key of an issuer within this process.
+    pub(super) fn own(issuer: &str, kid: &str, algorithm: Algorithm, key: DecodingKey, http: Http) -> Self {
+        let ages = Ages { fresh: Duration::MAX, stale: Duration::MAX, again: Duration::MAX };
+        let own = Self::new(issuer, None, false, ages, http);
+        let keys = BTreeMap::from([(kid.to_owned(), Key { algorithm, key })]);
+        own.set.store(Some(Arc::new(KeySet { keys, token_endpoint: None, loaded: Instant::now(), own: true })));
+        own
+    }
+
+    /// The key `kid`, or the only one, if it is for `algorithm`.
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<DecodingKey, KeyError> {
         let set = match self.set.load_full() {
-            Some(set) if set.loaded.elapsed() < FRESH && set.keys.contains_key(kid) => set,
-            _ => self.renewed(Some(kid)).await?,
+            Some(set) if set.younger_than(self.ages.fresh) && set.has(kid) => set,
+            Some(set) if set.younger_than(self.ages.stale) && set.has(kid) => self.renewed_or(set).await,
+            _ => self.renewed(kid).await?,
         };
-        match set.keys.get(kid) {
-            Some(key) if key.algorithm == algorithm => Ok(key.key.clone()),
-            Some(_) => Err(KeyError::Algorithm(kid.to_owned())),
-            None => Err(KeyError::Unknown(kid.to_owned())),
+        let key = set.key(kid)?;
+        if key.algorithm == algorithm {
+            Ok(key.key.clone())
+        } else {
+            Err(KeyError::Algorithm(kid.unwrap_or_default().to_owned()))
+        }
+    }
+
+    /// A newer set if it can be had soon, else this one. The request goes on meanwhile.
+    async fn renewed_or(self: &Arc<Self>, set: Arc<KeySet>) -> Arc<KeySet> {
+        let keys = Arc::clone(self);
+        let renewal = tokio::spawn(async move { keys.renewed(None).await });
+        match tokio::time::timeout(PATIENCE, renewal).await {
+            Ok(Ok(Ok(renewed))) => renewed,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => set,
+        }
+    }
+
+    /// Asks once, so that the first agent need not wait and people see whether it can be asked.
+    pub(super) async fn warm(&self) {
+        // What is wrong stands in the state and in the log.
+        let _state = self.renewed(None).await;
+    }
+
+    pub(super) fn state(&self) -> IssuerState {
+        let set = self.set.load_full();
+        let failure = self.failure.load_full().map(|failure| failure.to_string());
+        let state = match &set {
+            Some(set) if failure.is_none() && set.younger_than(self.ages.stale) => "ready",
+            Some(set) if set.younger_than(self.ages.stale) => "stale",
+            _ => "down",
+        };
+        IssuerState {
+            url: self.issuer.clone(),
+            state: state.to_owned(),
+            keys: set.as_ref().map_or(0, |set| set.keys.len()),
+            age: set.map(|set| set.loaded.elapsed().as_secs()),
+            failure,
         }
     }
 
     /// Where the issuer exchanges tokens, as its discovery document says.
-    pub(super) async fn token_endpoint(&self) -> Result<Url, HttpError> {
+    pub(super) async fn token_endpoint(self: &Arc<Self>) -> Result<Url, HttpError> {
         let set = match self.set.load_full() {
-            Some(set) if set.loaded.elapsed() < FRESH => set,
+            Some(set) if set.younger_than(self.ages.fresh) => set,
+            Some(set) if set.younger_than(self.ages.stale) => self.renewed_or(set).await,
             _ => self.renewed(None).await?,
         };
-        let wrong = |why: &str| HttpError { url: self.issuer.clone(), why: why.to_owned() };
+        let wrong = |why: &str| HttpError::unreachable(&self.issuer, why);
         let endpoint = set.token_endpoint.as_deref().ok_or_else(|| {
             wrong("its discovery document names no token_endpoint: set identity.exchange.token_endpoint")
         })?;
@@ -112,23 +231,25 @@ impl Keys {
         // Somebody may have renewed it while we waited.
         let set = self.set.load_full();
         if let Some(set) = &set
-            && set.loaded.elapsed() < FRESH
-            && kid.is_none_or(|kid| set.keys.contains_key(kid))
+            && set.younger_than(self.ages.fresh)
+            && set.has(kid)
         {
             return Ok(Arc::clone(set));
         }
         let failure = match &*attempt {
             Some(Attempt { at, failure: Some(failure) }) if at.elapsed() < RETRY => Some(failure.clone()),
-            Some(Attempt { at, failure: None }) if at.elapsed() < AGAIN => None,
+            Some(Attempt { at, failure: None }) if at.elapsed() < self.ages.again.min(self.ages.fresh) => None,
             _ => match self.load().await {
                 Ok(loaded) => {
                     let loaded = Arc::new(loaded);
                     self.set.store(Some(Arc::clone(&loaded)));
+                    self.failure.store(None);
                     *attempt = Some(Attempt { at: Instant::now(), failure: None });
                     return Ok(loaded);
                 }
                 Err(failure) => {
                     tracing::warn!(issuer = %self.issuer, %failure, "cannot renew the keys of an issuer");
+                    self.failure.store(Some(Arc::new(failure.clone())));
                     *attempt = Some(Attempt { at: Instant::now(), failure: Some(failure.clone()) });
                     Some(failure)
                 }
@@ -137,36 +258,42 @@ impl Keys {
         match (set, failure) {
             // Without an answer nobody knows whether a key that is not there is new or made up: that is the issuer's
             // fault and not the agent's.
-            (Some(set), Some(failure)) if kid.is_some_and(|kid| !set.keys.contains_key(kid)) => Err(failure),
-            (Some(set), _) if set.loaded.elapsed() < STALE => Ok(set),
+            (Some(set), Some(failure)) if !set.has(kid) => Err(failure),
+            (Some(set), _) if set.younger_than(self.ages.stale) => Ok(set),
             (_, Some(failure)) => Err(failure),
-            (_, None) => Err(HttpError { url: self.issuer.clone(), why: "its keys are out of date".to_owned() }),
+            (_, None) => Err(HttpError::unreachable(&self.issuer, "its keys are out of date")),
         }
     }
 
     async fn load(&self) -> Result<KeySet, HttpError> {
+        let (jwks, token_endpoint) = match &self.jwks_uri {
+            Some(uri) => (uri.clone(), None),
+            None => self.discover().await?,
+        };
+        let keys = read(&self.object(&jwks).await?).map_err(|why| HttpError::mistaken(jwks, why))?;
+        Ok(KeySet { keys, token_endpoint, loaded: Instant::now(), own: false })
+    }
+
+    /// OpenID Connect Discovery 1.0, section 4: where the keys are and where tokens are exchanged.
+    async fn discover(&self) -> Result<(String, Option<String>), HttpError> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document = self.object(&url).await?;
-        let wrong = |why: String| HttpError { url: url.clone(), why };
         let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
         match text("issuer") {
             Some(issuer) if issuer == self.issuer => {}
             // RFC 8414 section 3.3: else one issuer could vouch with another one's keys.
             issuer => {
-                return Err(wrong(format!(
-                    "it says that the issuer is `{}`, not `{}`",
-                    issuer.unwrap_or_default().escape_debug(),
-                    self.issuer
-                )));
+                let said = issuer.unwrap_or_default();
+                let why = format!("it says that the issuer is `{}`, not `{}`", said.escape_debug(), self.issuer);
+                return Err(HttpError::mistaken(url, why));
             }
         }
-        let jwks = text("jwks_uri").ok_or_else(|| wrong("it names no jwks_uri".to_owned()))?;
-        let keys = read(&self.object(&jwks).await?).map_err(|why| HttpError { url: jwks, why })?;
-        Ok(KeySet { keys, token_endpoint: text("token_endpoint"), loaded: Instant::now() })
+        let jwks = text("jwks_uri").ok_or_else(|| HttpError::mistaken(url, "it names no jwks_uri"))?;
+        Ok((jwks, text("token_endpoint")))
     }
 
     async fn object(&self, url: &str) -> Result<Map<String, Value>, HttpError> {
-        let wrong = |why| HttpError { url: url.to_owned(), why };
+        let wrong = |why| HttpError::unreachable(url, why);
         let answer = self.http.get(allowed(url, self.allow_http).map_err(wrong)?).await?;
         json::object(&answer.body).map_err(wrong)
     }

@@ -4,7 +4,7 @@
 //! the next ones find it here. The key is the token's hash (the audience is the daemon's only one), so that the tokens
 //! themselves are not kept.
 
-use super::{Identity, Unidentified, settings::Algorithm, verify::LEEWAY};
+use super::{Bearer, Identity, Unidentified, evidence::Evidence, settings::Algorithm, verify::LEEWAY};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -28,12 +28,19 @@ pub(super) type Place = Arc<tokio::sync::Mutex<Option<Outcome>>>;
 pub(super) struct Memory {
     places: Mutex<HashMap<[u8; 32], Place>>,
     homes: Mutex<HashMap<[u8; 32], Home>>,
+    /// Tokens that were taken back, until they are over by themselves.
+    revoked: Mutex<HashMap<[u8; 32], u64>>,
 }
+
+/// What stands for a token.
+pub(super) type Digest256 = [u8; 32];
 
 /// Where a token was seen first, for as long as it lives.
 #[derive(Debug)]
 struct Home {
     cgroup: String,
+    /// Its number and those above it.
+    ids: Vec<u64>,
     expires: u64,
 }
 
@@ -42,13 +49,14 @@ struct Home {
 pub(super) enum Outcome {
     Known {
         identity: Arc<Identity>,
+        bearer: Bearer,
         /// Seconds since 1970.
         until: u64,
         /// When the agent's own token ends.
         token_expires: u64,
         /// The key that signed the agent's token: the identity ends with it.
         issuer: String,
-        kid: String,
+        kid: Option<String>,
         algorithm: Algorithm,
     },
     Failed {
@@ -58,7 +66,8 @@ pub(super) enum Outcome {
 }
 
 impl Memory {
-    pub(super) fn place(&self, token: &str, now: u64) -> Place {
+    /// The place of a token that is shown by `agent`, where it is known what the process is.
+    pub(super) fn place(&self, token: &str, agent: Option<&str>, now: u64) -> Place {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.len() >= MANY {
             places.retain(|_, place| {
@@ -66,33 +75,60 @@ impl Memory {
                     || place.try_lock().is_ok_and(|outcome| outcome.as_ref().is_some_and(|outcome| outcome.holds(now)))
             });
         }
-        Arc::clone(places.entry(Sha256::digest(token).into()).or_default())
+        let mut key = Sha256::new_with_prefix(token);
+        // No token has this sign in it.
+        key.update("\0");
+        key.update(agent.unwrap_or_default());
+        Arc::clone(places.entry(key.finalize().into()).or_default())
     }
 
     /// A token that was copied from another job: environments and files are no secrets between processes of one user. It
-    /// belongs to the cgroup that it was seen in first, and to those above and below it, which are parts of the same job.
-    /// The error is that cgroup.
-    pub(super) fn at_home(&self, token: &str, expires: u64, cgroup: &str, now: u64) -> Result<(), String> {
+    /// belongs to the cgroup that it was seen in first, by its number, and to those above and below it, which are parts of
+    /// the same job; the root of the hierarchy is above everybody and part of nobody's. The error is that cgroup.
+    pub(super) fn at_home(&self, token: &str, expires: u64, cgroup: &str, ids: &[u64], now: u64) -> Result<(), String> {
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         if homes.len() >= MANY {
             homes.retain(|_, home| now < home.expires.saturating_add(LEEWAY));
         }
-        let new = || Home { cgroup: cgroup.to_owned(), expires };
+        let new = || Home { cgroup: cgroup.to_owned(), ids: ids.to_owned(), expires };
         let home = homes.entry(Sha256::digest(token).into()).or_insert_with(new);
-        if holds(&home.cgroup, cgroup) || holds(cgroup, &home.cgroup) { Ok(()) } else { Err(home.cgroup.clone()) }
+        let holds = |above: &[u64], ids: &[u64]| above.len() > 1 && above.first().is_some_and(|id| ids.contains(id));
+        if home.ids == ids || holds(&home.ids, ids) || holds(ids, &home.ids) {
+            Ok(())
+        } else {
+            Err(home.cgroup.clone())
+        }
     }
-}
 
-/// Whether a cgroup is another one or lies below it.
-fn holds(above: &str, cgroup: &str) -> bool {
-    let above = above.trim_end_matches('/');
-    cgroup.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    /// From now on the token is refused.
+    pub(super) fn revoke(&self, token: &str, expires: u64, now: u64) {
+        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked.retain(|_, expires| now < expires.saturating_add(LEEWAY));
+        revoked.insert(Sha256::digest(token).into(), expires);
+    }
+
+    pub(super) fn is_revoked(&self, token: &Digest256) -> bool {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(token)
+    }
+
+    /// In the cgroup of a process.
+    pub(super) fn at_home_of(&self, token: &str, expires: u64, evidence: &Evidence, now: u64) -> Result<(), String> {
+        self.at_home(token, expires, &evidence.cgroup, &evidence.cgroup_ids, now)
+    }
 }
 
 impl Outcome {
     /// Until when an identity may be handed out again: not beyond the agent's own token.
     pub(super) fn until(identity: &Identity, subject_expires: u64) -> u64 {
         identity.expires.saturating_sub(MARGIN).min(subject_expires)
+    }
+
+    /// Whether the agent's own token has ended.
+    pub(super) fn token_is_over(&self, now: u64) -> bool {
+        match self {
+            Self::Known { token_expires, .. } => *token_expires <= now,
+            Self::Failed { .. } => true,
+        }
     }
 
     pub(super) fn holds(&self, now: u64) -> bool {
@@ -108,21 +144,31 @@ mod tests {
     use super::Memory;
 
     #[track_caller]
-    fn check(first: &str, then: &str, expected: bool) {
+    fn check(first: &[u64], then: &[u64], expected: bool) {
         let memory = Memory::default();
-        assert_eq!(memory.at_home("token", 100, first, 0), Ok(()));
-        assert_eq!(memory.at_home("token", 100, then, 0).is_ok(), expected, "{first} {then}");
-        assert_eq!(memory.at_home("another", 100, then, 0), Ok(()));
+        assert_eq!(memory.at_home("token", 100, "first", first, 0), Ok(()));
+        assert_eq!(memory.at_home("token", 100, "then", then, 0).is_ok(), expected, "{first:?} {then:?}");
+        assert_eq!(memory.at_home("another", 100, "then", then, 0), Ok(()));
     }
 
     #[test]
     fn a_token_belongs_to_the_job_it_was_seen_in_first() {
-        check("/ci/a", "/ci/a", true);
-        check("/ci/a", "/ci/a/step", true);
-        check("/ci/a/step", "/ci/a", true);
-        check("/", "/ci/a", true);
-        check("/ci/a", "/ci/b", false);
-        check("/ci/a", "/ci/ab", false);
-        check("/ci/a/step", "/ci/a/other", false);
+        check(&[7, 1], &[7, 1], true);
+        check(&[7, 1], &[9, 7, 1], true);
+        check(&[9, 7, 1], &[7, 1], true);
+        check(&[1], &[1], true);
+        check(&[1], &[7, 1], false);
+        check(&[7, 1], &[1], false);
+        check(&[7, 1], &[8, 1], false);
+        check(&[9, 7, 1], &[10, 7, 1], false);
+    }
+
+    #[test]
+    fn a_token_that_was_taken_back_is_refused() {
+        use sha2::{Digest, Sha256};
+        let memory = Memory::default();
+        memory.revoke("token", 100, 0);
+        assert!(memory.is_revoked(&Sha256::digest("token").into()));
+        assert!(!memory.is_revoked(&Sha256::digest("other").into()));
     }
 }

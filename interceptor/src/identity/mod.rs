@@ -6,40 +6,63 @@
 //! (user name, password, application name) plays a part, and there is no identity to fall back to: whoever cannot be
 //! identified gets no connection.
 
+mod actor;
+mod attest;
+mod cgroup;
+mod claimed;
+mod client;
+mod enrolled;
 mod evidence;
 mod exchange;
 mod http;
 mod json;
 mod keys;
+mod lease;
 mod memory;
+mod pattern;
+mod preset;
 mod process;
+mod request_url;
 mod settings;
+mod signing;
 mod source;
+mod sts;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
-pub use evidence::{Ancestor, Evidence, EvidenceError, cgroup_of};
+pub use attest::AttestRule;
+pub use claimed::Claimed;
+pub use enrolled::{EnrollError, Enrolled, Enrollee};
+pub use evidence::{Ancestor, Dialled, Evidence, EvidenceError, cgroup_of};
 pub use exchange::ExchangeError;
 pub use http::HttpError;
-pub use keys::KeyError;
-pub use settings::{Algorithm, ExchangeSettings, IssuerSettings, Settings, SettingsError, Source, SubjectRule};
+pub use keys::{IssuerState, KeyError};
+pub use lease::{Ended, Lease};
+pub use preset::Preset;
+pub use settings::{
+    ActorSettings, Algorithm, Delegation, EmbeddedSettings, ExchangeSettings, IssuerSettings, MappingRule,
+    RequestUrlSettings, Settings, SettingsError, Source, SubjectRule,
+};
 pub use source::SourceError;
 pub use verify::TokenError;
 
 use exchange::Exchange;
 use memory::{Memory, Outcome};
 use sha2::{Digest, Sha256};
+use source::{Found, Sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::watch;
 use verify::{TOKEN_BYTES, Trust, Unverified, Verified};
 
 /// Who an agent is, as its exchanged token says.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Identity {
     /// The acting party: the agent itself, also where it acts for a human.
     pub subject: String,
@@ -49,8 +72,12 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// The other claims that are strings, numbers, truth values or lists of strings; a scope is split at its blanks.
     pub claims: BTreeMap<String, BTreeSet<String>>,
-    /// For whom it acts, if for somebody else.
+    /// For whom it acts, if for somebody else: a human or a job.
     pub on_behalf_of: Option<String>,
+    /// The groups of whoever it acts for, sorted, as far as the token says.
+    pub on_behalf_of_groups: Vec<String>,
+    /// Who has acted for them before and let this agent act, the latest first (RFC 8693 section 4.1).
+    pub delegation: Vec<String>,
     /// When the exchanged token ends, in seconds since 1970.
     pub expires: u64,
 }
@@ -72,6 +99,10 @@ impl Identity {
         add(self.on_behalf_of.as_deref().unwrap_or_default());
         add(&self.groups.len().to_string());
         self.groups.iter().for_each(|group| add(group));
+        for list in [&self.on_behalf_of_groups, &self.delegation] {
+            add(&list.len().to_string());
+            list.iter().for_each(|one| add(one));
+        }
         for (name, values) in &self.claims {
             add(name);
             add(&values.len().to_string());
@@ -79,6 +110,35 @@ impl Identity {
         }
         digest.finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
+}
+
+/// The exchanged token itself, for databases that take it. Not to be seen in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer(Arc<str>);
+
+impl Bearer {
+    /// The token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Bearer")
+    }
+}
+
+/// A process that is known.
+#[derive(Debug)]
+pub struct Identified {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// For how long.
+    pub lease: Lease,
+    /// The token that says so to databases.
+    pub bearer: Bearer,
 }
 
 /// Why a process has no identity. The text is for the audit; the agent learns only that it is not accepted.
@@ -99,6 +159,17 @@ pub enum Unidentified {
     /// The token belongs to another job.
     #[error("the agent's token was seen first in the cgroup `{}`, which is another job's", .0.escape_debug())]
     Copied(String),
+    /// The token was taken back.
+    #[error("the agent's token was revoked")]
+    Revoked,
+    /// Rules say what processes are, and none is about this one.
+    #[error("no [[identity.attest]] is about the process (`{}` in cgroup `{}`)", .exe.escape_debug(), .cgroup.escape_debug())]
+    NotAttested {
+        /// Its program.
+        exe: String,
+        /// Its cgroup.
+        cgroup: String,
+    },
 }
 
 impl Unidentified {
@@ -107,7 +178,8 @@ impl Unidentified {
     #[must_use]
     pub fn unavailable(&self) -> bool {
         match self {
-            Self::NoToken(_) | Self::Source(_) | Self::Copied(_) => false,
+            Self::NoToken(_) | Self::Copied(_) | Self::Revoked | Self::NotAttested { .. } => false,
+            Self::Source(error) => error.unavailable(),
             Self::Token(error) => error.unavailable(),
             Self::Exchange(error) => error.unavailable(),
         }
@@ -117,10 +189,11 @@ impl Unidentified {
 /// Turns evidence into identities; one for the whole daemon.
 #[derive(Debug)]
 pub struct Registrar {
-    settings: Arc<Settings>,
+    sources: Sources,
     issuers: Vec<Trust>,
     exchange: Exchange,
     memory: Memory,
+    revocations: watch::Sender<()>,
 }
 
 impl Registrar {
@@ -130,18 +203,49 @@ impl Registrar {
     /// All mistakes in the settings, at once.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let (issuers, exchange) = settings.check()?;
-        Ok(Self { settings: Arc::new(settings), issuers, exchange, memory: Memory::default() })
+        let http = http::Http::new(&http::Tls::default()).map_err(|error| SettingsError(vec![error.to_string()]))?;
+        let sources = Sources {
+            enrollments: enrolled::Enrollments::default(),
+            requests: request_url::Requests::new(settings.request_url.clone(), http),
+            settings: Arc::new(settings),
+        };
+        Ok(Self { sources, issuers, exchange, memory: Memory::default(), revocations: watch::Sender::new(()) })
+    }
+
+    /// Asks each issuer for its keys, so that the first agent need not wait.
+    pub async fn warm(&self) {
+        for trust in self.issuers.iter().chain([&self.exchange.trust]) {
+            trust.keys.warm().await;
+        }
+    }
+
+    /// How it stands with the issuers.
+    pub fn issuers(&self) -> Vec<IssuerState> {
+        let mut states: Vec<_> = self.issuers.iter().map(|trust| trust.keys.state()).collect();
+        if !self.issuers.iter().any(|trust| trust.issuer == self.exchange.trust.issuer) {
+            states.push(self.exchange.trust.keys.state());
+        }
+        states
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.sources.settings
     }
 
     /// Finds, verifies and exchanges the token of the process that was seen.
     ///
     /// # Errors
     /// Why there is no identity; see [`Unidentified::unavailable`].
-    pub async fn identify(&self, evidence: &Evidence) -> Result<Arc<Identity>, Unidentified> {
-        match source::find(evidence.clone(), Arc::clone(&self.settings)).await? {
-            Some(token) => self.identify_token(&token, &evidence.cgroup).await,
-            None => Err(Unidentified::NoToken(self.settings.sources_in_words())),
+    pub async fn identify(&self, evidence: &Evidence) -> Result<Identified, Unidentified> {
+        match self.sources.find(evidence).await? {
+            Some(found) => self.identify_by(found, evidence).await,
+            None => Err(Unidentified::NoToken(self.settings().sources_in_words())),
         }
+    }
+
+    /// What a process says about its work; can be made up.
+    pub async fn claimed(&self, evidence: &Evidence) -> Claimed {
+        source::claimed(evidence).await
     }
 
     /// Who a token says that somebody at the control socket is: verified as agents' tokens are, and not exchanged, because
@@ -150,48 +254,115 @@ impl Registrar {
     /// # Errors
     /// Why the token is not to be trusted.
     pub async fn person(&self, token: &str) -> Result<Identity, Unidentified> {
-        let unverified = Unverified::read(token.trim()).map_err(Unidentified::Token)?;
-        let verified = self.trust(&unverified.issuer)?.verify(unverified, now()).await.map_err(Unidentified::Token)?;
+        let (verified, _) = self.verify(token.trim()).await?;
         let expires = verified.expires;
         exchange::identity(verified, expires).map_err(Unidentified::Token)
     }
 
-    async fn identify_token(&self, token: &str, cgroup: &str) -> Result<Arc<Identity>, Unidentified> {
+    /// Registers a token for a cgroup or a process: from now on it is theirs, and nobody else's.
+    ///
+    /// # Errors
+    /// The token is not to be trusted or belongs to another job, or there is nothing to bind it to.
+    pub async fn enroll(&self, enrollee: &Enrollee, token: &str) -> Result<Enrolled, EnrollError> {
+        if !self.settings().sources.contains(&Source::Enrolled) {
+            return Err(EnrollError::NotASource);
+        }
+        let token = token.trim();
+        let place = enrolled::Place::find(enrollee)?;
+        let (verified, _) = self.verify(token).await?;
+        if self.memory.is_revoked(&Sha256::digest(token).into()) {
+            return Err(Unidentified::Revoked.into());
+        }
+        let home = self.memory.at_home(token, verified.expires, &place.cgroup, &place.cgroup_ids, now());
+        home.map_err(Unidentified::Copied)?;
+        let party = verified.party();
+        let put = self.sources.enrollments.put(place, token, &party.agent, &verified.issuer, verified.expires);
+        // Sessions by what was enrolled there before look again.
+        self.revocations.send_replace(());
+        put
+    }
+
+    /// Takes back what was enrolled: the tokens are refused from now on, and sessions by them end.
+    ///
+    /// # Errors
+    /// Nothing is enrolled there.
+    pub fn revoke(&self, enrollee: &Enrollee) -> Result<Vec<Enrolled>, EnrollError> {
+        let taken = self.sources.enrollments.take(enrollee);
+        if taken.is_empty() {
+            return Err(EnrollError::Nothing);
+        }
+        for enrollment in &taken {
+            self.memory.revoke(&enrollment.token, enrollment.info.expires, now());
+        }
+        self.revocations.send_replace(());
+        Ok(taken.iter().map(|enrollment| enrollment.info.clone()).collect())
+    }
+
+    /// What is enrolled.
+    pub fn enrolled(&self) -> Vec<Enrolled> {
+        self.sources.enrollments.list()
+    }
+
+    async fn identify_by(&self, found: Found, evidence: &Evidence) -> Result<Identified, Unidentified> {
+        let Found { token, enrollment, beside } = found;
         if token.len() > TOKEN_BYTES {
             return Err(Unidentified::Token(TokenError::TooLong));
         }
-        let place = self.memory.place(token, now());
+        let digest = Sha256::digest(&token).into();
+        if self.memory.is_revoked(&digest) {
+            return Err(Unidentified::Revoked);
+        }
+        let attested = attest::attest(&self.settings().attest, evidence);
+        if attested.is_none() && !self.settings().attest.is_empty() {
+            return Err(Unidentified::NotAttested { exe: evidence.exe.clone(), cgroup: evidence.cgroup.clone() });
+        }
+        let place = self.memory.place(&token, attested.as_deref(), now());
         let mut place = place.lock().await;
         let outcome = match place.as_ref() {
-            Some(outcome) if outcome.holds(now()) && self.still_signed(outcome).await => outcome.clone(),
-            _ => place.insert(self.establish(token).await).clone(),
+            Some(outcome) if outcome.holds(now()) && self.still_signed(outcome).await.is_ok() => outcome.clone(),
+            _ => place.insert(self.establish(&token, attested.as_deref(), evidence).await).clone(),
         };
-        match outcome {
-            Outcome::Known { identity, token_expires, .. } => {
-                self.memory.at_home(token, token_expires, cgroup, now()).map_err(Unidentified::Copied)?;
-                Ok(identity)
+        drop(place);
+        match &outcome {
+            Outcome::Known { identity, bearer, token_expires, .. } => {
+                for secret in std::iter::once(&token).chain(&beside) {
+                    let home = self.memory.at_home_of(secret, *token_expires, evidence, now());
+                    home.map_err(Unidentified::Copied)?;
+                }
+                let (identity, bearer) = (identity.clone(), bearer.clone());
+                let lease = Lease {
+                    evidence: evidence.clone(),
+                    identity: identity.clone(),
+                    token: digest,
+                    enrollment,
+                    next: now().saturating_add(self.settings().recheck_seconds).min(identity.expires.saturating_sub(5)),
+                    outcome,
+                    revocations: self.revocations.subscribe(),
+                };
+                Ok(Identified { identity, lease, bearer })
             }
-            Outcome::Failed { why, .. } => Err(why),
+            Outcome::Failed { why, .. } => Err(why.clone()),
         }
     }
 
     /// A key that its issuer has withdrawn takes the tokens with it that it signed.
-    async fn still_signed(&self, outcome: &Outcome) -> bool {
+    async fn still_signed(&self, outcome: &Outcome) -> Result<(), Unidentified> {
         match outcome {
-            Outcome::Failed { .. } => true,
-            Outcome::Known { issuer, kid, algorithm, .. } => match self.trust(issuer) {
-                Ok(trust) => trust.keys.find(kid, *algorithm).await.is_ok(),
-                Err(_) => false,
-            },
+            Outcome::Failed { .. } => Ok(()),
+            Outcome::Known { issuer, kid, algorithm, .. } => {
+                let found = self.trust(issuer)?.keys.find(kid.as_deref(), *algorithm).await;
+                found.map(drop).map_err(|error| Unidentified::Token(error.into()))
+            }
         }
     }
 
-    async fn establish(&self, token: &str) -> Outcome {
-        match self.verify_and_exchange(token).await {
-            Ok((verified, identity)) => Outcome::Known {
+    async fn establish(&self, token: &str, attested: Option<&str>, evidence: &Evidence) -> Outcome {
+        match self.verify_and_exchange(token, attested, evidence).await {
+            Ok((verified, identity, bearer)) => Outcome::Known {
                 until: Outcome::until(&identity, verified.expires),
                 token_expires: verified.expires,
                 identity: Arc::new(identity),
+                bearer: Bearer(bearer.into()),
                 issuer: verified.issuer,
                 kid: verified.kid,
                 algorithm: verified.algorithm,
@@ -200,11 +371,22 @@ impl Registrar {
         }
     }
 
-    async fn verify_and_exchange(&self, token: &str) -> Result<(Verified, Identity), Unidentified> {
+    async fn verify_and_exchange(
+        &self,
+        token: &str,
+        attested: Option<&str>,
+        evidence: &Evidence,
+    ) -> Result<(Verified, Identity, String), Unidentified> {
+        let (verified, trust) = self.verify(token).await?;
+        let party = verified.party_of(attested, trust.delegation).map_err(Unidentified::Token)?;
+        let (identity, bearer) = self.exchange.exchange(token, &party, evidence).await?;
+        Ok((verified, identity, bearer))
+    }
+
+    async fn verify(&self, token: &str) -> Result<(Verified, &Trust), Unidentified> {
         let unverified = Unverified::read(token).map_err(Unidentified::Token)?;
-        let verified = self.trust(&unverified.issuer)?.verify(unverified, now()).await.map_err(Unidentified::Token)?;
-        let identity = self.exchange.exchange(token, &verified).await?;
-        Ok((verified, identity))
+        let trust = self.trust(&unverified.issuer)?;
+        Ok((trust.verify(unverified, now()).await.map_err(Unidentified::Token)?, trust))
     }
 
     fn trust(&self, issuer: &str) -> Result<&Trust, Unidentified> {

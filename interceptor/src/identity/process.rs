@@ -6,8 +6,8 @@
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
-    sys::stat::{Mode, SFlag, fstat},
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
+    sys::stat::{Mode, SFlag, fstat, fstatat},
 };
 use std::{
     fs::File,
@@ -56,10 +56,29 @@ impl Process {
         Ok(readlinkat(&self.folder, "exe")?.to_string_lossy().into_owned())
     }
 
+    /// The number of its network namespace.
+    pub(super) fn network_namespace(&self) -> Result<u64, Errno> {
+        Ok(fstatat(&self.folder, "ns/net", AtFlags::empty())?.st_ino)
+    }
+
+    /// Its command line, cut off: the process can write into it what it likes.
+    pub(super) fn command(&self, most: usize) -> Result<String, Errno> {
+        let file = File::from(openat(&self.folder, "cmdline", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+        let mut bytes = Vec::new();
+        file.take(most as u64).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+        let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy);
+        Ok(words.collect::<Vec<_>>().join(" "))
+    }
+
+    /// The folder that it works in, by a descriptor.
+    pub(super) fn working_directory(&self) -> Result<OwnedFd, Errno> {
+        openat(&self.folder, "cwd", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
     /// The environment as it was at `execve(2)`.
     pub(super) fn environment(&self) -> Result<Vec<u8>, Errno> {
-        // What execve(2) takes at most: three quarters of _STK_LIM, arguments included (fs/exec.c).
-        const MOST: u64 = 6 << 20;
+        // A sixth of what execve(2) takes: nobody's honest one is larger, and it is read for every connection.
+        const MOST: u64 = 1 << 20;
         self.bytes("environ", MOST)
     }
 
@@ -81,8 +100,8 @@ impl Process {
         Ok((theirs.start <= stat.start && place == cgroup).then_some(parent))
     }
 
-    /// Opens a regular file as the process itself would see it, through no link of any kind.
-    pub(super) fn open_file(&self, path: &Path) -> Result<File, Errno> {
+    /// Opens a regular file of root's or of `owner` as the process itself would see it, through no link of any kind.
+    pub(super) fn open_file(&self, path: &Path, owner: u32) -> Result<File, Errno> {
         // `root` is the one link that is meant to be followed: it leads into the process's own mount namespace.
         let root = openat(&self.folder, "root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let how = OpenHow::new()
@@ -92,8 +111,16 @@ impl Process {
                 ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS,
             );
         let file = openat2(&root, path, how)?;
-        let kind = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFREG { Ok(File::from(file)) } else { Err(Errno::ENOTSUP) }
+        let stat = fstat(&file)?;
+        let mode = Mode::from_bits_truncate(stat.st_mode);
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(Errno::ENOTSUP);
+        }
+        // Whoever else could have written it would decide who the process is.
+        if ![0, owner].contains(&stat.st_uid) || mode.contains(Mode::S_IWOTH) {
+            return Err(Errno::EACCES);
+        }
+        Ok(File::from(file))
     }
 
     fn text(&self, name: &str) -> Result<String, Errno> {

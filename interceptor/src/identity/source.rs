@@ -5,8 +5,12 @@
 
 use super::{
     Settings, Source,
+    claimed::{self, Claimed},
+    enrolled::{Enrollment, Enrollments},
     evidence::{Evidence, EvidenceError},
+    http::HttpError,
     process::Process,
+    request_url::{Pair, Requests, is_bearer, is_url},
     verify::TOKEN_BYTES,
 };
 use nix::errno::Errno;
@@ -47,38 +51,134 @@ pub enum SourceError {
         /// What the kernel said.
         errno: Errno,
     },
+    /// One of the two variables is there without the other, or is none of what it should be.
+    #[error("variables `{0}` and `{1}` of process {2} are not a URL and a token for it")]
+    NotAPair(String, String, u32),
+    /// The CI system does not give the job's token.
+    #[error("the job's token cannot be had: {0}")]
+    Request(#[source] HttpError),
     /// Its file system did not answer.
     #[error("reading the token of process {0} took longer than {PATIENCE:?}")]
     Slow(u32),
 }
 
-/// The subject token of a process from the first source that has one.
-pub(super) async fn find(evidence: Evidence, settings: Arc<Settings>) -> Result<Option<String>, SourceError> {
-    let pid = evidence.pid;
-    let search = spawn_blocking(move || search(&evidence, &settings));
-    timeout(PATIENCE, search).await.map_err(|_| SourceError::Slow(pid))?.map_err(|_| SourceError::Slow(pid))?
+/// A subject token, and what it was enrolled by, if it was.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) token: String,
+    pub(super) enrollment: Option<Arc<Enrollment>>,
+    /// What else is a secret of the same job.
+    pub(super) beside: Option<String>,
 }
 
-fn search(evidence: &Evidence, settings: &Settings) -> Result<Option<String>, SourceError> {
-    let process = evidence.process()?;
-    if process.cgroup().as_deref() != Ok(&evidence.cgroup) {
-        return Err(SourceError::Moved(evidence.pid));
-    }
-    for source in &settings.sources {
-        let found = match source {
-            Source::Environment => environments(evidence, &settings.environment_variables)?,
-            Source::File => files(&process, evidence.uid, &settings.files)?,
-        };
-        if found.is_some() {
-            return Ok(found);
+/// Everywhere that tokens come from.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) settings: Arc<Settings>,
+    pub(super) enrollments: Enrollments,
+    pub(super) requests: Requests,
+}
+
+impl Sources {
+    /// The subject token of a process from the first source that has one.
+    pub(super) async fn find(&self, evidence: &Evidence) -> Result<Option<Found>, SourceError> {
+        for source in &self.settings.sources {
+            let found = match source {
+                Source::Enrolled => self.enrollments.of(evidence).map(|enrollment| Found {
+                    token: enrollment.token.clone(),
+                    enrollment: Some(enrollment),
+                    beside: None,
+                }),
+                Source::Environment | Source::File => {
+                    let token = self.look(evidence, *source).await?;
+                    token.map(|token| Found { token, enrollment: None, beside: None })
+                }
+                Source::RequestUrl => {
+                    let settings = Arc::clone(&self.settings);
+                    match in_time(evidence, move |evidence, _| pair(&evidence, &settings)).await? {
+                        None => None,
+                        Some(pair) => {
+                            let token = self.requests.fetch(&pair).await.map_err(SourceError::Request)?;
+                            Some(Found { token, enrollment: None, beside: Some(pair.bearer) })
+                        }
+                    }
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
         }
+        Ok(None)
     }
-    Ok(None)
+
+    async fn look(&self, evidence: &Evidence, source: Source) -> Result<Option<String>, SourceError> {
+        let settings = Arc::clone(&self.settings);
+        in_time(evidence, move |evidence, process| match source {
+            Source::File => files(&process, evidence.uid, &settings.files),
+            Source::Environment | Source::Enrolled | Source::RequestUrl => {
+                environments(&evidence, &settings.environment_variables)
+            }
+        })
+        .await
+    }
+}
+
+impl SourceError {
+    pub(super) fn unavailable(&self) -> bool {
+        matches!(self, Self::Request(error) if !error.mistaken)
+    }
+}
+
+/// What a process says about its work; nothing where that cannot be read in time.
+pub(super) async fn claimed(evidence: &Evidence) -> Claimed {
+    in_time(evidence, |_, process| Ok(claimed::gather(&process))).await.unwrap_or_default()
+}
+
+/// Looks at a process on a thread that may wait for it.
+async fn in_time<T: Send + 'static>(
+    evidence: &Evidence,
+    look: impl FnOnce(Evidence, Process) -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let (pid, evidence) = (evidence.pid, evidence.clone());
+    let search = spawn_blocking(move || {
+        let process = evidence.process()?;
+        if process.cgroup().as_deref() != Ok(&evidence.cgroup) {
+            return Err(SourceError::Moved(evidence.pid));
+        }
+        look(evidence, process)
+    });
+    timeout(PATIENCE, search).await.map_err(|_| SourceError::Slow(pid))?.map_err(|_| SourceError::Slow(pid))?
 }
 
 /// The process's own environment, else its closest ancestor's that has the variable: tools that clean the environment of
 /// what they start do not take an agent's identity away. Only within the cgroup: beyond it is another job, or the host.
 fn environments(evidence: &Evidence, names: &[String]) -> Result<Option<String>, SourceError> {
+    each_environment(evidence, |environment, pid| {
+        for name in names {
+            if let Some(token) = variable(environment, name, pid)? {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Both variables out of one environment.
+fn pair(evidence: &Evidence, settings: &Settings) -> Result<Option<Pair>, SourceError> {
+    let (url, token) = (&settings.request_url.url_variable, &settings.request_url.token_variable);
+    each_environment(evidence, |environment, pid| {
+        match (variable(environment, url, pid)?, variable(environment, token, pid)?) {
+            (None, None) => Ok(None),
+            (Some(url), Some(bearer)) if is_url(&url) && is_bearer(&bearer) => Ok(Some(Pair { url, bearer })),
+            (None | Some(_), _) => Err(SourceError::NotAPair(url.clone(), token.clone(), pid)),
+        }
+    })
+}
+
+fn each_environment<T>(
+    evidence: &Evidence,
+    look: impl Fn(&[u8], u32) -> Result<Option<T>, SourceError>,
+) -> Result<Option<T>, SourceError> {
     let mut next = Some(evidence.process()?);
     for _ in 0..=ANCESTORS {
         let Some(process) = next else { break };
@@ -89,10 +189,8 @@ fn environments(evidence: &Evidence, names: &[String]) -> Result<Option<String>,
             Err(_) if process.pid != evidence.pid => break,
             other => other.map_err(unreadable)?,
         };
-        for name in names {
-            if let Some(token) = variable(&environment, name, process.pid)? {
-                return Ok(Some(token));
-            }
+        if let Some(found) = look(&environment, process.pid)? {
+            return Ok(Some(found));
         }
         next = process.parent_in_cgroup(&evidence.cgroup).map_err(unreadable)?;
     }
@@ -113,7 +211,7 @@ fn variable(environment: &[u8], name: &str, pid: u32) -> Result<Option<String>, 
 fn files(process: &Process, uid: u32, templates: &[String]) -> Result<Option<String>, SourceError> {
     for template in templates {
         let path = template.replace("{uid}", &uid.to_string());
-        match file(process, &path) {
+        match file(process, &path, uid) {
             Err(SourceError::Unreadable { errno: Errno::ENOENT, .. }) => {}
             found => return found.map(Some),
         }
@@ -121,9 +219,9 @@ fn files(process: &Process, uid: u32, templates: &[String]) -> Result<Option<Str
     Ok(None)
 }
 
-fn file(process: &Process, path: &str) -> Result<String, SourceError> {
+fn file(process: &Process, path: &str, uid: u32) -> Result<String, SourceError> {
     let unreadable = |errno| SourceError::Unreadable { what: format!("file `{path}`"), errno };
-    let file = process.open_file(Path::new(path)).map_err(unreadable)?;
+    let file = process.open_file(Path::new(path), uid).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(TOKEN_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
@@ -142,8 +240,16 @@ fn text(bytes: &[u8], place: impl FnOnce() -> String) -> Result<String, SourceEr
 mod tests {
     use super::{SourceError, file, files, variable};
     use crate::identity::process::Process;
-    use nix::{errno::Errno, sys::stat::Mode, unistd::mkfifo};
-    use std::{fs, os::unix::fs::symlink, process::id};
+    use nix::{
+        errno::Errno,
+        sys::stat::Mode,
+        unistd::{chown, mkfifo},
+    };
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+        process::id,
+    };
 
     #[track_caller]
     fn check(environment: &str, expected: Result<Option<&str>, SourceError>) {
@@ -182,19 +288,28 @@ mod tests {
         symlink("real", path("linked")).unwrap();
         mkfifo(path("fifo").as_str(), Mode::S_IRWXU).unwrap();
         let us = Process::open(id()).unwrap();
-        let errno = |name: &str| match file(&us, &path(name)) {
+        let uid = nix::unistd::getuid().as_raw();
+        let errno = |name: &str| match file(&us, &path(name), uid) {
             Err(SourceError::Unreadable { errno, .. }) => Some(errno),
             _ => None,
         };
-        assert_eq!(file(&us, &path("real/token")), Ok("abc".to_owned()));
+        assert_eq!(file(&us, &path("real/token"), uid), Ok("abc".to_owned()));
+        fs::write(path("shared"), "abc").unwrap();
+        fs::set_permissions(path("shared"), fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(errno("shared"), Some(Errno::EACCES), "anybody could have written it");
+        if nix::unistd::geteuid().is_root() {
+            fs::write(path("foreign"), "abc").unwrap();
+            chown(path("foreign").as_str(), Some(4711.into()), None).unwrap();
+            assert_eq!(errno("foreign"), Some(Errno::EACCES), "it is somebody else's");
+        }
         assert_eq!(errno("link"), Some(Errno::ELOOP));
         assert_eq!(errno("linked/token"), Some(Errno::ELOOP));
         assert_eq!(errno("fifo"), Some(Errno::ENOTSUP));
         assert_eq!(errno("real"), Some(Errno::ENOTSUP));
-        assert_eq!(file(&us, &path("long")), Err(SourceError::NotText(format!("file `{}`", path("long")))));
-        assert_eq!(files(&us, 0, &[path("none"), path("real/token")]), Ok(Some("abc".to_owned())));
-        assert_eq!(files(&us, 0, &[path("none")]), Ok(None));
-        assert!(files(&us, 0, &[path("link"), path("real/token")]).is_err(), "what is wrong is not passed over");
+        assert_eq!(file(&us, &path("long"), uid), Err(SourceError::NotText(format!("file `{}`", path("long")))));
+        assert_eq!(files(&us, uid, &[path("none"), path("real/token")]), Ok(Some("abc".to_owned())));
+        assert_eq!(files(&us, uid, &[path("none")]), Ok(None));
+        assert!(files(&us, uid, &[path("link"), path("real/token")]).is_err(), "what is wrong is not passed over");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -5,10 +5,9 @@
 //! claims are checked here, because a claim of the wrong type must be an error and not a claim that is not there.
 
 use super::{
-    http::Http,
     json,
     keys::{KeyError, Keys},
-    settings::{Algorithm, IssuerSettings},
+    settings::{Algorithm, Delegation},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -50,14 +49,11 @@ pub enum TokenError {
     #[error("its header has `{0}`, which is never accepted")]
     Header(&'static str),
     /// Another kind of token.
-    #[error("its `typ` is neither `JWT` nor `at+jwt`")]
-    Type,
+    #[error("its `typ` is `{}`, which is not accepted from this issuer", .0.escape_debug())]
+    Type(String),
     /// `none`, a shared secret or something else that is not accepted from this issuer.
     #[error("its algorithm `{}` is not accepted from this issuer", .0.escape_debug())]
     Algorithm(String),
-    /// No `kid`.
-    #[error("it does not name its key (`kid`)")]
-    NoKey,
     /// An issuer that nobody configured.
     #[error("its issuer `{}` is not configured", .0.escape_debug())]
     Issuer(String),
@@ -76,17 +72,38 @@ pub enum TokenError {
     /// `nbf` or `iat` in the future.
     #[error("it is not valid before {0} seconds from now")]
     NotYet(u64),
+    /// Good for longer than this issuer's tokens may be.
+    #[error("it is good for {0} seconds, longer than this issuer's tokens may be")]
+    TooLongLived(u64),
+    /// The issuer speaks for others than this subject.
+    #[error("its subject does not begin with `{0}`")]
+    Subject(String),
     /// Meant for somebody else.
     #[error("its audience is not exactly `{0}`")]
     Audience(String),
     /// Handed to a client that is not configured.
     #[error("its authorized party (`azp`) is not configured")]
     AuthorizedParty,
+    /// It is about somebody else, and does not say that this agent may act.
+    #[error("it is `{}`'s, and does not let the process act, which is {}", .subject.escape_debug(), who(.agent.as_deref()))]
+    Actor {
+        /// Who the token says that acts.
+        subject: String,
+        /// What the process is by what was seen of it.
+        agent: Option<String>,
+    },
+}
+
+fn who(agent: Option<&str>) -> String {
+    agent.map_or_else(
+        || "attested by no [[identity.attest]]".to_owned(),
+        |agent| format!("attested as `{}`", agent.escape_debug()),
+    )
 }
 
 impl TokenError {
     pub(super) fn unavailable(&self) -> bool {
-        matches!(self, Self::Key(KeyError::Unavailable(_)))
+        matches!(self, Self::Key(error) if error.unavailable())
     }
 }
 
@@ -95,7 +112,9 @@ impl TokenError {
 pub(super) struct Unverified<'token> {
     pub(super) issuer: String,
     algorithm: Algorithm,
-    kid: String,
+    /// `JWT` where there is none (RFC 7519 section 5.1).
+    typ: String,
+    kid: Option<String>,
     claims: Map<String, Value>,
     message: &'token str,
     signature: &'token str,
@@ -105,23 +124,78 @@ pub(super) struct Unverified<'token> {
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) issuer: String,
-    /// The acting party.
-    pub(super) subject: String,
-    /// For whom it acts.
-    pub(super) on_behalf_of: Option<String>,
+    /// `sub`: who acts, or for whom is acted where there are actors.
+    pub(super) named: String,
+    /// The chain of `act`, the one that acts now first.
+    pub(super) actors: Vec<String>,
+    /// Claim `on_behalf_of`, of issuers that keep the agent in `sub`.
+    behind: Option<String>,
+    /// `may_act.sub`
+    may_act: Option<String>,
     pub(super) expires: u64,
     pub(super) claims: Map<String, Value>,
-    pub(super) kid: String,
+    pub(super) kid: Option<String>,
     pub(super) algorithm: Algorithm,
 }
 
+/// Who acts, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Party {
+    pub(super) agent: String,
+    pub(super) on_behalf_of: Option<String>,
+    /// Who acted before, the latest first.
+    pub(super) before: Vec<String>,
+}
+
+impl Verified {
+    /// Who acts by the token alone.
+    pub(super) fn party(&self) -> Party {
+        match self.actors.split_first() {
+            Some((agent, before)) => {
+                Party { agent: agent.clone(), on_behalf_of: Some(self.named.clone()), before: before.to_vec() }
+            }
+            None => Party { agent: self.named.clone(), on_behalf_of: self.behind.clone(), before: Vec::new() },
+        }
+    }
+
+    /// Who acts where the process is known to be `attested` by what was seen of it. It has to be the token's own agent, or
+    /// one that the token lets act (RFC 8693 sections 4.1 and 4.4), or its issuer's tokens are for jobs and let whoever runs
+    /// in them.
+    pub(super) fn party_of(&self, attested: Option<&str>, delegation: Delegation) -> Result<Party, TokenError> {
+        let own = self.party();
+        let stranger =
+            |agent: Option<&str>| TokenError::Actor { subject: own.agent.clone(), agent: agent.map(str::to_owned) };
+        match (attested, &self.may_act) {
+            (None, None) => Ok(own),
+            // Whom it lets act, nobody has seen.
+            (None, Some(_)) if self.actors.is_empty() => Err(stranger(None)),
+            (None, Some(_)) => Ok(own),
+            (Some(attested), _) if attested == own.agent => Ok(own),
+            (Some(attested), Some(may_act)) if attested == may_act => Ok(self.acting(attested)),
+            (Some(attested), None) if delegation == Delegation::Job && self.actors.is_empty() => {
+                Ok(self.acting(attested))
+            }
+            (Some(attested), _) => Err(stranger(Some(attested))),
+        }
+    }
+
+    fn acting(&self, agent: &str) -> Party {
+        Party { agent: agent.to_owned(), on_behalf_of: Some(self.named.clone()), before: self.actors.clone() }
+    }
+}
+
 /// Whose tokens are believed, and which of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Trust {
     pub(super) issuer: String,
     pub(super) audience: String,
     pub(super) algorithms: Vec<Algorithm>,
+    pub(super) types: Vec<String>,
     pub(super) authorized_parties: BTreeSet<String>,
+    pub(super) subject_prefix: String,
+    pub(super) nbf_required: bool,
+    pub(super) longest: u64,
+    pub(super) delegation: Delegation,
     pub(super) keys: Arc<Keys>,
 }
 
@@ -143,33 +217,27 @@ impl<'token> Unverified<'token> {
         if let Some(name) = DANGEROUS.into_iter().find(|name| header.contains_key(*name)) {
             return Err(TokenError::Header(name));
         }
-        if !matches!(header.get("typ").and_then(Value::as_str), Some("JWT" | "at+jwt")) {
-            return Err(TokenError::Type);
-        }
+        let typ = match header.get("typ") {
+            None => "JWT",
+            Some(typ) => typ.as_str().ok_or_else(|| TokenError::Type(typ.to_string()))?,
+        };
         let algorithm = match header.get("alg").and_then(Value::as_str).unwrap_or_default() {
             "ES256" => Algorithm::Es256,
             "RS256" => Algorithm::Rs256,
             "EdDSA" => Algorithm::EdDsa,
             other => return Err(TokenError::Algorithm(other.to_owned())),
         };
-        let kid = header.get("kid").and_then(Value::as_str).ok_or(TokenError::NoKey)?.to_owned();
+        let kid = match header.get("kid") {
+            None => None,
+            Some(kid) => Some(kid.as_str().ok_or(TokenError::Claim("kid"))?.to_owned()),
+        };
         let claims = object("payload", &payload)?;
         let issuer = claims.get("iss").and_then(Value::as_str).ok_or(TokenError::Claim("iss"))?.to_owned();
-        Ok(Self { issuer, algorithm, kid, claims, message, signature })
+        Ok(Self { issuer, algorithm, typ: typ.to_owned(), kid, claims, message, signature })
     }
 }
 
 impl Trust {
-    pub(super) fn subjects_of(issuer: &IssuerSettings, http: &Http) -> Self {
-        Self {
-            issuer: issuer.url.clone(),
-            audience: issuer.audience.clone(),
-            algorithms: issuer.algorithms.clone(),
-            authorized_parties: issuer.authorized_parties.clone(),
-            keys: Arc::new(Keys::new(&issuer.url, issuer.allow_http, http.clone())),
-        }
-    }
-
     pub(super) async fn verify(&self, token: Unverified<'_>, now: u64) -> Result<Verified, TokenError> {
         if token.issuer != self.issuer {
             return Err(TokenError::Issuer(token.issuer));
@@ -177,23 +245,36 @@ impl Trust {
         if !self.algorithms.contains(&token.algorithm) {
             return Err(TokenError::Algorithm(token.algorithm.name().to_owned()));
         }
-        let key = self.keys.find(&token.kid, token.algorithm).await?;
+        if !self.types.contains(&token.typ) {
+            return Err(TokenError::Type(token.typ));
+        }
+        let key = self.keys.find(token.kid.as_deref(), token.algorithm).await?;
         let verified =
             jsonwebtoken::crypto::verify(token.signature, token.message.as_bytes(), &key, token.algorithm.jws());
         if !matches!(verified, Ok(true)) {
             return Err(TokenError::Signature);
         }
         let expires = self.check(&token.claims, now)?;
-        let (subject, on_behalf_of) = parties(&token.claims)?;
+        let Parties { named, actors, behind, may_act } = parties(&token.claims)?;
+        if !named.starts_with(&self.subject_prefix) {
+            return Err(TokenError::Subject(self.subject_prefix.clone()));
+        }
         let Unverified { issuer, algorithm, kid, claims, .. } = token;
-        Ok(Verified { issuer, subject, on_behalf_of, expires, claims, kid, algorithm })
+        Ok(Verified { issuer, named, actors, behind, may_act, expires, claims, kid, algorithm })
     }
 
     /// Everything about the claims but whose they are; returns when the token ends.
     fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<u64, TokenError> {
         let expires = time(claims, "exp")?.ok_or(TokenError::Claim("exp"))?;
         let issued = time(claims, "iat")?.ok_or(TokenError::Claim("iat"))?;
-        let begins = time(claims, "nbf")?.unwrap_or(issued).max(issued);
+        let not_before = time(claims, "nbf")?;
+        if self.nbf_required && not_before.is_none() {
+            return Err(TokenError::Claim("nbf"));
+        }
+        let begins = not_before.unwrap_or(issued).max(issued);
+        if expires.saturating_sub(issued) > self.longest {
+            return Err(TokenError::TooLongLived(expires.saturating_sub(issued)));
+        }
         if now >= expires + LEEWAY {
             return Err(TokenError::Expired(now - expires));
         }
@@ -225,7 +306,7 @@ impl Algorithm {
         }
     }
 
-    fn jws(self) -> jsonwebtoken::Algorithm {
+    pub(super) fn jws(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::Es256 => jsonwebtoken::Algorithm::ES256,
             Self::Rs256 => jsonwebtoken::Algorithm::RS256,
@@ -243,27 +324,48 @@ pub(super) fn name(value: &Value) -> Option<&str> {
     value.as_str().filter(|name| !name.is_empty() && name.len() <= NAME_BYTES && name.chars().all(plain))
 }
 
+/// How many may have acted one for another.
+const CHAIN: usize = 8;
+
+struct Parties {
+    named: String,
+    actors: Vec<String>,
+    behind: Option<String>,
+    may_act: Option<String>,
+}
+
 /// Who acts, and for whom.
 ///
 /// RFC 8693 section 4.1: where a token has an actor, `sub` is the party *on whose behalf* is acted, and `act.sub` the one
 /// that acts now; deeper actors are history and decide nothing. The agent is the one that acts. Issuers that keep the agent
 /// in `sub` name the human in a claim `on_behalf_of`; with both, they must agree.
-fn parties(claims: &Map<String, Value>) -> Result<(String, Option<String>), TokenError> {
+fn parties(claims: &Map<String, Value>) -> Result<Parties, TokenError> {
     let optional = |members: &Map<String, Value>, claim: &'static str| match members.get(claim) {
         None => Ok(None),
         Some(value) => name(value).map(str::to_owned).map(Some).ok_or(TokenError::Claim(claim)),
     };
-    let subject = optional(claims, "sub")?.ok_or(TokenError::Claim("sub"))?;
-    let named = optional(claims, "on_behalf_of")?;
-    let Some(act) = claims.get("act") else { return Ok((subject, named)) };
-    let act = act.as_object().ok_or(TokenError::Claim("act"))?;
-    // The actor of another issuer may be anybody under that name.
-    let foreign = act.get("iss").is_some_and(|issuer| claims.get("iss") != Some(issuer));
-    if foreign || named.is_some_and(|named| named != subject) {
+    // The party of another issuer may be anybody under that name.
+    let party = |value: &Value, claim: &'static str, decides: bool| {
+        let members = value.as_object().ok_or(TokenError::Claim(claim))?;
+        let foreign = decides && members.get("iss").is_some_and(|issuer| claims.get("iss") != Some(issuer));
+        let named = optional(members, "sub").ok().flatten();
+        named.filter(|_| !foreign).ok_or(TokenError::Claim(claim))
+    };
+    let named = optional(claims, "sub")?.ok_or(TokenError::Claim("sub"))?;
+    let behind = optional(claims, "on_behalf_of")?;
+    let may_act = claims.get("may_act").map(|value| party(value, "may_act", true)).transpose()?;
+    let (mut actors, mut next) = (Vec::new(), claims.get("act"));
+    while let Some(act) = next {
+        if actors.len() == CHAIN {
+            return Err(TokenError::Claim("act"));
+        }
+        actors.push(party(act, "act", actors.is_empty())?);
+        next = act.get("act");
+    }
+    if !actors.is_empty() && behind.as_ref().is_some_and(|behind| *behind != named) {
         return Err(TokenError::Claim("act"));
     }
-    let actor = optional(act, "sub").ok().flatten().ok_or(TokenError::Claim("act"))?;
-    Ok((actor, Some(subject)))
+    Ok(Parties { named, actors, behind, may_act })
 }
 
 /// A point in time: an integer, as RFC 7519 would allow fractions but nobody needs them.

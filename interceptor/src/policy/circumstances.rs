@@ -11,6 +11,12 @@ pub struct Circumstances {
     pub server: String,
     /// The role that the daemon logged in with.
     pub role: String,
+    /// The role that the client said it was; it can say what it likes.
+    pub claimed_role: String,
+    /// Whether that role's credential is known to have leaked.
+    pub claimed_leaked: bool,
+    /// What the process says about its work, as `NAME=value`; it can be made up.
+    pub claimed: Vec<String>,
     /// The dialling program.
     pub exe: String,
     /// Its user.
@@ -76,6 +82,9 @@ impl Circumstances {
             ("server", text(&self.server)),
             ("database", text(database)),
             ("role", text(&self.role)),
+            ("claimed_role", text(&self.claimed_role)),
+            ("claimed_leaked", RestrictedExpression::new_bool(self.claimed_leaked)),
+            ("claimed", RestrictedExpression::new_set(self.claimed.iter().map(|claim| text(claim)))),
             ("exe", text(&self.exe)),
             ("uid", long(u64::from(self.uid))),
             ("cgroup", text(&self.cgroup)),

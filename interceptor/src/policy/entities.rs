@@ -35,6 +35,8 @@ impl<'l> Gathered<'l> {
         let agent = uid("Agent", &identity.subject)?;
         let mut attributes =
             vec![("subject".to_owned(), text(&identity.subject)), ("issuer".to_owned(), text(&identity.issuer))];
+        attributes.push(("on_behalf_of_groups".to_owned(), set(&identity.on_behalf_of_groups)));
+        attributes.push(("delegation".to_owned(), set(&identity.delegation)));
         attributes.extend(identity.on_behalf_of.as_deref().map(|who| ("on_behalf_of".to_owned(), text(who))));
         let tags = identity.claims.iter().map(|(name, values)| (name.clone(), set(values)));
         let entity = Entity::new_with_tags(agent.clone(), attributes, groups, tags)

@@ -276,6 +276,8 @@ mod tests {
                 groups: groups.into_iter().map(str::to_owned).collect(),
                 claims: Default::default(),
                 on_behalf_of: None,
+                on_behalf_of_groups: Vec::new(),
+                delegation: Vec::new(),
                 expires: 0,
             };
             for (object, action) in objects.iter().flat_map(|object| {

@@ -2,6 +2,7 @@
 
 use super::cancel::{Cancellation, Target};
 use super::catalogs::Place;
+use super::ephemeral::Role;
 use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
@@ -10,7 +11,7 @@ use super::serve::{Proxy, say};
 use super::tls::Stream;
 use super::upstream::{Credential, Server};
 use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
-use crate::identity::{Evidence, EvidenceError, Identity};
+use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease};
 use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
 use crate::redirect::Origin;
 use crate::session::{Session, audit_report};
@@ -43,8 +44,13 @@ struct Refused {
 /// Somebody who is let in.
 struct Admitted {
     identity: Arc<Identity>,
+    lease: Lease,
+    /// The session's own role, if it has one.
+    role: Option<Role>,
     wishes: Wishes,
     credential: Credential,
+    /// What the catalogue is read with.
+    reading: Credential,
     place: Place,
     around: Circumstances,
     /// What policy asks of the session as a whole.
@@ -138,7 +144,7 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    async fn identify(&self) -> Result<Arc<Identity>, Refused> {
+    async fn identify(&self) -> Result<Identified, Refused> {
         let Some(evidence) = &self.evidence else {
             return Err(unidentified(self.reason.clone().unwrap_or_default()));
         };
@@ -154,21 +160,35 @@ impl<'a> Arrival<'a> {
 
     async fn admit(&mut self, wishes: Wishes) -> Result<Admitted, Refused> {
         self.subject.database.clone_from(&wishes.database);
+        self.subject.claimed_role.clone_from(&wishes.user);
         if self.proxy.live.len() >= self.proxy.limits.connections {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections through interceptor");
             return Err(Refused { reason: report.message.clone(), report });
         }
-        let identity = self.identify().await?;
+        let (identified, claimed) = tokio::join!(self.identify(), self.claimed());
+        if let Some(process) = &mut self.subject.process {
+            process.claimed = claimed;
+        }
+        let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
         let server = self.origin.destination;
-        let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database).cloned() else {
+        let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database, &identity).cloned() else {
             let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
             let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
                 .hint("whoever operates this host adds an [[upstream]]");
             return Err(Refused { report, reason: text });
         };
-        self.subject.role.clone_from(&credential.user);
-        let mut around = self.circumstances(&credential.user);
+        let mut credential = credential.with_bearer(bearer);
+        self.subject.role = match &credential.ephemeral {
+            Some(ephemeral) => ephemeral.name(&self.subject.session),
+            None => credential.user.clone(),
+        };
+        // Policies know roles by the rights that they have.
+        let rights = credential.ephemeral.as_ref().map_or(&*credential.user, |ephemeral| ephemeral.template());
+        let mut around = self.circumstances(rights, &wishes.user);
+        if around.claimed_leaked {
+            tracing::warn!(role = %wishes.user.escape_debug(), pid = self.origin.pid, "a client presents a role whose credential has leaked");
+        }
         around.agent_totals = self.proxy.shared.budgets.totals(&identity.issuer, &identity.subject);
         let policies = self.proxy.policies.load_full();
         let principal = Principal::new(identity.clone());
@@ -183,10 +203,19 @@ impl<'a> Arrival<'a> {
         let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
         let parameters = self.parameters(&identity, &wishes);
         let source = Some(self.peer);
+        // The catalogue is read as whoever makes the roles, and once for all of them.
+        let reading = credential.ephemeral.as_ref().map_or(&credential, |ephemeral| ephemeral.admin()).clone();
+        let mut role = None;
+        if let Some(ephemeral) = credential.ephemeral.clone() {
+            let session = &self.subject.session;
+            let made = ephemeral.make(server, &wishes.database, session, &identity, &credential).await;
+            let (made, own) = made.map_err(|error| not_connected(&error))?;
+            (role, credential) = (Some(made), own);
+        }
         let server =
             Server::connect(server, source, &credential, &parameters).await.map_err(|error| not_connected(&error))?;
-        self.proxy.catalogs.get(&place, &credential).await.map_err(|error| not_connected(&error))?;
-        Ok(Admitted { identity, wishes, credential, place, around, limits, server })
+        self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
+        Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server })
     }
 
     fn denied(&self, denial: Denial) -> Refused {
@@ -211,11 +240,21 @@ impl<'a> Arrival<'a> {
         parameters
     }
 
-    fn circumstances(&self, role: &str) -> Circumstances {
+    async fn claimed(&self) -> Claimed {
+        match &self.evidence {
+            Some(evidence) => self.proxy.registrar.claimed(evidence).await,
+            None => Claimed::default(),
+        }
+    }
+
+    fn circumstances(&self, role: &str, claimed_role: &str) -> Circumstances {
         let process = self.subject.process.clone().unwrap_or_default();
         Circumstances {
             server: self.subject.server.clone(),
             role: role.to_owned(),
+            claimed_role: claimed_role.to_owned(),
+            claimed_leaked: self.proxy.leaked.contains(claimed_role),
+            claimed: process.claimed.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             exe: process.exe,
             uid: process.uid,
             cgroup: process.cgroup,
@@ -262,7 +301,7 @@ impl<'a> Arrival<'a> {
         minor: u16,
         stop: watch::Receiver<bool>,
     ) {
-        let Admitted { identity, wishes, credential, place, around, limits, server } = admitted;
+        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server } = admitted;
         let proxy = self.proxy;
         let target = Target {
             server: place.server,
@@ -277,7 +316,10 @@ impl<'a> Arrival<'a> {
         }
         hello.key(key.pid, &key.secret);
         hello.ready(TransactionStatus::Idle);
-        let subject = Arc::new(self.subject.clone());
+        // What the process claims stands in the record of the connection, once.
+        let mut subject = self.subject.clone();
+        subject.process.iter_mut().for_each(|process| process.claimed.clear());
+        let subject = Arc::new(subject);
         let present = proxy.live.enter(SessionInfo {
             session: subject.session.clone(),
             agent: identity.subject.clone(),
@@ -287,6 +329,8 @@ impl<'a> Arrival<'a> {
             server: subject.server.clone(),
             database: wishes.database,
             backend_pid: server.pid,
+            claimed_role: wishes.user,
+            expires: identity.expires,
             since: now().0,
         });
         if stream.send(&hello).await.is_err() {
@@ -302,12 +346,16 @@ impl<'a> Arrival<'a> {
             self.disconnected("the catalogue was never read");
             return;
         };
-        let surroundings = Surroundings { proxy, place, catalog, credential, key, stop };
+        let killed = present.killed.clone();
+        let surroundings = Surroundings { proxy, place, catalog, credential: reading, key, lease, killed, stop };
         let how = match relay(session, stream, buffer, server, surroundings).await {
             Ok(how) => how.to_owned(),
             Err(ending) => with_sources(&ending),
         };
         drop(present);
+        if let Some(role) = role {
+            role.drop_now().await;
+        }
         self.disconnected(&how);
     }
 
@@ -322,7 +370,7 @@ impl<'a> Arrival<'a> {
     /// Nobody answers a cancel request; what it does shows on the session that it names.
     async fn cancel(self, pid: i32, secret: &[u8]) {
         let target = match self.identify().await {
-            Ok(identity) => self.proxy.cancels.find(pid, secret, &identity),
+            Ok(found) => self.proxy.cancels.find(pid, secret, &found.identity),
             Err(refused) => {
                 self.refuse(refused);
                 return;
@@ -400,7 +448,8 @@ fn not_connected(error: &LoginError) -> Refused {
         | LoginError::Protocol(_)
         | LoginError::Downgrade(_)
         | LoginError::Tls(_)
-        | LoginError::NoPassword
+        | LoginError::Secret(_)
+        | LoginError::Token(_)
         | LoginError::Scram(_)
         | LoginError::Unproven => {
             Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")
@@ -427,6 +476,8 @@ fn agent(identity: &Identity) -> Agent {
         issuer: identity.issuer.clone(),
         on_behalf_of: identity.on_behalf_of.clone(),
         groups: identity.groups.clone(),
+        on_behalf_of_groups: identity.on_behalf_of_groups.clone(),
+        delegation: identity.delegation.clone(),
     }
 }
 
@@ -438,6 +489,9 @@ fn process(evidence: &Evidence) -> Process {
         cgroup: evidence.cgroup.clone(),
         uid: evidence.uid,
         ancestry: evidence.ancestry.iter().map(|ancestor| format!("{} ({})", ancestor.exe, ancestor.pid)).collect(),
+        gid: evidence.gid,
+        netns: evidence.netns,
+        claimed: Claimed::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::login::LoginError;
 use super::upstream::{Credential, Server, Upstreams};
+use crate::identity::Identity;
 use crate::sql::{Action, Catalog, CatalogBuilder, Function, RelationKind};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
@@ -31,7 +32,8 @@ struct Slot {
     snapshot: ArcSwapOption<Snapshot>,
     /// One fetch at a time.
     fetching: tokio::sync::Mutex<Fetched>,
-    credential: Credential,
+    /// What it was read with last: tokens end.
+    credential: Mutex<Credential>,
     /// Whether a statement has been judged by it since it was last looked after.
     used: AtomicBool,
 }
@@ -103,7 +105,8 @@ impl Catalogs {
                 if !slot.used.swap(false, Ordering::Relaxed) {
                     continue;
                 }
-                if let Err(error) = self.fetch(&place, &slot.credential).await {
+                let credential = slot.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Err(error) = self.fetch(&place, &credential).await {
                     tracing::warn!(%error, database = %place.database, "the catalogue could not be fetched; the old one is judged by");
                 }
             }
@@ -121,7 +124,7 @@ impl Catalogs {
             Arc::new(Slot {
                 snapshot: ArcSwapOption::empty(),
                 fetching: tokio::sync::Mutex::default(),
-                credential: credential.clone(),
+                credential: Mutex::new(credential.clone()),
                 used: AtomicBool::new(false),
             })
         };
@@ -151,6 +154,7 @@ impl Catalogs {
             return Ok(catalog);
         }
         let fetched = Instant::now();
+        slot.credential.lock().unwrap_or_else(PoisonError::into_inner).clone_from(credential);
         let (catalog, digest) = fetch(place, credential, last.epoch + 1, &self.hasher).await?;
         // What is remembered about texts and decisions hangs on the snapshot: it stays while nothing has changed.
         if let Some(same) = slot.snapshot.load().as_ref().filter(|_| last.digest == digest) {
@@ -292,7 +296,7 @@ pub async fn fetch_catalog(
     database: &str,
     upstreams: &Upstreams,
 ) -> Result<Arc<Catalog>, Box<dyn std::error::Error + Send + Sync>> {
-    let Some(credential) = upstreams.credential(&server, database) else {
+    let Some(credential) = upstreams.credential(&server, database, &Identity::default()) else {
         return Err(format!("no credential is configured for database \"{database}\" on {server}").into());
     };
     let place = Place { server, database: database.to_owned(), user: credential.user.clone() };

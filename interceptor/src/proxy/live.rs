@@ -2,12 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 
-/// The sessions that are open, for people to look at.
+/// The sessions that are open, for people to look at and to end.
 #[derive(Debug, Default)]
 pub struct Live {
-    sessions: Mutex<HashMap<String, SessionInfo>>,
+    sessions: Mutex<HashMap<String, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    info: SessionInfo,
+    killed: Arc<Notify>,
 }
 
 /// One open session.
@@ -29,6 +36,10 @@ pub struct SessionInfo {
     pub database: String,
     /// The server's process.
     pub backend_pid: i32,
+    /// Who the client said it was; decides nothing.
+    pub claimed_role: String,
+    /// When the identity ends that the session was opened by, in seconds since 1970.
+    pub expires: u64,
     /// RFC 3339.
     pub since: String,
 }
@@ -36,7 +47,7 @@ pub struct SessionInfo {
 impl Live {
     /// All of them, oldest first.
     pub fn list(&self) -> Vec<SessionInfo> {
-        let mut list: Vec<_> = self.lock().values().cloned().collect();
+        let mut list: Vec<_> = self.lock().values().map(|entry| entry.info.clone()).collect();
         list.sort_by(|a, b| (&a.since, &a.session).cmp(&(&b.since, &b.session)));
         list
     }
@@ -51,13 +62,24 @@ impl Live {
         self.lock().is_empty()
     }
 
-    pub(super) fn enter(&self, info: SessionInfo) -> Present<'_> {
-        let session = info.session.clone();
-        self.lock().insert(session.clone(), info);
-        Present { live: self, session }
+    /// Has those sessions end that `which` is about; gives them.
+    pub fn kill(&self, which: impl Fn(&SessionInfo) -> bool) -> Vec<SessionInfo> {
+        let sessions = self.lock();
+        let killed: Vec<_> = sessions.values().filter(|entry| which(&entry.info)).collect();
+        for entry in &killed {
+            entry.killed.notify_one();
+        }
+        killed.into_iter().map(|entry| entry.info.clone()).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, SessionInfo>> {
+    pub(super) fn enter(&self, info: SessionInfo) -> Present<'_> {
+        let session = info.session.clone();
+        let killed = Arc::new(Notify::new());
+        self.lock().insert(session.clone(), Entry { info, killed: killed.clone() });
+        Present { live: self, session, killed }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,6 +88,8 @@ impl Live {
 pub(super) struct Present<'a> {
     live: &'a Live,
     session: String,
+    /// Told when somebody has the session end.
+    pub(super) killed: Arc<Notify>,
 }
 
 impl Drop for Present<'_> {

@@ -6,8 +6,10 @@
 //! owns the host.
 
 use super::scram::{Binding, First, Keys, ScramError};
+use super::secret::SecretError;
 use super::tls::{Stream, TlsError, end_point};
 use super::upstream::{Credential, Server};
+use crate::identity::Bearer;
 use crate::wire::{Backend, ErrorFields, Splitter, startup_message};
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::authentication::md5_hash;
@@ -30,8 +32,10 @@ pub(super) enum LoginError {
     Protocol(String),
     #[error("the database server wants {0}, which is not given away")]
     Downgrade(&'static str),
-    #[error("the database server wants a password, and its [[upstream]] has none")]
-    NoPassword,
+    #[error("the database server wants a password, and there is none")]
+    Secret(#[from] SecretError),
+    #[error("the database server does not take the agent's token: {0}")]
+    Token(String),
     #[error("the database server asked for no proof and gave none, over a connection that proves nothing")]
     Unproven,
     #[error(transparent)]
@@ -98,16 +102,22 @@ async fn authenticate(server: &mut Server, address: SocketAddr, credential: &Cre
     match code {
         0 if proven || address.ip().is_loopback() => Ok(()),
         0 => Err(LoginError::Unproven),
-        10 => scram(server, data, credential).await,
+        10 => match credential.bearer() {
+            Some(bearer) if proven || address.ip().is_loopback() => oauth(server, data, bearer).await,
+            Some(_) => Err(LoginError::Downgrade("the agent's token over a connection that it is not sure of")),
+            None => scram(server, data, address, credential).await,
+        },
         3 if proven => {
-            let text = [credential.password()?.as_bytes(), b"\0"].concat();
+            let secret = credential.password(address).await?;
+            let text = [secret.text.as_bytes(), b"\0"].concat();
             password(server, &text).await?;
             expect(server, 0).await.map(drop)
         }
         3 => Err(LoginError::Downgrade("the password in clear text over a connection that it is not sure of")),
         5 if proven => {
             let salt = data.try_into().map_err(|_| LoginError::Protocol("an MD5 salt has 4 bytes".to_owned()))?;
-            let hash = md5_hash(credential.user.as_bytes(), credential.password()?.as_bytes(), salt);
+            let secret = credential.password(address).await?;
+            let hash = md5_hash(credential.user.as_bytes(), secret.text.as_bytes(), salt);
             password(server, &[hash.as_bytes(), b"\0"].concat()).await?;
             expect(server, 0).await.map(drop)
         }
@@ -128,8 +138,39 @@ fn mechanisms(data: &[u8]) -> Vec<&[u8]> {
     data.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect()
 }
 
-async fn scram(server: &mut Server, offered: &[u8], credential: &Credential) -> Result<(), LoginError> {
-    let secret = credential.password()?;
+/// OAUTHBEARER (RFC 7628): the token in the first message, and an end, or a reason that has to be acknowledged before the
+/// error comes.
+async fn oauth(server: &mut Server, offered: &[u8], bearer: &Bearer) -> Result<(), LoginError> {
+    const MECHANISM: &str = "OAUTHBEARER";
+    if !mechanisms(offered).contains(&MECHANISM.as_bytes()) {
+        return Err(LoginError::Downgrade("an authentication mechanism other than OAUTHBEARER"));
+    }
+    let message = format!("n,,\x01auth=Bearer {}\x01\x01", bearer.token());
+    let mut initial = BytesMut::new();
+    initial.extend_from_slice(MECHANISM.as_bytes());
+    initial.put_u8(0);
+    initial.put_i32(i32::try_from(message.len()).unwrap_or_default());
+    initial.extend_from_slice(message.as_bytes());
+    password(server, &initial).await?;
+    let frame = server.next().await?;
+    match authentication(&frame)? {
+        (0, _) => Ok(()),
+        (11, reason) => {
+            let reason = String::from_utf8_lossy(reason).escape_debug().take(200).collect();
+            password(server, b"\x01").await?;
+            Err(LoginError::Token(reason))
+        }
+        (code, _) => Err(LoginError::Protocol(format!("authentication step {code} after a token"))),
+    }
+}
+
+async fn scram(
+    server: &mut Server,
+    offered: &[u8],
+    address: SocketAddr,
+    credential: &Credential,
+) -> Result<(), LoginError> {
+    let secret = credential.password(address).await?;
     let end_point = server.stream.certificate().and_then(|certificate| end_point(certificate));
     let Some(binding) = Binding::choose(&mechanisms(offered), end_point) else {
         return Err(LoginError::Downgrade("an authentication mechanism other than SCRAM-SHA-256"));
@@ -146,12 +187,12 @@ async fn scram(server: &mut Server, offered: &[u8], credential: &Credential) -> 
 
     let challenged = first.challenged(&expect(server, 11).await?)?;
     let (salt, iterations) = (challenged.salt.clone(), challenged.iterations);
-    let known = credential.keys.find(&salt, iterations);
+    let known = secret.keys.find(&salt, iterations);
     let keys = match &known {
         Some(keys) => keys.clone(),
         None => {
             // Milliseconds of CPU: not on the thread that other sessions live on.
-            let (secret, salt) = (secret.to_owned(), salt.clone());
+            let (secret, salt) = (secret.text.clone(), salt.clone());
             let derived = tokio::task::spawn_blocking(move || Keys::derive(&secret, &salt, iterations)).await;
             Arc::new(derived.map_err(|error| LoginError::Protocol(error.to_string()))?)
         }
@@ -162,7 +203,7 @@ async fn scram(server: &mut Server, offered: &[u8], credential: &Credential) -> 
     proving.verify(&expect(server, 12).await?)?;
     expect(server, 0).await?;
     if known.is_none() {
-        credential.keys.keep(salt, iterations, keys);
+        secret.keys.keep(salt, iterations, keys);
     }
     tracing::debug!(mechanism, derived = known.is_none(), "logged in upstream");
     Ok(())

@@ -8,6 +8,7 @@ use super::inbox::{Inbox, give_back, take_buffer};
 use super::serve::Proxy;
 use super::tls::{Reader, Stream, Writer};
 use super::upstream::{Credential, Server};
+use crate::identity::Lease;
 use crate::session::{Bench, Ending, Output, Session, Step};
 use crate::wire::{Chunk, Frame, Report, Speaker, Splitter, SqlState};
 use bytes::{Buf, BytesMut};
@@ -15,10 +16,11 @@ use std::cell::RefCell;
 use std::future::pending;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Bytes that wait for one side before the other is no longer read.
@@ -35,6 +37,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) catalog: Watch,
     pub(super) credential: Credential,
     pub(super) key: Key,
+    pub(super) lease: Lease,
+    /// Told when somebody has the session end.
+    pub(super) killed: Arc<Notify>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -129,6 +134,9 @@ impl Ends<'_> {
                 stalled = Some(Instant::now() + around.proxy.limits.stalled());
             }
             let limit = clock.watch(session.time_limit());
+            // Nobody sends anything, and locks are held: the identity has to hold for that too.
+            let leaves_open = session.in_transaction() && !session.is_running() && self.hold.is_none();
+            let looked_at = leaves_open.then(|| in_unix(around.lease.next()));
             if last_call.is_some() && !session.is_running() && !session.in_transaction() {
                 self.out.downstream.error(&shutdown());
                 return Ok("drained");
@@ -188,6 +196,13 @@ impl Ends<'_> {
                     Next::Say(notice) => self.out.downstream.notice(&notice),
                     Next::Judge => self.hold = None,
                 },
+                () = around.killed.notified() => {
+                    let how = around.left_alone(session, "ended by an operator").await;
+                    self.out.downstream.error(&killed());
+                    return Ok(how);
+                }
+                () = at(looked_at) => around.renew(session).await?,
+                () = around.lease.changed(), if leaves_open => around.renew(session).await?,
                 stopped = around.stop.changed(), if last_call.is_none() => {
                     // The sender is gone only when the daemon is on its way out.
                     let _stop = stopped;
@@ -208,7 +223,7 @@ impl Ends<'_> {
     }
 
     /// Everything that has come from the client and may be looked at by now.
-    async fn hear_client(&mut self, session: &mut Session, around: &Surroundings<'_>) -> Result<(), Ending> {
+    async fn hear_client(&mut self, session: &mut Session, around: &mut Surroundings<'_>) -> Result<(), Ending> {
         if self.hold.is_some() {
             return Ok(());
         }
@@ -243,7 +258,15 @@ impl Ends<'_> {
         !session.is_full() && self.out.upstream.len() < HIGH_WATER && self.out.downstream.len() < HIGH_WATER
     }
 
-    async fn judge(&mut self, session: &mut Session, frame: Frame, around: &Surroundings<'_>) -> Result<(), Ending> {
+    async fn judge(
+        &mut self,
+        session: &mut Session,
+        frame: Frame,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Ending> {
+        if around.lease.is_due(second().1) {
+            around.renew(session).await?;
+        }
         let mut step = judge(session, &frame, around, false, &mut self.out).await?;
         if step == Step::Refresh {
             if let Err(error) = around.proxy.catalogs.refresh(&around.place, &around.credential).await {
@@ -290,6 +313,21 @@ impl Ends<'_> {
 }
 
 impl Surroundings<'_> {
+    /// Looks whether the session may go on as who it is.
+    async fn renew(&mut self, session: &mut Session) -> Result<(), Ending> {
+        match self.proxy.registrar.renew(&mut self.lease, unix()).await {
+            Ok(None) => Ok(()),
+            Ok(Some(identity)) => {
+                session.renew(identity);
+                if let Some(bearer) = self.lease.bearer().cloned() {
+                    self.credential = self.credential.clone().with_bearer(bearer);
+                }
+                Ok(())
+            }
+            Err(ended) => Err(Ending::Identity(ended)),
+        }
+    }
+
     /// Nobody waits for what the server is at any more: it is stopped, and what it has not committed is undone.
     async fn left_alone(&self, session: &Session, how: &'static str) -> &'static str {
         if session.is_running() {
@@ -354,6 +392,16 @@ async fn at(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
+}
+
+/// A moment that is given in seconds since 1970.
+fn in_unix(moment: u64) -> Instant {
+    Instant::now() + std::time::Duration::from_secs(moment.saturating_sub(unix()))
+}
+
+fn killed() -> Report {
+    Report::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+        .detail("somebody who operates this host has ended the session")
 }
 
 fn lost(error: &io::Error) -> Ending {

@@ -5,12 +5,13 @@ use super::arrival::Arrival;
 use super::cancel::Cancels;
 use super::catalogs::Catalogs;
 use super::greeting::{Greeting, greet};
+use super::leaked::LeakedRoles;
 use super::live::{Live, Waiting};
 use super::settle::Settling;
 use super::tasks::TaskCount;
 use super::tls::{Stream, Terminator};
 use super::upstream::Upstreams;
-use crate::identity::{Evidence, Registrar};
+use crate::identity::{Dialled, Evidence, Registrar};
 use crate::policy::{Mode, PolicySet};
 use crate::redirect::{Origin, Redirect, RedirectError};
 use crate::session::Shared;
@@ -55,6 +56,8 @@ pub struct Proxy {
     pub tls: Option<Terminator>,
     /// Credentials.
     pub upstreams: Upstreams,
+    /// Roles whose credentials are known to have leaked.
+    pub leaked: LeakedRoles,
     /// Cancel keys.
     pub cancels: Arc<Cancels>,
     /// What sessions share among themselves.
@@ -118,7 +121,13 @@ async fn connection(proxy: &Proxy, stream: TcpStream, peer: SocketAddr, stop: wa
         );
     };
     // At once, while the process is still there: clients that give up quickly are identified as well.
-    let evidence = Evidence::gather(origin.pid, origin.uid, origin.gid, origin.dialled_at);
+    let evidence = Evidence::gather(&Dialled {
+        pid: origin.pid,
+        uid: origin.uid,
+        gid: origin.gid,
+        cgroup_id: origin.cgroup_id,
+        at: origin.dialled_at,
+    });
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "the client went away");
     }

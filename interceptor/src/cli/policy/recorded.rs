@@ -30,6 +30,8 @@ pub(super) fn replay(dir: &Path, audit: &Path, json: bool) -> Result<ExitCode> {
             subject: agent.subject.clone(),
             groups: agent.groups.clone(),
             on_behalf_of: agent.on_behalf_of.clone(),
+            on_behalf_of_groups: agent.on_behalf_of_groups.clone(),
+            claimed_role: record.subject.claimed_role.clone(),
             now: record.time.get(..19).map_or_else(String::new, |time| format!("{time}Z")),
             session_rows: 0,
             agent_rows: 0,
