@@ -204,7 +204,7 @@ class Stage:
 
     def records(self):
         """All audit records so far."""
-        files = sorted(pathlib.Path(self.where["INTERCEPTOR_AUDIT"]).glob("*.jsonl"))
+        files = sorted(pathlib.Path(self.where["INTERCEPTOR_AUDIT"]).glob("audit-*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def memory(self):
@@ -601,7 +601,7 @@ def says_nothing(case, stage):
     if time.time() - since < 5:
         wrong.append("it had no time")
     if len(stage.records()) != records:
-        wrong.append("it is on record")
+        wrong.append(f"it is on record: {stage.records()[records:]}")
     return wrong
 
 
