@@ -244,8 +244,13 @@ impl Registrar {
     }
 
     /// What a process says about its work; can be made up.
-    pub async fn claimed(&self, evidence: &Evidence) -> Claimed {
-        source::claimed(evidence).await
+    pub async fn claimed(&self, evidence: &Evidence) -> Arc<Claimed> {
+        if let Some(claimed) = self.memory.claimed(evidence) {
+            return claimed;
+        }
+        let claimed = Arc::new(source::claimed(evidence).await);
+        self.memory.keep_claimed(evidence, &claimed);
+        claimed
     }
 
     /// Who a token says that somebody at the control socket is: verified as agents' tokens are, and not exchanged, because
