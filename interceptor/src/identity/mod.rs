@@ -207,6 +207,7 @@ impl Registrar {
         let sources = Sources {
             enrollments: enrolled::Enrollments::default(),
             requests: request_url::Requests::new(settings.request_url.clone(), http),
+            readers: source::Readers::default(),
             settings: Arc::new(settings),
         };
         Ok(Self { sources, issuers, exchange, memory: Memory::default(), revocations: watch::Sender::new(()) })
@@ -248,7 +249,7 @@ impl Registrar {
         if let Some(claimed) = self.memory.claimed(evidence) {
             return claimed;
         }
-        let claimed = Arc::new(source::claimed(evidence).await);
+        let claimed = Arc::new(source::claimed(&self.sources.readers, evidence).await);
         self.memory.keep_claimed(evidence, &claimed);
         claimed
     }
