@@ -32,10 +32,13 @@ pub(super) struct Memory {
     places: Mutex<HashMap<[u8; 32], Place>>,
     homes: Mutex<HashMap<[u8; 32], Home>>,
     /// What processes have said about their work, by number and start: they open many connections, and it changes rarely.
-    claims: Mutex<HashMap<(u32, u64), (Instant, Arc<Claimed>)>>,
+    claims: Mutex<HashMap<(u32, u64), Said>>,
     /// Tokens that were taken back, until they are over by themselves.
     revoked: Mutex<HashMap<[u8; 32], u64>>,
 }
+
+/// What a process has said, and when.
+type Said = (Instant, Arc<Claimed>);
 
 /// What stands for a token.
 pub(super) type Digest256 = [u8; 32];
