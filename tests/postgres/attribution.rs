@@ -32,8 +32,11 @@ fn logs_and_row_security_know_the_agent() {
     let sql = format!("create role interceptor login password 'secret'\ncreate database shop\n\\c shop\n{statements}");
     let prefix = block("ini").trim().replace(" = '", "=").trim_end_matches('\'').to_owned();
     let bin = PathBuf::from(environment("PG_BIN"));
+    let library = bin.join("../lib/pgaudit.so");
+    assert!(library.exists(), "pgAudit is not there for this server: `{}`", library.display());
     let hba = "host all all 127.0.0.0/8 scram-sha-256\n";
-    let server = Server::start_from(&bin, &[&prefix, "log_statement=all"], &[], hba, &sql);
+    let settings = [&*prefix, "log_statement=all", "shared_preload_libraries=pgaudit", "pgaudit.log=write, ddl"];
+    let server = Server::start_from(&bin, &settings, &[], hba, &sql);
     let script = format!(
         r#"{PRELUDE}
         mint '{{"subject": "agent:a", "claims": {{"on_behalf_of": "user:maria"}}}}' > "$DIR/a"
@@ -53,4 +56,8 @@ fn logs_and_row_security_know_the_agent() {
     let log = server.log();
     let line = log.lines().find(|line| line.contains("select note from tickets")).unwrap();
     assert!(line.contains(" interceptor@shop agent:a "), "{line}");
+    let line = log.lines().find(|line| line.contains("AUDIT: SESSION") && line.contains("WRITE,INSERT")).unwrap();
+    let by_agent =
+        log.lines().filter(|line| line.contains("AUDIT: SESSION") && line.contains(" interceptor@shop agent:a "));
+    assert_eq!(by_agent.count(), 1, "{line}\n{log}");
 }

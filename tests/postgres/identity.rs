@@ -77,3 +77,41 @@ fn the_database_sees_the_agent_and_not_what_it_calls_itself() {
     assert_eq!(outcome.stdout, "agent:ci-7|agent:ci-7|t\nagent:ci-7\n", "{}", outcome.stderr);
     assert_eq!(outcome.stderr.matches("42501").count(), 2, "{}", outcome.stderr);
 }
+
+/// What a client calls itself decides nothing, is on record, and can be held against it.
+#[test]
+fn a_role_that_has_leaked_is_not_for_agents() {
+    let folder = std::env::temp_dir().join(format!("interceptor-leaked-{:x}", rand::random::<u64>()));
+    std::fs::create_dir_all(folder.join("policies")).unwrap();
+    let policies = "@id(\"all\") permit (principal, action, resource);
+        @id(\"leaked\") @reason(\"this credential has leaked\") @hint(\"take it out of the .env\")
+        forbid (principal, action == PG::Action::\"connect\", resource) when { context.claimed_leaked };
+        @id(\"app\") @reason(\"the application's own role\")
+        forbid (principal, action == PG::Action::\"connect\", resource) when { context.claimed_role == \"app\" };
+        @id(\"job\") @reason(\"this job is not wanted\")
+        forbid (principal, action == PG::Action::\"connect\", resource) when { context.claimed.contains(\"CI_JOB_ID=13\") };";
+    std::fs::write(folder.join("policies/a.cedar"), policies).unwrap();
+    std::fs::write(folder.join("roles"), "# old\nshop_owner\n").unwrap();
+    let config = format!("[leaked]\nroles = [\"postgres\"]\nroles_file = \"{}\"\n", folder.join("roles").display());
+    std::fs::write(folder.join("further.toml"), config).unwrap();
+    let script = r#"
+        try() { psql -XAtc 'select 1' "$@" 2>&1 | grep -o '^1$\|has leaked\|own role\|not wanted'; }
+        try -U shop_owner; try -U postgres; try -U app; try -U whoever
+        CI_JOB_ID=13 try -U whoever
+        "$INTERCEPTOR" audit search --event connect --json | grep -o '"claimed_role":"[a-z]*"\|psql -XAtc select 1 -U whoever"'"#;
+    let scene = Scene::demo().with("--policies", folder.join("policies")).with("--config", folder.join("further.toml"));
+    let outcome = scene.run(script);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let mut lines: Vec<_> = outcome.stdout.lines().collect();
+    lines[5..].sort_unstable();
+    let expected = [
+        "has leaked",
+        "has leaked",
+        "own role",
+        "1",
+        "not wanted",
+        "\"claimed_role\":\"whoever\"",
+        "psql -XAtc select 1 -U whoever\"",
+    ];
+    assert_eq!(lines, expected, "{}", outcome.stderr);
+}

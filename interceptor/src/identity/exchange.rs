@@ -50,13 +50,13 @@ pub enum ExchangeError {
     Fails(String),
     /// It cannot be reached.
     #[error("the token exchange is not available: {0}")]
-    Http(#[source] HttpError),
+    Http(HttpError),
     /// Its answer is not what was asked for.
     #[error("the token exchange gave a wrong answer: {0}")]
     Answer(String),
     /// The token that it gave is not to be believed.
     #[error("the token exchange gave a token that is refused: {0}")]
-    Token(#[source] TokenError),
+    Token(TokenError),
 }
 
 impl ExchangeError {

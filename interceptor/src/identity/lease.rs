@@ -38,7 +38,7 @@ pub struct Lease {
 pub enum Ended {
     /// The identity is over, and there is no other.
     #[error("the identity has expired, and there is no new one: {0}")]
-    Expired(#[source] Unidentified),
+    Expired(Unidentified),
     /// Somebody has revoked the token.
     #[error("the agent's token was revoked")]
     Revoked,
@@ -47,7 +47,7 @@ pub enum Ended {
     Gone,
     /// The key that signed the agent's token cannot be relied on any more.
     #[error("the agent's token does not hold any more: {0}")]
-    Unsigned(#[source] Unidentified),
+    Unsigned(Unidentified),
     /// The process has become another program (execve(2)).
     #[error("the process runs `{}` now, and `{}` opened the session", .now.escape_debug(), .was.escape_debug())]
     Program {

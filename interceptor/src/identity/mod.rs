@@ -207,6 +207,7 @@ impl Registrar {
         let sources = Sources {
             enrollments: enrolled::Enrollments::default(),
             requests: request_url::Requests::new(settings.request_url.clone(), http),
+            readers: source::Readers::default(),
             settings: Arc::new(settings),
         };
         Ok(Self { sources, issuers, exchange, memory: Memory::default(), revocations: watch::Sender::new(()) })
@@ -244,8 +245,13 @@ impl Registrar {
     }
 
     /// What a process says about its work; can be made up.
-    pub async fn claimed(&self, evidence: &Evidence) -> Claimed {
-        source::claimed(evidence).await
+    pub async fn claimed(&self, evidence: &Evidence) -> Arc<Claimed> {
+        if let Some(claimed) = self.memory.claimed(evidence) {
+            return claimed;
+        }
+        let claimed = Arc::new(source::claimed(&self.sources.readers, evidence).await);
+        self.memory.keep_claimed(evidence, &claimed);
+        claimed
     }
 
     /// Who a token says that somebody at the control socket is: verified as agents' tokens are, and not exchanged, because

@@ -111,6 +111,20 @@ impl IssuerSettings {
         say(not_empty("audience", name, self.audience.is_empty()));
         say(not_empty("algorithms", name, issuer.algorithms.is_empty()));
         say(not_empty("types", name, issuer.types.is_empty()));
+        // One issuer for everybody who has an account there: without this, anybody's jobs would be believed.
+        let shared = match self.preset {
+            Some(Preset::GithubActions) => Some("repo:acme/"),
+            Some(Preset::Buildkite) => Some("organization:acme:"),
+            Some(Preset::Gitlab) if self.url.is_none() => Some("project_path:acme/"),
+            Some(Preset::Gitlab | Preset::Kubernetes | Preset::Spiffe) | None => None,
+        };
+        if let Some(example) = shared
+            && issuer.subject_prefix.is_empty()
+        {
+            say(Err(format!(
+                "subject_prefix of `{name}` is missing: it is everybody's issuer, so say whose jobs are meant, `{example}`"
+            )));
+        }
         let trust_domain = issuer.subject_prefix.strip_prefix("spiffe://").and_then(|rest| rest.strip_suffix('/'));
         if self.preset == Some(Preset::Spiffe) && trust_domain.is_none_or(str::is_empty) {
             say(Err(format!("subject_prefix of `{name}` is not a trust domain: `spiffe://example.org/`")));
@@ -119,5 +133,63 @@ impl IssuerSettings {
             say(Err(format!("jwks_fresh_seconds of `{name}` is 0 or more than its jwks_max_stale_seconds")));
         }
         if mistakes.is_empty() { Ok(issuer) } else { Err(mistakes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::IssuerSettings;
+
+    #[track_caller]
+    fn check(entry: &str, expected: &str) {
+        let settings: IssuerSettings = toml::from_str(&format!("audience = 'interceptor'\n{entry}")).unwrap();
+        let found = match settings.resolve() {
+            Ok(issuer) => format!(
+                "{} {:?} {:?} {:?} {} {} {:?}",
+                issuer.url,
+                issuer.algorithms,
+                issuer.types,
+                issuer.subject_prefix,
+                issuer.nbf_required,
+                issuer.longest,
+                issuer.delegation
+            ),
+            Err(mistakes) => mistakes.join("; "),
+        };
+        assert!(found.contains(expected), "{entry}: {found}");
+    }
+
+    #[test]
+    fn what_is_known_of_issuers() {
+        check("preset = 'github-actions'", "it is everybody's issuer, so say whose jobs are meant, `repo:acme/`");
+        check(
+            "preset = 'github-actions'\nsubject_prefix = 'repo:acme/'",
+            "https://token.actions.githubusercontent.com [Rs256] [\"JWT\"] \"repo:acme/\" true 86400 Job",
+        );
+        check("preset = 'gitlab'", "`project_path:acme/`");
+        check(
+            "preset = 'gitlab'\nurl = 'https://gitlab.acme.example'",
+            "https://gitlab.acme.example [Rs256] [\"JWT\"] \"\" true",
+        );
+        check("preset = 'buildkite'", "`organization:acme:`");
+        check("preset = 'kubernetes'", "has no url");
+        check("preset = 'kubernetes'\nurl = 'https://kubernetes.default.svc'", "31539600 Job");
+        check("preset = 'spiffe'\nurl = 'https://oidc.example.org'", "is not a trust domain");
+        check(
+            "preset = 'spiffe'\nurl = 'https://oidc.example.org'\nsubject_prefix = 'spiffe://example.org'",
+            "is not a trust domain",
+        );
+        check(
+            "preset = 'spiffe'\nurl = 'https://oidc.example.org'\nsubject_prefix = 'spiffe://example.org/'",
+            "[Rs256, Es256] [\"JWT\", \"JOSE\"] \"spiffe://example.org/\" false 86400 Agent",
+        );
+        check(
+            "preset = 'kubernetes'\nurl = 'https://k.example'\nalgorithms = ['ES256']\nmax_lifetime_seconds = 60",
+            "[Es256]",
+        );
+        check(
+            "url = 'https://i.example'\nalgorithms = ['ES256']\njwks_fresh_seconds = 10\njwks_max_stale_seconds = 5",
+            "jwks_fresh_seconds",
+        );
     }
 }

@@ -396,6 +396,7 @@ fn subjects_of(settings: &IssuerSettings, issuer: &Issuer) -> Result<Trust, Stri
         nbf_required: issuer.nbf_required,
         longest: issuer.longest,
         delegation: issuer.delegation,
+        bound: false,
         keys: Arc::new(Keys::new(&issuer.url, settings.jwks_uri.clone(), settings.allow_http, ages, http)),
     })
 }
@@ -512,6 +513,7 @@ fn exchanged(issuer: &str, audience: &str, algorithms: Vec<Algorithm>, keys: Arc
         nbf_required: false,
         longest: DAY,
         delegation: Delegation::Agent,
+        bound: true,
         keys,
     }
 }

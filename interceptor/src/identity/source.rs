@@ -14,8 +14,18 @@ use super::{
     verify::TOKEN_BYTES,
 };
 use nix::errno::Errno;
-use std::{io::Read, path::Path, sync::Arc, time::Duration};
-use tokio::{task::spawn_blocking, time::timeout};
+use std::{
+    collections::HashMap,
+    io::Read,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 /// How long the agent's own file systems may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,7 +66,7 @@ pub enum SourceError {
     NotAPair(String, String, u32),
     /// The CI system does not give the job's token.
     #[error("the job's token cannot be had: {0}")]
-    Request(#[source] HttpError),
+    Request(HttpError),
     /// Its file system did not answer.
     #[error("reading the token of process {0} took longer than {PATIENCE:?}")]
     Slow(u32),
@@ -77,6 +87,29 @@ pub(super) struct Sources {
     pub(super) settings: Arc<Settings>,
     pub(super) enrollments: Enrollments,
     pub(super) requests: Requests,
+    pub(super) readers: Readers,
+}
+
+/// Threads that read what agents serve, which can be made to wait for as long as an agent likes: each cgroup has so many and
+/// no more.
+#[derive(Debug, Default)]
+pub(super) struct Readers(Mutex<HashMap<u64, Arc<Semaphore>>>);
+
+/// Threads of one cgroup.
+const READERS: usize = 32;
+
+impl Readers {
+    /// One of the cgroup's; given back when the thread is done, however long that takes.
+    async fn one(&self, evidence: &Evidence) -> Result<OwnedSemaphorePermit, SourceError> {
+        let place = {
+            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            places.retain(|_, place| Arc::strong_count(place) > 1 || place.available_permits() < READERS);
+            let id = evidence.cgroup_ids.first().copied().unwrap_or_default();
+            Arc::clone(places.entry(id).or_insert_with(|| Arc::new(Semaphore::new(READERS))))
+        };
+        let slow = |_| SourceError::Slow(evidence.pid);
+        timeout(PATIENCE, place.acquire_owned()).await.map_err(slow)?.map_err(|_| SourceError::Slow(evidence.pid))
+    }
 }
 
 impl Sources {
@@ -95,7 +128,7 @@ impl Sources {
                 }
                 Source::RequestUrl => {
                     let settings = Arc::clone(&self.settings);
-                    match in_time(evidence, move |evidence, _| pair(&evidence, &settings)).await? {
+                    match in_time(&self.readers, evidence, move |evidence, _| pair(&evidence, &settings)).await? {
                         None => None,
                         Some(pair) => {
                             let token = self.requests.fetch(&pair).await.map_err(SourceError::Request)?;
@@ -113,7 +146,7 @@ impl Sources {
 
     async fn look(&self, evidence: &Evidence, source: Source) -> Result<Option<String>, SourceError> {
         let settings = Arc::clone(&self.settings);
-        in_time(evidence, move |evidence, process| match source {
+        in_time(&self.readers, evidence, move |evidence, process| match source {
             Source::File => files(&process, evidence.uid, &settings.files),
             Source::Environment | Source::Enrolled | Source::RequestUrl => {
                 environments(&evidence, &settings.environment_variables)
@@ -130,17 +163,20 @@ impl SourceError {
 }
 
 /// What a process says about its work; nothing where that cannot be read in time.
-pub(super) async fn claimed(evidence: &Evidence) -> Claimed {
-    in_time(evidence, |_, process| Ok(claimed::gather(&process))).await.unwrap_or_default()
+pub(super) async fn claimed(readers: &Readers, evidence: &Evidence) -> Claimed {
+    in_time(readers, evidence, |_, process| Ok(claimed::gather(&process))).await.unwrap_or_default()
 }
 
 /// Looks at a process on a thread that may wait for it.
 async fn in_time<T: Send + 'static>(
+    readers: &Readers,
     evidence: &Evidence,
     look: impl FnOnce(Evidence, Process) -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
+    let reader = readers.one(evidence).await?;
     let (pid, evidence) = (evidence.pid, evidence.clone());
     let search = spawn_blocking(move || {
+        let _reader = reader;
         let process = evidence.process()?;
         if process.cgroup().as_deref() != Ok(&evidence.cgroup) {
             return Err(SourceError::Moved(evidence.pid));

@@ -261,6 +261,8 @@ async fn a_token_that_is_not_to_be_believed_is_refused() {
         (header(r#"{"typ":"JWT","alg":"ES256"}"#), "accepted"),
         (with("may_act", json!({"sub": "agent:other"})), "does not let the process act"),
         (with("exp", json!(now() + 86_500)), "longer than this issuer's tokens may be"),
+        (with("cnf", json!({"jkt": "x"})), "has `cnf`, so that it is not for whoever bears it"),
+        (with("events", json!({"http://schemas.openid.net/event/backchannel-logout": {}})), "has `events`"),
         (without("nbf"), "claim `nbf`"),
         (header(r#"{"typ":"at+jwt","alg":"ES256","kid":"k"}"#), "its `typ` is `at+jwt`"),
         (header(r#"{"typ":"jwt","alg":"ES256","kid":"k"}"#), "its `typ` is `jwt`"),

@@ -81,6 +81,9 @@ pub enum TokenError {
     /// Meant for somebody else.
     #[error("its audience is not exactly `{0}`")]
     Audience(String),
+    /// Good only for whoever proves to have a key (RFC 7800), or no token of anybody's at all (RFC 8417).
+    #[error("it has `{0}`, so that it is not for whoever bears it")]
+    NotABearers(&'static str),
     /// Handed to a client that is not configured.
     #[error("its authorized party (`azp`) is not configured")]
     AuthorizedParty,
@@ -196,6 +199,8 @@ pub(super) struct Trust {
     pub(super) nbf_required: bool,
     pub(super) longest: u64,
     pub(super) delegation: Delegation,
+    /// Whether tokens that are bound to a key are believed: those that were made for the daemon itself.
+    pub(super) bound: bool,
     pub(super) keys: Arc<Keys>,
 }
 
@@ -288,6 +293,10 @@ impl Trust {
         };
         if audience.and_then(Value::as_str) != Some(&self.audience) {
             return Err(TokenError::Audience(self.audience.clone()));
+        }
+        let others = if self.bound { &["events"][..] } else { &["events", "cnf"] };
+        if let Some(claim) = others.iter().find(|claim| claims.contains_key(**claim)) {
+            return Err(TokenError::NotABearers(claim));
         }
         let party = claims.get("azp").and_then(Value::as_str).unwrap_or_default();
         if !self.authorized_parties.is_empty() && !self.authorized_parties.contains(party) {

@@ -242,7 +242,7 @@ impl<'a> Arrival<'a> {
 
     async fn claimed(&self) -> Claimed {
         match &self.evidence {
-            Some(evidence) => self.proxy.registrar.claimed(evidence).await,
+            Some(evidence) => self.proxy.registrar.claimed(evidence).await.as_ref().clone(),
             None => Claimed::default(),
         }
     }

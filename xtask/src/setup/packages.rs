@@ -43,13 +43,13 @@ const PARTS: [Part; 6] = [
 pub(super) fn ensure(needs: &[Need]) -> Result<()> {
     let missing: Vec<_> = PARTS.iter().filter(|part| needs.contains(&part.need) && !(part.here)()).collect();
     if missing.is_empty() {
-        return Ok(());
+        return pgaudit(needs);
     }
     let what = missing.iter().map(|part| part.what).collect::<Vec<_>>().join(", ");
     let packages: Vec<_> = missing.iter().flat_map(|part| part.packages.iter().copied()).collect();
     install(&what, &packages)?;
     match missing.iter().find(|part| !(part.here)()) {
-        None => Ok(()),
+        None => pgaudit(needs),
         Some(part) => Err(Missing(format!(
             "{} is not here although its packages are installed: {}",
             part.what,
@@ -57,6 +57,19 @@ pub(super) fn ensure(needs: &[Need]) -> Result<()> {
         ))
         .into()),
     }
+}
+
+/// pgAudit, which a test has say who agents are: for the very server that is here, where that is the distribution's.
+fn pgaudit(needs: &[Need]) -> Result<()> {
+    let Some(major) =
+        postgres::binaries().and_then(|bin| postgres::packaged(&bin)).filter(|_| needs.contains(&Need::Drivers))
+    else {
+        return Ok(());
+    };
+    if Path::new("/usr/lib/postgresql").join(&major).join("lib/pgaudit.so").exists() {
+        return Ok(());
+    }
+    install("pgAudit", &[&format!("postgresql-{major}-pgaudit")])
 }
 
 /// Installs packages.

@@ -29,3 +29,9 @@ fn newest(folder: &Path) -> Option<PathBuf> {
         .max()
         .map(|(_, bin)| bin)
 }
+
+/// The major version of a server whose programs are the distribution's.
+pub(super) fn packaged(bin: &Path) -> Option<String> {
+    let below = bin.strip_prefix("/usr/lib/postgresql").ok()?;
+    Some(below.components().next()?.as_os_str().to_string_lossy().into_owned())
+}
