@@ -11,6 +11,7 @@ mod approvals;
 mod attribution;
 mod clients;
 mod credentials;
+mod drivers;
 mod identity;
 mod introspection;
 mod masks;

@@ -113,6 +113,7 @@ pub(crate) fn environment() -> Result<Vec<(String, OsString)>> {
         ("PG_BIN", bin.into_os_string()),
         ("PYTHON", drivers.python.into_os_string()),
         ("NODE_PATH", drivers.node_path.into_os_string()),
+        ("JDBC", drivers.jdbc.into_os_string()),
     ]
     .map(|(name, value)| (format!("INTERCEPTOR_TEST_{name}"), value))
     .to_vec())

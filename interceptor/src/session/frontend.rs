@@ -1,5 +1,6 @@
 //! What the client says.
 
+use super::claim::{NOTHING, claims_name};
 use super::hold::{Bound, Run};
 use super::judge::{Bench, Judgement, execution, release};
 use super::names::{Prepared, Served};
@@ -99,7 +100,11 @@ impl Session {
             return Ok(self.refuse(refusal, false, out));
         }
         match message {
+            Frontend::Query { text } if claims_name(text) => self.query(NOTHING, &Frame::query(NOTHING), bench, out),
             Frontend::Query { text } => self.query(text, frame, bench, out),
+            Frontend::Parse { name, text } if claims_name(text) => {
+                self.parse(name, NOTHING, &Frame::parse(name, NOTHING), bench, out)
+            }
             Frontend::Parse { name, text } => self.parse(name, text, frame, bench, out),
             Frontend::Bind { portal, statement } => self.bind(portal, statement, frame, bench, out),
             Frontend::Describe(_) => Ok(self.forward(Pending::Describe, frame, out)),

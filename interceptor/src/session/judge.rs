@@ -9,7 +9,9 @@ use super::refusal::{Ending, Refusal};
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
 use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
-use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
+use crate::sql::{
+    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted,
+};
 use crate::wire::{Frame, Rows, TransactionStatus};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -155,7 +157,7 @@ impl Session {
             Effect::SearchPath { path: Some(path), .. } => {
                 path.iter().any(|schema| **schema != *"$user" && !bench.catalog.has_schema(schema))
             }
-            _ => statement.missing.is_some(),
+            _ => statement.missing.as_ref().is_some_and(|missing| !bench.policies.may_name(&self.principal, missing)),
         };
         if !bench.fresh && analysis.statements.iter().any(unknown) {
             return Ok(Judgement::Stale);
