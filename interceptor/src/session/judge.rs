@@ -9,9 +9,7 @@ use super::refusal::{Ending, Refusal};
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
 use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
-use crate::sql::{
-    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted,
-};
+use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
 use crate::wire::{Frame, Rows, TransactionStatus};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

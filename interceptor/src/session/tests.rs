@@ -615,6 +615,26 @@ fn a_client_that_says_what_it_is_called_is_answered_as_if_it_mattered() {
     check("> Q SET application_name = 'x'; select 1", "< E 42501 statement cannot be judged\n< Z I");
 }
 
+/// A COPY fails at its first line while the client, that does not wait, has gone on: the Sync behind is not among its data.
+#[test]
+fn a_copy_that_fails_early_takes_no_later_sync_with_it() {
+    check(
+        "> Q copy orders from stdin\n> d bad\n> Q select 1\n> E _\n> S\n< G\n< E 22P02\n< Z I\n< C SELECT 1\n< Z I\n< E 42601\n< Z I",
+        "> Q copy orders from stdin\n> d bad\n> Q select 1\n> P interceptor refused <refused by interceptor>\n> S\n\
+         < G\n< E 22P02 server\n< Z I\n< C SELECT 1\n< Z I\n< E 34000 portal \"\" does not exist\n< Z I",
+    );
+}
+
+/// Of a refusal outside a transaction the server does not hear; the unnamed statement goes with a Query all the same.
+#[test]
+fn a_refused_query_takes_the_unnamed_statement_with_it() {
+    check(
+        "> P _ select 1\n> S\n< 1\n< Z I\n> Q drop table orders\n> B _ _\n> S\n> D S _\n> S",
+        "> P select 1\n> S\n< 1\n< Z I\n< E 42501 policy forbids to drop on public.orders\n< Z I\n\
+         < E 26000 prepared statement \"\" does not exist\n< Z I\n< E 26000 prepared statement \"\" does not exist\n< Z I",
+    );
+}
+
 /// To whom nothing can be refused names that nobody knows are sent on: the server says whether they exist.
 #[test]
 fn unknown_names_are_sent_on_where_nothing_can_be_refused() {
