@@ -46,10 +46,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let identity = Identity {
         subject: "agent:fuzz".into(),
         issuer: "https://issuer".into(),
-        groups: Vec::new(),
-        claims: std::collections::BTreeMap::default(),
-        on_behalf_of: None,
         expires: u64::MAX,
+        ..Identity::default()
     };
     World {
         policies: PolicySet::from_texts(&[("fuzz.cedar".into(), POLICIES.to_owned())]).expect("they are policies"),
@@ -217,6 +215,9 @@ impl Stage {
         let around = Circumstances {
             server: "127.0.0.1:5432".into(),
             role: "role".into(),
+            claimed_role: String::new(),
+            claimed_leaked: false,
+            claimed: Vec::new(),
             exe: "/bin/x".into(),
             uid: 0,
             cgroup: "/".into(),
