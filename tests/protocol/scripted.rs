@@ -283,7 +283,13 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
             mask_key: Arc::new(Key::ephemeral()),
         },
         settling: Arc::default(),
-        limits: Limits { login_seconds: 2, connections: 100, drain_seconds: 0, stalled_seconds: 60 },
+        limits: Limits {
+            login_seconds: 2,
+            connections: 100,
+            drain_seconds: 0,
+            stalled_seconds: 60,
+            ..Limits::default()
+        },
         live: Live::default(),
         waiting: Waiting::default(),
     })

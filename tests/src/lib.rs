@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod demo;
+pub mod fuzz;
 mod issuer;
 mod product;
 mod server;

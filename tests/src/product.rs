@@ -62,6 +62,7 @@ impl Scene {
             .args(["--", "bash", "-c", script])
             .env("PYTHON", environment("PYTHON"))
             .env("NODE_PATH", environment("NODE_PATH"))
+            .env("JDBC", environment("JDBC"))
             .env("INTERCEPTOR", environment("BIN"))
             .env("PGBENCH", PathBuf::from(environment("PG_BIN")).join("pgbench"))
             // Colours and pagers are for people.

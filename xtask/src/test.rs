@@ -25,14 +25,16 @@ pub(crate) enum Kind {
     Kernel,
     /// Every known way around us; root and a PostgreSQL server
     Bypass,
+    /// Bytes made at random against the protocol, some seconds of them; nothing
+    Mutate,
     /// Statements made at random, some seconds of them; root and a PostgreSQL server
     Fuzz,
     /// The shipped policies and their examples; nothing
     Policies,
 }
 
-const ALL: [Kind; 7] =
-    [Kind::Unit, Kind::Policies, Kind::Protocol, Kind::Kernel, Kind::Postgres, Kind::Bypass, Kind::Fuzz];
+const ALL: [Kind; 8] =
+    [Kind::Unit, Kind::Policies, Kind::Protocol, Kind::Mutate, Kind::Kernel, Kind::Postgres, Kind::Bypass, Kind::Fuzz];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Kernel => "kernel",
             Self::Bypass => "bypass",
             Self::Fuzz => "fuzz",
+            Self::Mutate => "mutate",
             Self::Policies => "policies",
         }
     }
@@ -113,6 +116,8 @@ pub(crate) fn environment() -> Result<Vec<(String, OsString)>> {
         ("PG_BIN", bin.into_os_string()),
         ("PYTHON", drivers.python.into_os_string()),
         ("NODE_PATH", drivers.node_path.into_os_string()),
+        ("JDBC", drivers.jdbc.into_os_string()),
+        ("REGRESSION", setup::regression::folder().into_os_string()),
     ]
     .map(|(name, value)| (format!("INTERCEPTOR_TEST_{name}"), value))
     .to_vec())

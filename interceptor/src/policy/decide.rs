@@ -12,8 +12,8 @@ use super::principal::Principal;
 use super::scope::{Chains, World};
 use super::verdict::{Bench, Broken, Verdict};
 use crate::sql::{
-    Access, Analysis, Catalog, ColumnRef, Flag, Handling, Object, Place, Relation, RelationRef, Standing, Statement,
-    Use,
+    Access, Analysis, Catalog, ColumnRef, Flag, Handling, Missing, Object, Place, Relation, RelationRef, Standing,
+    Statement, Use,
 };
 use cedar_policy::{Context, Entity, PolicyId};
 use sha2::{Digest, Sha256};
@@ -161,7 +161,9 @@ impl PolicySet {
             denial.hint = Some("write it in a form that says what it does".to_owned());
             return Err(Box::new(denial));
         }
-        if let Some(missing) = &statement.missing {
+        if let Some(missing) = &statement.missing
+            && !self.may_name(principal, missing)
+        {
             return Err(Box::new(Denial::new(DenialKind::Missing(missing.clone()), missing.to_string())));
         }
         let who = (principal.fingerprint(), catalog.snapshot());
@@ -176,6 +178,19 @@ impl PolicySet {
             self.memo.keep_statement(who, analysis.id, at, &granted);
         }
         Ok(granted)
+    }
+
+    /// Whether a statement may name what the catalogue does not know: see [`PolicySet::permits_all`]. What EXECUTE and FETCH
+    /// run has to be known all the same, or nobody could follow what it does to the session.
+    pub fn may_name(&self, principal: &Principal, missing: &Missing) -> bool {
+        match missing {
+            Missing::Relation(_)
+            | Missing::Function(_)
+            | Missing::Column(_)
+            | Missing::Type(_)
+            | Missing::Schema(_) => agent_chain(principal.identity()).is_ok_and(|chain| self.permits_all(&chain)),
+            Missing::Portal(_) | Missing::Prepared(_) => false,
+        }
     }
 
     fn uses(&self, bench: &Bench<'_>, statement: &Statement) -> Result<Grant, Box<Denial>> {

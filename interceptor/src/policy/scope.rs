@@ -91,6 +91,18 @@ impl Scoped {
         self.policies.is_empty()
     }
 
+    /// Whether there is a permit for anything that this principal (itself first, then its groups) may do, without a
+    /// condition, and no forbid for anybody.
+    fn permits_all(&self, principal: &[EntityUid]) -> bool {
+        let permits_all = |policy: &Policy| {
+            !policy.has_non_scope_constraint()
+                && policy.action_constraint() == ActionConstraint::Any
+                && policy.resource_constraint() == ResourceConstraint::Any
+                && covers(policy, Chains { principal, action: &[], resource: &[] })
+        };
+        self.policies.iter().all(|policy| policy.effect() == Effect::Permit) && self.policies.iter().any(permits_all)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.policies.len()
@@ -197,6 +209,15 @@ impl PolicySet {
         Ok(Verdict { permits, forbids, obliging, watching })
     }
 
+    /// Whether nothing can be refused to an agent, whatever it names: a permit of everything covers it, and the set has no
+    /// forbid at all. Then a name that nobody knows (made in a transaction that is still open, or temporary) changes nothing
+    /// about the decision, and the server says whether it exists.
+    pub(super) fn permits_all(&self, principal: &[EntityUid]) -> bool {
+        let Self { still, moving, .. } = self;
+        let forbids = |part: &super::load::Part| !part.obliging.is_empty() || !part.watching.is_empty();
+        !forbids(still) && !forbids(moving) && moving.plain.is_empty() && still.plain.permits_all(principal)
+    }
+
     /// An action with the groups that it is in, itself first; empty for one that the schema does not have.
     pub(super) fn action(&self, name: &str) -> &[EntityUid] {
         self.actions.get(name).map(Vec::as_slice).unwrap_or_default()
@@ -250,6 +271,33 @@ mod tests {
 
         fn context(&self) -> Result<Context, Broken> {
             Ok(Context::empty())
+        }
+    }
+
+    /// Only what holds for every request that there can be counts, and a single forbid of anything undoes it.
+    #[test]
+    fn what_permits_all() {
+        let check = |policies: &str, expected: bool| {
+            let text = format!("@id(\"1\") permit {policies}");
+            let set = PolicySet::from_texts(&[("p.cedar".into(), text)]).unwrap();
+            let principal = ["PG::Agent::\"x\"", "PG::Group::\"a\""].map(|uid| uid.parse().unwrap());
+            assert_eq!(set.permits_all(&principal), expected, "{policies}");
+        };
+        check("(principal, action, resource);", true);
+        check("(principal in PG::Group::\"a\", action, resource);", true);
+        check("(principal == PG::Agent::\"y\", action, resource);", false);
+        check("(principal, action, resource in PG::Database::\"shop\");", false);
+        check("(principal, action, resource is PG::Relation);", false);
+        check("(principal, action in [PG::Action::\"read\", PG::Action::\"write\"], resource);", false);
+        check("(principal, action, resource) when { principal in PG::Group::\"a\" };", false);
+        for forbid in [
+            "forbid (principal, action == PG::Action::\"drop\", resource);",
+            "@mask(\"null\") forbid (principal, action == PG::Action::\"select\", resource is PG::Column);",
+            "@mode(\"observe\") forbid (principal, action == PG::Action::\"drop\", resource);",
+            "forbid (principal, action, resource) when { context.tls };",
+            "forbid (principal == PG::Agent::\"y\", action, resource);",
+        ] {
+            check(&format!("(principal, action, resource); @id(\"2\") {forbid}"), false);
         }
     }
 

@@ -171,6 +171,11 @@ impl<'a> Arrival<'a> {
         }
         let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
+        if self.proxy.live.of(&identity.subject) >= self.proxy.limits.connections_per_agent {
+            let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections of this agent")
+                .hint("close some of those that it has");
+            return Err(Refused { reason: report.message.clone(), report });
+        }
         let server = self.origin.destination;
         let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database, &identity).cloned() else {
             let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);

@@ -57,6 +57,11 @@ impl Live {
         self.lock().len()
     }
 
+    /// How many of them one agent has, by its subject.
+    pub(super) fn of(&self, agent: &str) -> usize {
+        self.lock().values().filter(|entry| entry.info.agent == agent).count()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()

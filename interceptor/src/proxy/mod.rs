@@ -43,6 +43,10 @@ pub struct Limits {
     pub login_seconds: u64,
     /// Connections of all agents together.
     pub connections: usize,
+    /// Connections of one agent, by its subject.
+    pub connections_per_agent: usize,
+    /// How long an agent may leave a transaction open without a statement, in seconds; 0 for as long as it likes.
+    pub idle_in_transaction_seconds: u64,
     /// How long running statements may go on once the daemon has been asked to stop, in seconds.
     pub drain_seconds: u64,
     /// How long an agent may leave a result unread that the server waits to send, in seconds.
@@ -51,7 +55,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { login_seconds: 10, connections: 1000, drain_seconds: 10, stalled_seconds: 600 }
+        Self {
+            login_seconds: 10,
+            connections: 1000,
+            connections_per_agent: 200,
+            idle_in_transaction_seconds: 600,
+            drain_seconds: 10,
+            stalled_seconds: 600,
+        }
     }
 }
 
@@ -61,10 +72,11 @@ impl Limits {
         let zero = |name: &str, value: u64| {
             (value == 0).then(|| format!("`{name} = 0` in [limits] would let nobody in; leave it out for the default"))
         };
-        let connections = u64::try_from(self.connections).unwrap_or(u64::MAX);
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let zeros = [
             zero("login_seconds", self.login_seconds),
-            zero("connections", connections),
+            zero("connections", wide(self.connections)),
+            zero("connections_per_agent", wide(self.connections_per_agent)),
             (self.stalled_seconds == 0).then(|| {
                 "`stalled_seconds = 0` in [limits] leaves nobody time to read; leave it out for the default".to_owned()
             }),
@@ -78,6 +90,11 @@ impl Limits {
 
     fn stalled(&self) -> Duration {
         Duration::from_secs(self.stalled_seconds)
+    }
+
+    /// `None` for no limit.
+    fn idle_in_transaction(&self) -> Option<Duration> {
+        (self.idle_in_transaction_seconds > 0).then(|| Duration::from_secs(self.idle_in_transaction_seconds))
     }
 
     fn drain(&self) -> Duration {

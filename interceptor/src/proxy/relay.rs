@@ -104,7 +104,7 @@ impl Ends<'_> {
         server_write: &mut Writer<'_>,
         around: &mut Surroundings<'_>,
     ) -> Result<&'static str, Ending> {
-        let (mut last_call, mut patience, mut stalled) = (None, None, None);
+        let (mut last_call, mut patience, mut stalled, mut idle) = (None, None, None, None);
         let mut clock = Clock::default();
         loop {
             // The server first: a message of the client may wait for what it has answered.
@@ -136,6 +136,10 @@ impl Ends<'_> {
             let limit = clock.watch(session.time_limit());
             // Nobody sends anything, and locks are held: the identity has to hold for that too.
             let leaves_open = session.in_transaction() && !session.is_running() && self.hold.is_none();
+            idle = around.proxy.limits.idle_in_transaction().filter(|_| leaves_open).map(|limit| {
+                // Since it was first seen so: whatever is sent has the server at work in between.
+                idle.unwrap_or_else(|| Instant::now() + limit)
+            });
             let looked_at = leaves_open.then(|| in_unix(around.lease.next()));
             if last_call.is_some() && !session.is_running() && !session.in_transaction() {
                 self.out.downstream.error(&shutdown());
@@ -200,6 +204,10 @@ impl Ends<'_> {
                     let how = around.left_alone(session, "ended by an operator").await;
                     self.out.downstream.error(&killed());
                     return Ok(how);
+                }
+                () = at(idle) => {
+                    self.out.downstream.error(&idle_in_transaction());
+                    return Ok("a transaction was left open for too long");
                 }
                 () = at(looked_at) => around.renew(session).await?,
                 () = around.lease.changed(), if leaves_open => around.renew(session).await?,
@@ -406,6 +414,11 @@ fn killed() -> Report {
 
 fn lost(error: &io::Error) -> Ending {
     Ending::Server(format!("the connection was lost: {error}"))
+}
+
+fn idle_in_transaction() -> Report {
+    Report::fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, "terminating connection due to idle-in-transaction timeout")
+        .detail("`idle_in_transaction_seconds` in [limits] of interceptor says how long")
 }
 
 fn shutdown() -> Report {

@@ -1,5 +1,6 @@
 //! What the client says.
 
+use super::claim::{NOTHING, claims_name};
 use super::hold::{Bound, Run};
 use super::judge::{Bench, Judgement, execution, release};
 use super::names::{Prepared, Served};
@@ -99,9 +100,18 @@ impl Session {
             return Ok(self.refuse(refusal, false, out));
         }
         match message {
+            Frontend::Query { text } if claims_name(text) => self.query(NOTHING, &Frame::query(NOTHING), bench, out),
             Frontend::Query { text } => self.query(text, frame, bench, out),
+            Frontend::Parse { name, text } if claims_name(text) => {
+                self.parse(name, NOTHING, &Frame::parse(name, NOTHING), bench, out)
+            }
             Frontend::Parse { name, text } => self.parse(name, text, frame, bench, out),
             Frontend::Bind { portal, statement } => self.bind(portal, statement, frame, bench, out),
+            // The server may still have one that a Query has taken away which it has not heard of.
+            Frontend::Describe(Target::Statement("")) if !self.has_unnamed() => {
+                let refusal = self.refuse_unread(Refusal::NoStatement(String::new()))?;
+                Ok(self.refuse(refusal, false, out))
+            }
             Frontend::Describe(_) => Ok(self.forward(Pending::Describe, frame, out)),
             Frontend::Execute { portal, rows } => self.execute(portal, rows, frame, bench, out),
             Frontend::Close(Target::Statement(name)) => {
@@ -318,6 +328,11 @@ impl Session {
         }
     }
 
+    /// Whether the unnamed statement is there, or may be.
+    fn has_unnamed(&self) -> bool {
+        self.queue.statement("", self.names.statement("")) != Meaning::Nothing
+    }
+
     /// Messages that run nothing.
     fn forward(&mut self, request: Pending, frame: &Frame, out: &mut Output) -> Step {
         self.in_batch = true;
@@ -332,6 +347,9 @@ impl Session {
         let alone = self.queue.is_empty() && !self.in_batch && self.status != TransactionStatus::InBlock;
         match (alone, simple) {
             (true, true) => {
+                // A Query takes the unnamed statement with it, whatever comes of it (`exec_simple_query`), and so does the
+                // one that stands for a refused FunctionCall where the server has to fail.
+                self.names.deallocate("");
                 out.downstream.error(&refusal.report());
                 out.downstream.ready(self.status);
             }

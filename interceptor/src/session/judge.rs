@@ -155,7 +155,7 @@ impl Session {
             Effect::SearchPath { path: Some(path), .. } => {
                 path.iter().any(|schema| **schema != *"$user" && !bench.catalog.has_schema(schema))
             }
-            _ => statement.missing.is_some(),
+            _ => statement.missing.as_ref().is_some_and(|missing| !bench.policies.may_name(&self.principal, missing)),
         };
         if !bench.fresh && analysis.statements.iter().any(unknown) {
             return Ok(Judgement::Stale);

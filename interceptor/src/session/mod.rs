@@ -11,6 +11,7 @@
 
 mod backend;
 mod budget;
+mod claim;
 mod frontend;
 mod hold;
 mod judge;

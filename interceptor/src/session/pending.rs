@@ -187,20 +187,25 @@ impl Queue {
     }
 
     /// The server reads Sync in the middle of COPY data and ignores it: takes those out that it is going to read. `false`
-    /// if the client has ended its data already, behind which a Sync counts again.
+    /// if the client has ended its data already, behind which a Sync counts again, or has gone on to something else, which
+    /// only a COPY that has failed can be followed by.
     pub(super) fn swallow_syncs(&mut self) -> bool {
-        let Some(end) = self.requests.iter().position(|request| matches!(request, Pending::CopyEnd)) else {
-            self.requests.retain(|request| !matches!(request, Pending::Sync));
-            return true;
-        };
+        let data = self.requests.iter().skip(1);
+        let among = data.take_while(|request| matches!(request, Pending::Sync | Pending::CopyEnd)).count();
+        let end = self.requests.iter().skip(1).take(among).position(|request| matches!(request, Pending::CopyEnd));
+        let goes_on = self.requests.len() > among + 1;
         // The mark belongs to this COPY; the next one has its own.
+        let ignored = end.map_or(among, |end| end + 1);
         let mut at = 0;
         self.requests.retain(|request| {
             at += 1;
-            at > end + 1 || !matches!(request, Pending::Sync | Pending::CopyEnd)
+            at == 1 || at > ignored + 1 || !matches!(request, Pending::Sync | Pending::CopyEnd)
         });
-        self.end_copy();
-        false
+        if end.is_some() || goes_on {
+            self.end_copy();
+            return false;
+        }
+        true
     }
 
     /// The client has ended the data of the COPY at the head.

@@ -601,6 +601,52 @@ fn a_server_that_says_what_nobody_asked_for_ends_the_session() {
     check("< FATAL", "< E 57P01 bye");
 }
 
+/// pgjdbc begins with it; what it calls itself is not what the database is to see.
+#[test]
+fn a_client_that_says_what_it_is_called_is_answered_as_if_it_mattered() {
+    check(
+        "> Q SET application_name = 'PostgreSQL JDBC Driver'\n< C SET\n< Z I",
+        "> Q SET client_encoding = 'UTF8' /* in place of SET application_name */\n< C SET\n< Z I",
+    );
+    check(
+        "> P s SET application_name = 'x'\n> B p s\n> E p\n> S\n< 1\n< 2\n< C SET\n< Z I",
+        "> P s SET client_encoding = 'UTF8' /* in place of SET application_name */\n> B p s\n> E p\n> S\n< 1\n< 2\n< C SET\n< Z I",
+    );
+    check("> Q SET application_name = 'x'; select 1", "< E 42501 statement cannot be judged\n< Z I");
+}
+
+/// A COPY fails at its first line while the client, that does not wait, has gone on: the Sync behind is not among its data.
+#[test]
+fn a_copy_that_fails_early_takes_no_later_sync_with_it() {
+    check(
+        "> Q copy orders from stdin\n> d bad\n> Q select 1\n> E _\n> S\n< G\n< E 22P02\n< Z I\n< C SELECT 1\n< Z I\n< E 42601\n< Z I",
+        "> Q copy orders from stdin\n> d bad\n> Q select 1\n> P interceptor refused <refused by interceptor>\n> S\n\
+         < G\n< E 22P02 server\n< Z I\n< C SELECT 1\n< Z I\n< E 34000 portal \"\" does not exist\n< Z I",
+    );
+}
+
+/// Of a refusal outside a transaction the server does not hear; the unnamed statement goes with a Query all the same.
+#[test]
+fn a_refused_query_takes_the_unnamed_statement_with_it() {
+    check(
+        "> P _ select 1\n> S\n< 1\n< Z I\n> Q drop table orders\n> B _ _\n> S\n> D S _\n> S",
+        "> P select 1\n> S\n< 1\n< Z I\n< E 42501 policy forbids to drop on public.orders\n< Z I\n\
+         < E 26000 prepared statement \"\" does not exist\n< Z I\n< E 26000 prepared statement \"\" does not exist\n< Z I",
+    );
+}
+
+/// To whom nothing can be refused names that nobody knows are sent on: the server says whether they exist.
+#[test]
+fn unknown_names_are_sent_on_where_nothing_can_be_refused() {
+    let mut stage = Stage::under("@id(\"all\") permit (principal, action, resource);");
+    assert_eq!(
+        stage.play("> Q select nothing from nowhere\n< E 42P01\n< Z I\n> Q execute nothing"),
+        "> Q select nothing from nowhere\n< E 42P01 server\n< Z I\n< E 26000 prepared statement \"nothing\" does not exist\n< Z I"
+    );
+    std::fs::remove_dir_all(&stage.dir).unwrap();
+    check("> Q select nothing from nowhere", "< E 42P01 relation \"nowhere\" does not exist\n< Z I");
+}
+
 #[test]
 fn a_client_that_breaks_the_protocol_ends_the_session() {
     check("> p x", "end: protocol violation: a password that nobody asked for");

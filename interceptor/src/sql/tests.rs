@@ -408,6 +408,7 @@ fn definitions_and_administration() {
     check("drop table nowhere", "missing: relation \"nowhere\" does not exist");
     check("drop function audit_me", "drop database");
     check("create table t (a int default lower('x')::int)", "create public.*");
+    check("create table t (a serial, b bigserial primary key, c smallserial)", "create public.*");
     check(
         "create table t (a int default pg_read_file('x')::int)",
         "execute pg_catalog.pg_read_file(), create public.*",

@@ -1,6 +1,6 @@
 //! Frames: a tag, a length, a body; and how a stream of bytes is cut into them.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes before a body: the tag and the length word.
 pub const HEADER: usize = 5;
@@ -58,6 +58,25 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A Query of ours.
+    pub fn query(text: &str) -> Self {
+        Self::of(b'Q', &[text.as_bytes(), b"\0"])
+    }
+
+    /// A Parse of ours, that says nothing of parameters.
+    pub fn parse(name: &str, text: &str) -> Self {
+        Self::of(b'P', &[name.as_bytes(), b"\0", text.as_bytes(), b"\0\0\0"])
+    }
+
+    fn of(tag: u8, parts: &[&[u8]]) -> Self {
+        let body: usize = parts.iter().map(|part| part.len()).sum();
+        let mut bytes = BytesMut::with_capacity(HEADER + body);
+        bytes.put_u8(tag);
+        bytes.put_u32(u32::try_from(body + 4).unwrap_or_default());
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        Self { bytes: bytes.freeze() }
+    }
+
     /// The type byte.
     pub fn tag(&self) -> u8 {
         self.bytes.first().copied().unwrap_or_default()

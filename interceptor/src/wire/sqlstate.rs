@@ -15,6 +15,8 @@ impl SqlState {
     pub const CHARACTER_NOT_IN_REPERTOIRE: Self = Self("22021");
     /// The transaction is aborted.
     pub const IN_FAILED_TRANSACTION: Self = Self("25P02");
+    /// A transaction is left open for too long.
+    pub const IDLE_IN_TRANSACTION_TIMEOUT: Self = Self("25P03");
     /// Nobody knows who is asking.
     pub const INVALID_AUTHORIZATION: Self = Self("28000");
     /// Policy says no.

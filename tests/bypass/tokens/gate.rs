@@ -229,7 +229,13 @@ fn proxy(folder: &Path, server: SocketAddr, at_hand: Arc<Mutex<Option<Origin>>>,
             mask_key: Arc::new(Key::ephemeral()),
         },
         settling: Arc::default(),
-        limits: Limits { login_seconds: 15, connections: 100, drain_seconds: 0, stalled_seconds: 60 },
+        limits: Limits {
+            login_seconds: 15,
+            connections: 100,
+            drain_seconds: 0,
+            stalled_seconds: 60,
+            ..Limits::default()
+        },
         live: Live::default(),
         waiting: Waiting::default(),
     })

