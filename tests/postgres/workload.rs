@@ -197,7 +197,7 @@ fn a_session_lasts_as_long_as_its_token() {
         brief agent:a 4
         (echo 'begin; lock table t;'; sleep 9) | psql > /dev/null &
         sleep 7; brief agent:b 60; psql -c "set lock_timeout = '1s'" -c "select count(*) from t"
-        wait; rm -f $T"#;
+        wait; rm -f $T; "$INTERCEPTOR" audit search --event refusal --json 1>&2; "$INTERCEPTOR" audit search --event disconnect --json 1>&2"#;
     let outcome = Files::new().run(config, script);
     check(&outcome, &["28000", "0", "before", "after", "before", "28000", "SET", "0"]);
 }

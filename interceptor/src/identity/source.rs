@@ -28,7 +28,7 @@ use tokio::{
 };
 
 /// How long the agent's own file systems may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many ancestors are asked for a token.
 const ANCESTORS: usize = 64;
