@@ -20,6 +20,7 @@ mod package;
 mod provider;
 mod record;
 mod regression;
+mod relayed;
 mod restart;
 mod tls;
 mod transparency;

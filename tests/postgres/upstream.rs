@@ -309,6 +309,7 @@ fn mistakes_are_found_at_the_start() {
     check(&format!("{password}\noauth = true"), "has more than one of");
     check(&format!("{password}\nca_file = \"{}\"", key_of(&folder)), "holds no certificate in PEM that can be used");
     check(&format!("{password}\ntls = \"prefer\""), "unknown variant `prefer`");
+    check("relay = true", "has `relay`, and so no `user` and nothing to log in with");
     check(&format!("{password}\ntls = \"require\"\nca_file = \"{ca}\""), "does not look at certificates");
     std::fs::set_permissions(Path::new(&key), std::fs::Permissions::from_mode(0o644)).unwrap();
     check(&format!("certificate_file = \"{certificate}\"\nkey_file = \"{key}\""), "can be read by others");

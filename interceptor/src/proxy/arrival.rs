@@ -6,7 +6,9 @@ use super::ephemeral::Role;
 use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
+use super::own::read_first;
 use super::relay::{Surroundings, now, relay};
+use super::relayed::{self, Client};
 use super::serve::{Proxy, say};
 use super::tls::Stream;
 use super::upstream::{Credential, Server};
@@ -116,17 +118,21 @@ impl<'a> Arrival<'a> {
         mut self,
         startup: &Startup,
         mut stream: Stream,
-        buffer: BytesMut,
+        mut buffer: BytesMut,
         stop: watch::Receiver<bool>,
         waiter: Waiter<'_>,
     ) {
         let mut hello = BytesMut::new();
         let minor = negotiate(startup, &mut hello);
         let admitted = match wishes(startup) {
-            Ok(wishes) => timeout(self.proxy.limits.login(), self.admit(wishes)).await.unwrap_or_else(|_| {
-                let reason = "log-in took too long".to_owned();
-                Err(Refused { report: unavailable(&reason), reason })
-            }),
+            Ok(wishes) => {
+                let mut client = Client { stream: &mut stream, buffer: &mut buffer, hello: &mut hello };
+                let admitted = timeout(self.proxy.limits.login(), self.admit(wishes, &mut client)).await;
+                admitted.unwrap_or_else(|_| {
+                    let reason = "log-in took too long".to_owned();
+                    Err(Refused { report: unavailable(&reason), reason })
+                })
+            }
             Err(report) => Err(Refused { reason: report.message.clone(), report }),
         };
         match admitted {
@@ -158,7 +164,7 @@ impl<'a> Arrival<'a> {
         })
     }
 
-    async fn admit(&mut self, wishes: Wishes) -> Result<Admitted, Refused> {
+    async fn admit(&mut self, wishes: Wishes, client: &mut Client<'_>) -> Result<Admitted, Refused> {
         self.subject.database.clone_from(&wishes.database);
         self.subject.claimed_role.clone_from(&wishes.user);
         if self.proxy.live.len() >= self.proxy.limits.connections {
@@ -177,12 +183,15 @@ impl<'a> Arrival<'a> {
             return Err(Refused { reason: report.message.clone(), report });
         }
         let server = self.origin.destination;
-        let Some(credential) = self.proxy.upstreams.credential(&server, &wishes.database, &identity).cloned() else {
+        let upstreams = &self.proxy.upstreams;
+        let known = upstreams.credential(&server, &wishes.database, &identity).or_else(|| upstreams.relayed());
+        let Some(credential) = known.cloned() else {
             let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
             let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
                 .hint("whoever operates this host adds an [[upstream]]");
             return Err(Refused { report, reason: text });
         };
+        let credential = if credential.is_relayed() { credential.relayed_for(&wishes.user) } else { credential };
         let mut credential = credential.with_bearer(bearer);
         self.subject.role = match &credential.ephemeral {
             Some(ephemeral) => ephemeral.name(&self.subject.session),
@@ -217,9 +226,18 @@ impl<'a> Arrival<'a> {
             let (made, own) = made.map_err(|error| not_connected(&error))?;
             (role, credential) = (Some(made), own);
         }
-        let server =
-            Server::connect(server, source, &credential, &parameters).await.map_err(|error| not_connected(&error))?;
-        self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
+        let server = if credential.is_relayed() {
+            let own = relayed::connect(server, source, &credential, &parameters, client).await;
+            let mut own = own.map_err(|error| not_let_in(&error))?;
+            let reading = self.proxy.catalogs.begin(&place, &credential).await;
+            read_first(reading, &mut own).await.map_err(|error| not_let_in(&error))?;
+            own
+        } else {
+            let own = Server::connect(server, source, &credential, &parameters).await;
+            let own = own.map_err(|error| not_connected(&error))?;
+            self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
+            own
+        };
         Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server })
     }
 
@@ -455,11 +473,38 @@ fn not_connected(error: &LoginError) -> Refused {
         | LoginError::Tls(_)
         | LoginError::Secret(_)
         | LoginError::Token(_)
+        | LoginError::Bound
+        | LoginError::ClientLost(_)
+        | LoginError::Client(_)
+        | LoginError::NotNow
         | LoginError::Scram(_)
         | LoginError::Unproven => {
             Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")
                 .hint("the reason is in the audit of this host")
         }
+    };
+    Refused { report, reason: with_sources(error) }
+}
+
+/// Why a client that logs in itself does not get in: in the server's own words, where it has some.
+fn not_let_in(error: &LoginError) -> Refused {
+    let report = match error {
+        LoginError::Refused { sqlstate, message } => {
+            let code = match sqlstate.as_str() {
+                "28P01" => SqlState::INVALID_PASSWORD,
+                "3D000" => SqlState::INVALID_CATALOG_NAME,
+                "53300" => SqlState::TOO_MANY_CONNECTIONS,
+                "57P03" => SqlState::CANNOT_CONNECT_NOW,
+                _ => SqlState::INVALID_AUTHORIZATION,
+            };
+            Report::fatal(code, message)
+        }
+        LoginError::Bound => Report::fatal(SqlState::INVALID_AUTHORIZATION, error.to_string())
+            .hint("connect with channel_binding=disable and sslmode=disable, or have a credential configured for this database"),
+        LoginError::Downgrade(_) => Report::fatal(SqlState::INVALID_AUTHORIZATION, error.to_string())
+            .hint("whoever operates this host adds an [[upstream]] for the database"),
+        LoginError::Client(_) => Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()),
+        _ => return not_connected(error),
     };
     Refused { report, reason: with_sources(error) }
 }

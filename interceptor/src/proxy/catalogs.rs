@@ -7,12 +7,12 @@ use crate::identity::Identity;
 use crate::sql::{Action, Catalog, CatalogBuilder, Function, RelationKind};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 /// A snapshot older than this is fetched anew when a session begins.
 const STALE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub(super) struct Place {
 struct Slot {
     snapshot: ArcSwapOption<Snapshot>,
     /// One fetch at a time.
-    fetching: tokio::sync::Mutex<Fetched>,
+    fetching: Arc<tokio::sync::Mutex<Fetched>>,
     /// What it was read with last: tokens end.
     credential: Mutex<Credential>,
     /// Whether a statement has been judged by it since it was last looked after.
@@ -71,6 +71,12 @@ impl Watch {
         }
         slot.snapshot.load().as_ref().map(|snapshot| snapshot.catalog.clone())
     }
+
+    /// Whether the latest is so old that something may have changed meanwhile.
+    pub(super) fn is_stale(&self) -> bool {
+        let Self(slot) = self;
+        slot.snapshot.load().as_ref().is_none_or(|snapshot| snapshot.fetched.elapsed() >= STALE)
+    }
 }
 
 impl Catalogs {
@@ -106,6 +112,9 @@ impl Catalogs {
                     continue;
                 }
                 let credential = slot.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if credential.is_relayed() {
+                    continue;
+                }
                 if let Err(error) = self.fetch(&place, &credential).await {
                     tracing::warn!(%error, database = %place.database, "the catalogue could not be fetched; the old one is judged by");
                 }
@@ -123,7 +132,7 @@ impl Catalogs {
         let new = || {
             Arc::new(Slot {
                 snapshot: ArcSwapOption::empty(),
-                fetching: tokio::sync::Mutex::default(),
+                fetching: Arc::default(),
                 credential: Mutex::new(credential.clone()),
                 used: AtomicBool::new(false),
             })
@@ -153,20 +162,72 @@ impl Catalogs {
         if let Some(catalog) = young() {
             return Ok(catalog);
         }
+        if credential.is_relayed() {
+            // There is nothing to ask with: its sessions read it, see `Catalogs::begin`.
+            return Err(LoginError::NotNow);
+        }
         let fetched = Instant::now();
         slot.credential.lock().unwrap_or_else(PoisonError::into_inner).clone_from(credential);
         let (catalog, digest) = fetch(place, credential, last.epoch + 1, &self.hasher).await?;
+        Ok(slot.keep(place, &mut last, (catalog, digest), fetched))
+    }
+
+    /// A reading in a session of the agent's own.
+    pub(super) async fn begin<'a>(&self, place: &'a Place, credential: &Credential) -> Reading<'a> {
+        let slot = self.slot(place, credential);
+        let last = slot.fetching.clone().lock_owned().await;
+        let reader = Reader::new(place, last.epoch + 1);
+        Reading { place, reader, digest: self.hasher.build_hasher(), last, fetched: Instant::now(), slot }
+    }
+}
+
+/// A reading under way; while it is, no other of the same database begins.
+pub(super) struct Reading<'a> {
+    place: &'a Place,
+    reader: Reader<'a>,
+    digest: DefaultHasher,
+    last: OwnedMutexGuard<Fetched>,
+    fetched: Instant,
+    slot: Arc<Slot>,
+}
+
+impl Reading<'_> {
+    /// What has to be asked.
+    pub(super) const QUESTIONS: &'static str = QUESTIONS;
+
+    /// Takes a row of the answer to a question; `None` for one of an unknown shape.
+    pub(super) fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
+        (question, row).hash(&mut self.digest);
+        self.reader.row(question, row)
+    }
+
+    /// Everything has been answered.
+    pub(super) fn end(self) {
+        let Self { place, reader, digest, mut last, fetched, slot } = self;
+        slot.keep(place, &mut last, (reader.finish(), digest.finish()), fetched);
+    }
+}
+
+impl Slot {
+    fn keep(
+        &self,
+        place: &Place,
+        last: &mut Fetched,
+        (catalog, digest): (Catalog, u64),
+        fetched: Instant,
+    ) -> Arc<Catalog> {
+        let slot = self;
         // What is remembered about texts and decisions hangs on the snapshot: it stays while nothing has changed.
         if let Some(same) = slot.snapshot.load().as_ref().filter(|_| last.digest == digest) {
             let catalog = same.catalog.clone();
             slot.snapshot.store(Some(Arc::new(Snapshot { catalog: catalog.clone(), fetched })));
-            return Ok(catalog);
+            return catalog;
         }
         let catalog = Arc::new(catalog);
         *last = Fetched { epoch: last.epoch + 1, digest };
         tracing::debug!(database = %place.database, relations = catalog.len(), took = ?fetched.elapsed(), "catalogue fetched");
         slot.snapshot.store(Some(Arc::new(Snapshot { catalog: catalog.clone(), fetched })));
-        Ok(catalog)
+        catalog
     }
 }
 
@@ -174,6 +235,7 @@ impl Catalogs {
 /// server prints every name in full.
 const QUESTIONS: &str = "
 begin isolation level repeatable read read only;
+set local search_path to default;
 select pg_catalog.unnest(pg_catalog.current_schemas(false));
 set local search_path to '';
 select nspname, pg_catalog.has_schema_privilege(oid, 'usage') from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';

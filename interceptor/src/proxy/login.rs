@@ -38,6 +38,14 @@ pub(super) enum LoginError {
     Token(String),
     #[error("the database server asked for no proof and gave none, over a connection that proves nothing")]
     Unproven,
+    #[error("the client binds its log-in to its own TLS connection, which ends here")]
+    Bound,
+    #[error("the client went away during its log-in")]
+    ClientLost(#[source] io::Error),
+    #[error("the client broke the protocol during its log-in: {0}")]
+    Client(String),
+    #[error("a catalogue that is read in the agent's own session cannot be read now")]
+    NotNow,
     #[error(transparent)]
     Scram(#[from] ScramError),
 }
@@ -57,6 +65,18 @@ pub(super) async fn log_in(
     credential: &Credential,
     parameters: &[(String, String)],
 ) -> Result<Server, LoginError> {
+    let mut server = greet(stream, credential, parameters).await?;
+    authenticate(&mut server, address, credential).await?;
+    begin(&mut server).await?;
+    Ok(server)
+}
+
+/// Says who wants to log in to what.
+pub(super) async fn greet(
+    stream: Stream,
+    credential: &Credential,
+    parameters: &[(String, String)],
+) -> Result<Server, LoginError> {
     let mut server = Server {
         stream,
         buffer: BytesMut::new(),
@@ -69,7 +89,11 @@ pub(super) async fn log_in(
     let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let hello = startup_message(user.into_iter().chain(parameters));
     server.stream.send(&hello).await.map_err(LoginError::Lost)?;
-    authenticate(&mut server, address, credential).await?;
+    Ok(server)
+}
+
+/// What a server says between letting somebody in and being ready.
+pub(super) async fn begin(server: &mut Server) -> Result<(), LoginError> {
     loop {
         let frame = server.next().await?;
         match Backend::decode(&frame).map_err(|error| LoginError::Protocol(error.to_string()))? {
@@ -92,7 +116,7 @@ pub(super) async fn log_in(
             return Err(LoginError::Protocol(format!("{name} is not {expected}")));
         }
     }
-    Ok(server)
+    Ok(())
 }
 
 async fn authenticate(server: &mut Server, address: SocketAddr, credential: &Credential) -> Result<(), LoginError> {
@@ -126,7 +150,7 @@ async fn authenticate(server: &mut Server, address: SocketAddr, credential: &Cre
     }
 }
 
-fn authentication(frame: &crate::wire::Frame) -> Result<(i32, &[u8]), LoginError> {
+pub(super) fn authentication(frame: &crate::wire::Frame) -> Result<(i32, &[u8]), LoginError> {
     match Backend::decode(frame).map_err(|error| LoginError::Protocol(error.to_string()))? {
         Backend::Authentication { code, data } => Ok((code, data)),
         Backend::ErrorResponse(fields) => Err(LoginError::refused(&fields)),
@@ -134,7 +158,7 @@ fn authentication(frame: &crate::wire::Frame) -> Result<(i32, &[u8]), LoginError
     }
 }
 
-fn mechanisms(data: &[u8]) -> Vec<&[u8]> {
+pub(super) fn mechanisms(data: &[u8]) -> Vec<&[u8]> {
     data.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect()
 }
 

@@ -5,6 +5,7 @@ use super::cancel::Key;
 use super::catalogs::{Place, Watch};
 use super::hold::{Hold, Next};
 use super::inbox::{Inbox, give_back, take_buffer};
+use super::own::Due;
 use super::serve::Proxy;
 use super::tls::{Reader, Stream, Writer};
 use super::upstream::{Credential, Server};
@@ -63,6 +64,8 @@ pub(super) async fn relay(
         bulk: Bulk::default(),
         out: Output::default(),
         held: None,
+        wants_catalog: false,
+        fresh: false,
         hold: None,
     };
     let result = ends.carry(&mut session, &mut client_write, &mut server_write, &mut around).await;
@@ -80,18 +83,22 @@ pub(super) async fn relay(
     result
 }
 
-struct Ends<'a> {
+pub(super) struct Ends<'a> {
     client: Reader<'a>,
-    client_inbox: Inbox,
+    pub(super) client_inbox: Inbox,
     client_splitter: Splitter,
-    server: Reader<'a>,
-    server_inbox: Inbox,
-    server_splitter: Splitter,
+    pub(super) server: Reader<'a>,
+    pub(super) server_inbox: Inbox,
+    pub(super) server_splitter: Splitter,
     /// Whether the server is sending much.
     bulk: Bulk,
-    out: Output,
+    pub(super) out: Output,
     /// A message that waits for what the server has yet to answer.
-    held: Option<Frame>,
+    pub(super) held: Option<Frame>,
+    /// Whether it waits for a catalogue that the session reads itself.
+    pub(super) wants_catalog: bool,
+    /// Whether that has just been read for it.
+    fresh: bool,
     /// A human whom it waits for.
     hold: Option<Hold>,
 }
@@ -109,13 +116,25 @@ impl Ends<'_> {
         loop {
             // The server first: a message of the client may wait for what it has answered.
             self.hear_server(session)?;
-            if std::mem::take(&mut self.out.catalog_changed)
+            let due = self.due(session, server_write, around);
+            if due == Due::Now {
+                let reading = timeout(around.proxy.limits.login(), self.read_catalog(session, server_write, around));
+                reading.await.map_err(|_| Ending::Server("its catalogue could not be read in time".to_owned()))??;
+                self.fresh = self.held.is_some();
+            }
+            if !around.credential.is_relayed()
+                && std::mem::take(&mut self.out.catalog_changed)
                 && let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await
             {
                 // What comes next would be judged by what names meant before.
                 return Err(Ending::Server(format!("the catalogue could not be fetched after a change: {error}")));
             }
-            self.hear_client(session, around).await?;
+            if due != Due::Later {
+                self.hear_client(session, around).await?;
+            }
+            if self.due(session, server_write, around) == Due::Now {
+                continue;
+            }
             let had_to_wait = !self.may_hear_client(session);
             around.key.set_running(session.is_running());
             if self.out.upstream.has_remaining() {
@@ -275,7 +294,15 @@ impl Ends<'_> {
         if around.lease.is_due(second().1) {
             around.renew(session).await?;
         }
-        let mut step = judge(session, &frame, around, false, &mut self.out).await?;
+        let fresh = std::mem::take(&mut self.fresh);
+        let mut step = judge(session, &frame, around, fresh, &mut self.out).await?;
+        if step == Step::Refresh && around.credential.is_relayed() {
+            if session.is_running() || !(session.in_transaction() || session.is_in_batch()) {
+                (self.wants_catalog, self.held) = (true, Some(frame));
+                return Ok(());
+            }
+            step = judge(session, &frame, around, true, &mut self.out).await?;
+        }
         if step == Step::Refresh {
             if let Err(error) = around.proxy.catalogs.refresh(&around.place, &around.credential).await {
                 tracing::warn!(%error, "the catalogue could not be fetched; unknown names stay unknown");
@@ -412,7 +439,7 @@ fn killed() -> Report {
         .detail("somebody who operates this host has ended the session")
 }
 
-fn lost(error: &io::Error) -> Ending {
+pub(super) fn lost(error: &io::Error) -> Ending {
     Ending::Server(format!("the connection was lost: {error}"))
 }
 

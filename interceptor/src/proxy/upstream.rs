@@ -33,8 +33,12 @@ pub struct Upstream {
     pub group: Option<String>,
     /// Only for agents that act for this human or job, in which a `*` stands for anything.
     pub on_behalf_of: Option<String>,
-    /// The role to log in as.
+    /// The role to log in as. Empty where the client logs in itself.
+    #[serde(default)]
     pub user: String,
+    /// Whether the client logs in itself, as the role that it names: the daemon carries what the two say.
+    #[serde(default)]
+    pub relay: bool,
     /// File with the role's password, readable by the daemon alone. Not needed where a client certificate is enough.
     pub password_file: Option<PathBuf>,
     /// The systemd credential (`LoadCredential=`) that has the password instead.
@@ -112,6 +116,18 @@ pub enum CredentialError {
         /// Which.
         server: String,
     },
+    /// As whom?
+    #[error("the [[upstream]] for `{server}` has neither `user` nor `relay`")]
+    NoUser {
+        /// Which.
+        server: String,
+    },
+    /// Whose log-in would it be?
+    #[error("the [[upstream]] for `{server}` has `relay`, and so no `user` and nothing to log in with")]
+    Relayed {
+        /// Which.
+        server: String,
+    },
     /// There is more than one.
     #[error(
         "the [[upstream]] for `{server}` has more than one of `password_file`, `password_credential`, `password_command` and `oauth`"
@@ -155,6 +171,8 @@ pub(super) struct Credential {
     oauth: bool,
     bearer: Option<Bearer>,
     pub(super) ephemeral: Option<Arc<Ephemeral>>,
+    /// Whether there is none: the client logs in itself.
+    relayed: bool,
     pub(super) tls: Arc<Connector>,
 }
 
@@ -176,6 +194,17 @@ impl Credential {
         self
     }
 
+    /// Whether the client logs in itself.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.relayed
+    }
+
+    /// The same for a client that logs in as this role.
+    pub(super) fn relayed_for(mut self, user: &str) -> Self {
+        user.clone_into(&mut self.user);
+        self
+    }
+
     /// The same server, as another role.
     pub(super) fn of(&self, user: &str, password: Secret) -> Self {
         Self {
@@ -184,6 +213,7 @@ impl Credential {
             oauth: false,
             bearer: None,
             ephemeral: None,
+            relayed: false,
             tls: self.tls.clone(),
         }
     }
@@ -199,13 +229,16 @@ impl std::fmt::Debug for Credential {
 #[derive(Debug)]
 pub struct Upstreams {
     entries: Vec<(Upstream, Credential)>,
+    /// For servers that no entry is about; absent where the host trusts no CA that could vouch for them.
+    relayed: Option<Credential>,
 }
 
 impl Upstreams {
     /// Reads passwords, keys and certificates.
     pub fn load(settings: &[Upstream]) -> Result<Self, CredentialError> {
         let entries = settings.iter().map(|upstream| Ok((upstream.clone(), credential(upstream)?)));
-        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+        let entries = entries.collect::<Result<_, _>>()?;
+        Ok(Self { entries, relayed: unlisted() })
     }
 
     /// The first entry that fits.
@@ -226,6 +259,24 @@ impl Upstreams {
             })
             .map(|(_, credential)| credential)
     }
+
+    /// What a database without an entry is spoken to with: nothing of ours, `verify-full`.
+    pub(super) fn relayed(&self) -> Option<&Credential> {
+        self.relayed.as_ref()
+    }
+}
+
+fn unlisted() -> Option<Credential> {
+    let tls = Connector::load(&Wanted::default()).ok()?;
+    Some(Credential {
+        user: String::new(),
+        password: Source::None,
+        oauth: false,
+        bearer: None,
+        ephemeral: None,
+        relayed: true,
+        tls: Arc::new(tls),
+    })
 }
 
 /// Whether a value is what a pattern means, in which `*` stands for any characters.
@@ -245,7 +296,14 @@ fn fits(pattern: &str, value: &str) -> bool {
 fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     let server = || upstream.server.clone();
     let password = password(upstream, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))?;
-    if matches!(password, Source::None) && upstream.certificate_file.is_none() && !upstream.oauth {
+    let nothing = matches!(password, Source::None) && upstream.certificate_file.is_none() && !upstream.oauth;
+    if upstream.relay && (!nothing || !upstream.user.is_empty() || upstream.ephemeral.is_some()) {
+        return Err(CredentialError::Relayed { server: server() });
+    }
+    if !upstream.relay && upstream.user.is_empty() {
+        return Err(CredentialError::NoUser { server: server() });
+    }
+    if !upstream.relay && nothing {
         return Err(CredentialError::Nothing { server: server() });
     }
     let key = upstream.key_file.as_deref().map(|path| secret("key", path)).transpose()?;
@@ -263,6 +321,7 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         oauth: upstream.oauth,
         bearer: None,
         ephemeral: None,
+        relayed: upstream.relay,
         tls: Arc::new(tls),
     };
     if let Some(EphemeralSettings { template }) = &upstream.ephemeral {
@@ -462,7 +521,7 @@ impl Server {
 }
 
 /// A DataRow in text format (54.7).
-fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
+pub(super) fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
     let (count, mut rest) = body.split_first_chunk::<2>()?;
     let mut values = Vec::new();
     for _ in 0..u16::from_be_bytes(*count) {

@@ -232,6 +232,11 @@ impl Session {
         self.facts.clear();
     }
 
+    /// Whether messages of the extended protocol are out that no Sync has ended yet.
+    pub fn is_in_batch(&self) -> bool {
+        self.in_batch
+    }
+
     /// When the agent's identity ends, in seconds since 1970.
     pub fn expires(&self) -> u64 {
         self.principal.identity().expires

@@ -19,6 +19,8 @@ impl SqlState {
     pub const IDLE_IN_TRANSACTION_TIMEOUT: Self = Self("25P03");
     /// Nobody knows who is asking.
     pub const INVALID_AUTHORIZATION: Self = Self("28000");
+    /// The server does not take the client's password.
+    pub const INVALID_PASSWORD: Self = Self("28P01");
     /// Policy says no.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self("42501");
     /// The text is not SQL.

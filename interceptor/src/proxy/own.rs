@@ -1,0 +1,104 @@
+//! The catalogue of a database that the daemon has no credential for is read in the agent's own session: after the log-in,
+//! before the client is told that it is ready, and from then on whenever nothing is under way and it may have changed.
+
+use super::catalogs::Reading;
+use super::login::LoginError;
+use super::relay::{Ends, Surroundings, lost};
+use super::tls::Writer;
+use super::upstream::{Server, row};
+use crate::session::{Ending, Session};
+use crate::wire::{Backend, Chunk, Frame, TransactionStatus};
+use bytes::BytesMut;
+
+/// The first reading.
+pub(super) async fn read_first(reading: Reading<'_>, server: &mut Server) -> Result<(), LoginError> {
+    let mut reading = reading;
+    server.ask(Reading::QUESTIONS, |question, row| reading.row(question, row)).await?;
+    reading.end();
+    Ok(())
+}
+
+/// What there is to do about the catalogue before the client's next message is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing.
+    Nothing,
+    /// It has to be read, and can be.
+    Now,
+    /// It has to be read when what is under way has ended.
+    Later,
+}
+
+impl Ends<'_> {
+    /// For sessions that read it themselves.
+    pub(super) fn due(&self, session: &Session, server_write: &Writer<'_>, around: &Surroundings<'_>) -> Due {
+        if !around.credential.is_relayed() {
+            return Due::Nothing;
+        }
+        let wanted = self.out.catalog_changed || self.wants_catalog;
+        let speaks = self.held.is_some() || !self.client_inbox.buffer.is_empty();
+        if !(wanted || speaks && around.catalog.is_stale()) {
+            return Due::Nothing;
+        }
+        let rests = !session.is_running() && !session.in_transaction() && !session.is_in_batch();
+        if rests && !server_write.owes(&self.out.upstream) && self.server_inbox.buffer.is_empty() {
+            Due::Now
+        } else if wanted && session.is_running() {
+            Due::Later
+        } else {
+            // Within a transaction it stays what it was; what is not in it is not there.
+            Due::Nothing
+        }
+    }
+
+    /// Asks on the session's own connection, on which nothing is under way.
+    pub(super) async fn read_catalog(
+        &mut self,
+        session: &mut Session,
+        server_write: &mut Writer<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), Ending> {
+        let mut reading = around.proxy.catalogs.begin(&around.place, &around.credential).await;
+        let mut query = BytesMut::from(Frame::query(Reading::QUESTIONS).bytes());
+        while server_write.owes(&query) {
+            server_write.send(&mut query).await.map_err(|error| lost(&error))?;
+        }
+        let unreadable = |what: &str| Ending::Server(format!("its catalogue could not be read: {what}"));
+        let mut shapes = 0_usize;
+        loop {
+            let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(16 << 20));
+            let frame = match next.map_err(|error| Ending::Server(error.to_string()))? {
+                Some(Chunk::Whole(frame)) => frame,
+                Some(Chunk::Passing { .. } | Chunk::Skipped { .. }) => return Err(unreadable("a message is too long")),
+                None => {
+                    if self.server_inbox.fill(&mut self.server).await.map_err(|error| lost(&error))? == 0 {
+                        return Err(unreadable("it closed the connection"));
+                    }
+                    continue;
+                }
+            };
+            if frame.tag() == b'D' {
+                let question = shapes.checked_sub(1).ok_or_else(|| unreadable("a row without a shape"))?;
+                let taken = row(frame.body()).and_then(|values| reading.row(question, &values));
+                taken.ok_or_else(|| unreadable("a row has an unknown shape"))?;
+                continue;
+            }
+            match Backend::decode(&frame).map_err(|error| Ending::Server(error.to_string()))? {
+                Backend::RowDescription { .. } => shapes += 1,
+                Backend::CommandComplete { .. } => {}
+                // Of what the questions themselves set for as long as they take.
+                Backend::ParameterStatus { name: "search_path", .. } => {}
+                Backend::ParameterStatus { .. } | Backend::NoticeResponse(_) | Backend::NotificationResponse => {
+                    session.backend(&frame, &mut self.out)?;
+                }
+                Backend::ReadyForQuery(TransactionStatus::Idle) => break,
+                Backend::ErrorResponse(fields) => return Err(unreadable(fields.get(b'M').unwrap_or_default())),
+                _ => return Err(unreadable("it answers something else")),
+            }
+        }
+        reading.end();
+        self.out.catalog_changed = false;
+        self.wants_catalog = false;
+        Ok(())
+    }
+}
