@@ -59,7 +59,7 @@ pub fn row(orders: &Orders, shape: &[Described], key: &Key, body: &[u8], out: &m
         };
         match (orders.masks.get(at).and_then(Option::as_ref), value) {
             (_, None) => out.put_i32(-1),
-            (None, Some(value)) => match value::searched(&orders.detect, value::Of::of(column), value) {
+            (None, Some(value)) => match value::searched(&orders.detect, value::Of::column(column), value) {
                 value::Searched::Nothing => put(out, value)?,
                 value::Searched::Cleaned(value) => {
                     masked += 1;
@@ -72,7 +72,7 @@ pub fn row(orders: &Orders, shape: &[Described], key: &Key, body: &[u8], out: &m
             },
             (Some(mask), Some(value)) => {
                 masked += 1;
-                match value::replaced(mask, value::Of::of(column), value, &orders.detect, key) {
+                match value::replaced(mask, value::Of::column(column), value, &orders.detect, key) {
                     Some(value) => put(out, &value)?,
                     None => out.put_i32(-1),
                 }

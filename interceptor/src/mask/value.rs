@@ -52,7 +52,7 @@ pub(super) struct Of {
 }
 
 impl Of {
-    pub(super) fn of(column: &Described) -> Self {
+    pub(super) fn column(column: &Described) -> Self {
         Self { type_oid: column.type_oid, binary: column.format == 1 }
     }
 }
