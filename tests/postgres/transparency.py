@@ -75,6 +75,40 @@ SCRIPTS = {
     "utf8": [query("select 'grün 漢字 🐘', length('🐘')")],
 }
 
+
+
+def by_chance(seed):
+    """A batch of statements, values and formats made at random; whoever has the same seed makes the same."""
+    random = __import__("random").Random(seed)
+    values = {"int4": lambda: str(random.randint(-9, 99)), "int8": lambda: str(random.randint(-2**40, 2**40)), "text": lambda: random.choice(["", "a", "grün 🐘", "x" * 3000]),
+              "numeric": lambda: f"{random.uniform(-5, 5):.4f}", "bool": lambda: random.choice("tf"), "float8": lambda: random.choice(["0.1", "NaN", "-Infinity"]),
+              "date": lambda: f"2026-0{random.randint(1, 9)}-11", "timestamptz": lambda: "2026-01-31 12:00:00+00", "jsonb": lambda: random.choice(['{"a": [1, null]}', "7"]),
+              "_int4": lambda: "{1,NULL,3}", "bytea": lambda: "\\x00ff", "interval": lambda: "1 mon 2 days"}
+    sources = ["", " from generate_series(1, 3)", " from products where id < 4", " from orders join customers c on c.id = customer_id where orders.id < 3", " where false"]
+    batch = b""
+    for _ in range(random.randint(1, 12)):
+        kinds = random.choices(list(values), k=random.randint(0, 4))
+        columns = [f"${n + 1}::{kind}" for n, kind in enumerate(kinds)] + random.choices(["1", "null", "'x'::name", "1/(2-1)", "now() is null", "1/0"], [9, 9, 9, 9, 9, 1], k=1)
+        sql = "select " + ", ".join(columns) + random.choice(sources)
+        name = random.choice(["", "", "s"])
+        given = [None if random.random() < 0.1 else values[kind]().encode() for kind in kinds]
+        step = random.random()
+        if step < 0.15:
+            batch += query("; ".join([random.choice(["select 1", "begin", "commit", "select 'two' as b", ""])] * random.randint(1, 3)))
+        elif step < 0.3:
+            batch += random.choice([FLUSH, SYNC, describe("S", "s"), message("C", b"S" + text("s"))])
+        else:
+            batch += parse(sql, name) + (describe("S", name) if random.random() < 0.4 else b"")
+            batch += bind("", name, given, random.choice([[], [0], [1], [0] * (len(kinds) + 1), [1] * (len(kinds) + 1)])) + describe("P")
+            batch += execute("", random.choice([0, 0, 0, 1, 2]))
+        if random.random() < 0.2:
+            batch += SYNC
+    # What has been begun ends, whatever has become of it.
+    return [batch + SYNC, query("rollback")]
+
+
+SCRIPTS |= {f"by chance {sys.argv[2]} {n}": by_chance(f"{sys.argv[2]} {n}") for n in range(25)}
+
 # Process ids differ, and the direct connection is another role's.
 SKIP = {b"K"}
 
