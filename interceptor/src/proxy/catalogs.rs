@@ -263,16 +263,30 @@ select c.oid, pg_catalog.pg_get_viewdef(c.oid)
  where c.relkind in ('v', 'm') and n.nspname not in ('pg_catalog', 'information_schema')
    and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
 select inhrelid, inhparent from pg_catalog.pg_inherits;
-select t.tgrelid, n.nspname, p.proname
+select t.tgrelid, n.nspname,
+       -- Transition tables have names that a body reads as if they were relations: no function is called so.
+       case when t.tgoldtable is null and t.tgnewtable is null then p.proname else p.proname || ' with transition tables' end
   from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where not t.tgisinternal and t.tgenabled <> 'D'
 union
 select e.relation, n.nspname, p.proname
   from (select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid, adrelid from pg_catalog.pg_attrdef
         union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid, conrelid from pg_catalog.pg_constraint where conrelid <> 0
+        union all select 'pg_catalog.pg_class'::pg_catalog.regclass, partrelid, partrelid from pg_catalog.pg_partitioned_table
+        union all select 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, tgrelid from pg_catalog.pg_trigger where tgqual is not null
+        union all select 'pg_catalog.pg_policy'::pg_catalog.regclass, oid, polrelid from pg_catalog.pg_policy
         union all select 'pg_catalog.pg_class'::pg_catalog.regclass, indexrelid, indrelid from pg_catalog.pg_index) e(class, id, relation)
   join pg_catalog.pg_depend d on d.classid = e.class and d.objid = e.id and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace;
+  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+union
+-- The server's own functions leave no trace in pg_depend.
+select relation, 'pg_catalog', 'an expression of the table'
+  from (select adrelid, pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef
+        union all select conrelid, pg_catalog.pg_get_expr(conbin, conrelid) from pg_catalog.pg_constraint where conrelid <> 0 and conbin is not null
+        union all select tgrelid, pg_catalog.pg_get_triggerdef(oid) from pg_catalog.pg_trigger where tgqual is not null
+        union all select polrelid, pg_catalog.concat(pg_catalog.pg_get_expr(polqual, polrelid), pg_catalog.pg_get_expr(polwithcheck, polrelid)) from pg_catalog.pg_policy) x(relation, said)
+ where said operator(pg_catalog.~) '(set_config|_to_xml|ts_stat|ts_rewrite|pg_read_|pg_ls_|lo_)[a-z_]*\\('
+;
 select a.attrelid, a.attname, b.attname
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
@@ -332,6 +346,13 @@ select t.oid, n.nspname, p.proname
    and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
   join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 union
+select t.oid, n.nspname, p.proname
+  from pg_catalog.pg_type t
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and d.objid = t.oid
+   and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where t.typtype = 'd'
+union
 select b.whole, coded.schema, coded.function
   from (select oid, typbasetype from pg_catalog.pg_type where typbasetype <> 0
         union all select oid, typelem from pg_catalog.pg_type where typelem <> 0
@@ -347,6 +368,17 @@ select c.conrelid, child.attname, c.confrelid, parent.attname, c.confdeltype, c.
   join pg_catalog.pg_attribute child on child.attrelid = c.conrelid and child.attnum = c.conkey[k.at]
   join pg_catalog.pg_attribute parent on parent.attrelid = c.confrelid and parent.attnum = c.confkey[k.at]
  where c.contype = 'f';
+select p.polrelid, n.nspname, f.proname
+  from pg_catalog.pg_policy p
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass and d.objid = p.oid
+   and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  join pg_catalog.pg_proc f on f.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+union
+select polrelid, 'pg_catalog', 'a policy of the table' from pg_catalog.pg_policy
+ where pg_catalog.pg_get_expr(polqual, polrelid) operator(pg_catalog.~) '(set_config|_to_xml|ts_stat|ts_rewrite|pg_read_|pg_ls_|lo_)[a-z_]*\\(';
+select n.nspname, p.proname
+  from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where e.evtenabled <> 'D';
 commit";
 
 /// The catalogue of a database that no session is on: for tools and tests beside the daemon.
@@ -470,6 +502,8 @@ impl<'a> Reader<'a> {
                 let action = |at: usize| Action::from_letter(value(at)?);
                 builder.refers((oid(0)?, value(1)?), (oid(2)?, value(3)?), (action(4)?, action(5)?));
             }
+            15 => builder.guard(oid(0)?, value(1)?, value(2)?),
+            16 => builder.event_trigger(value(0)?, value(1)?),
             _ => return None,
         }
         Some(())

@@ -93,6 +93,8 @@ pub struct Relation {
     pub(super) referring: Vec<Referring>,
     /// Whether rewrite rules other than a view's own stand on it: writing to it does more than the statement says.
     pub has_rules: bool,
+    /// Functions that its row security policies run when it is read: schema and name.
+    pub(super) guards: Vec<FunctionName>,
     /// Functions that its triggers run when it is written: schema and name.
     pub(super) triggers: Vec<FunctionName>,
     /// Columns that are computed from others when a row is written: which, from which.
@@ -245,6 +247,8 @@ struct Contents {
     types: HashMap<Arc<str>, Vec<Arc<str>>>,
     operators: HashMap<Arc<str>, Vec<Operator>>,
     coded_types: HashMap<Arc<str>, Vec<FunctionName>>,
+    /// Functions that run along with changes to the schema.
+    event_triggers: Vec<FunctionName>,
 }
 
 impl Catalog {
@@ -354,6 +358,11 @@ impl Catalog {
         self.contents.coded_types.get(type_name).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The functions that run along with changes to the schema.
+    pub(super) fn event_triggers(&self) -> &[FunctionName] {
+        &self.contents.event_triggers
+    }
+
     /// The same for whatever type.
     pub(super) fn code_of_types(&self) -> impl Iterator<Item = &FunctionName> {
         self.contents.coded_types.values().flatten()
@@ -451,6 +460,7 @@ impl CatalogBuilder {
             reaches: Vec::new(),
             referring: Vec::new(),
             has_rules,
+            guards: Vec::new(),
             triggers: Vec::new(),
             generated: Vec::new(),
             labels: BTreeMap::new(),
@@ -499,6 +509,20 @@ impl CatalogBuilder {
         if let Some(relation) = self.relations.get_mut(&oid) {
             relation.triggers.push(name);
         }
+    }
+
+    /// A function that a row security policy of a relation runs when it is read.
+    pub fn guard(&mut self, oid: u32, schema: &str, function: &str) {
+        let name = (self.word(schema), self.word(function));
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.guards.push(name);
+        }
+    }
+
+    /// The function of an event trigger.
+    pub fn event_trigger(&mut self, schema: &str, function: &str) {
+        let name = (self.word(schema), self.word(function));
+        self.contents.event_triggers.push(name);
     }
 
     /// The body of a function in SQL or PL/pgSQL; `path` is the search path that it sets for itself.

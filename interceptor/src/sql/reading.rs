@@ -47,18 +47,10 @@ impl RowUse {
         if ["new", "old", "null"].iter().any(|row| text.trim().eq_ignore_ascii_case(row)) {
             return;
         }
-        let Ok(tokens) = pg_query::scan_tokens(text) else {
+        let Some(words) = words(text) else {
             self.all = true;
             return;
         };
-        let words = tokens.iter().map(|token| {
-            let place = usize::try_from(token.start).unwrap_or(0)..usize::try_from(token.end).unwrap_or(0);
-            match text.get(place).unwrap_or_default() {
-                quoted if quoted.starts_with('"') => quoted.trim_matches('"').replace("\"\"", "\""),
-                word => word.to_ascii_lowercase(),
-            }
-        });
-        let words: Vec<String> = words.collect();
         for (at, word) in words.iter().enumerate() {
             if !matches!(word.as_str(), "new" | "old") {
                 continue;
@@ -69,4 +61,29 @@ impl RowUse {
             }
         }
     }
+}
+
+/// Longest name that the server keeps whole, in bytes (NAMEDATALEN - 1).
+const LONGEST_NAME: usize = 63;
+
+/// The tokens of a text without its comments, names as the server knows them; `None` if it cannot be taken apart.
+pub(super) fn words(text: &str) -> Option<Vec<String>> {
+    let tokens = pg_query::scan_tokens(text).ok()?;
+    let mut words = Vec::with_capacity(tokens.len());
+    for token in tokens.iter() {
+        let token = text.get(usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?)?;
+        if token.starts_with("--") || token.starts_with("/*") {
+            continue;
+        }
+        let mut word = match token.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            // Escapes may spell any name.
+            None if token.starts_with("U&\"") || token.starts_with("u&\"") => return None,
+            None => token.to_ascii_lowercase(),
+        };
+        let whole = (0..=LONGEST_NAME.min(word.len())).rev().find(|end| word.is_char_boundary(*end));
+        word.truncate(whole.unwrap_or_default());
+        words.push(word);
+    }
+    Some(words)
 }

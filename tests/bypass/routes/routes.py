@@ -283,6 +283,20 @@ def types():
             fail(f"{text} -> {heard!r}")
 
 
+def carried():
+    """Code that relations, types and triggers carry along."""
+    for text in (
+        "UPDATE pa SET name = 'x'", "UPDATE pb SET name = 'x'", "UPDATE pk SET name = 'x'", "UPDATE pkc SET name = 'x'",
+        "UPDATE ph SET name = 'x'", "UPDATE gpar SET x = 5", "UPDATE bpar SET name = 'z'", "TRUNCATE tp CASCADE",
+        "INSERT INTO wd (id) VALUES (1) RETURNING *", "UPDATE wa SET name = 'x'", "SELECT * FROM wc",
+        "INSERT INTO pp VALUES (1, 'go')", "SELECT rc1()", "SELECT rc4()",
+    ):
+        refused(text)
+    hidden("SELECT * FROM sink")
+    for text in ("INSERT INTO sp1 (id) VALUES (1)", "INSERT INTO sp7 (id) VALUES (1)", "SELECT * FROM sp8", "INSERT INTO sp8 VALUES (1)"):
+        hidden("SET search_path = a, public", text, "SELECT email FROM t", "SELECT * FROM d")
+
+
 def order():
     heard = texts("SET enable_seqscan = off", "SET enable_bitmapscan = off", "SELECT id FROM ord WHERE email IS NOT NULL")
     if b"4 2 3 1" in heard[-1]:
@@ -337,7 +351,7 @@ def honests():
         honest(text)
 
 
-for part in (paths, places, errors, writes, types, order, stalls, honests):
+for part in (paths, places, errors, writes, types, carried, order, stalls, honests):
     part()
 print("checked" if not FAILURES else f"{FAILURES} failures")
 sys.exit(FAILURES != 0)

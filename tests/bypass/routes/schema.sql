@@ -95,6 +95,76 @@ CREATE TABLE people (id int, name text, email text);
 INSERT INTO people VALUES (1, 'n', 'logged.canary@corp');
 CREATE TRIGGER log_it AFTER UPDATE ON people FOR EACH ROW EXECUTE FUNCTION log_it();
 
+-- What a second review found: comments and names that mislead, rows under other names, columns that rest on masked ones.
+CREATE TABLE sink (v text);
+CREATE FUNCTION rc1() RETURNS text LANGUAGE plpgsql AS
+  $$ DECLARE n int := 1; -- how many
+     r customers := (SELECT c FROM customers c WHERE id = 1); BEGIN RETURN r.email; END $$;
+CREATE FUNCTION rc4() RETURNS text LANGUAGE plpgsql AS
+  $$ DECLARE x int := (SELECT q.begin FROM (SELECT 1 AS begin) q); r customers := (SELECT c FROM customers c WHERE id = 1);
+     BEGIN RETURN r.email; END $$;
+CREATE TABLE pa (id int, name text, email text);
+INSERT INTO pa VALUES (1, 'n', 'pa.canary@corp');
+CREATE FUNCTION alias() RETURNS trigger LANGUAGE plpgsql AS
+  $$ DECLARE o ALIAS FOR OLD; BEGIN INSERT INTO sink VALUES (o.email); RETURN NEW; END $$;
+CREATE TRIGGER t AFTER UPDATE ON pa FOR EACH ROW EXECUTE FUNCTION alias();
+CREATE TABLE pb (id int, name text, email text);
+INSERT INTO pb VALUES (1, 'n', 'pb.canary@corp');
+CREATE FUNCTION comments() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO sink VALUES (OLD./* c */email); RETURN NEW; END $$;
+CREATE TRIGGER t AFTER UPDATE ON pb FOR EACH ROW EXECUTE FUNCTION comments();
+CREATE TABLE pk (id int, name text, email text);
+CREATE TABLE pkc () INHERITS (pk);
+INSERT INTO pkc VALUES (1, 'n', 'pk.canary@corp');
+CREATE FUNCTION child() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO sink VALUES (OLD.email); RETURN NEW; END $$;
+CREATE TRIGGER t AFTER UPDATE ON pkc FOR EACH ROW EXECUTE FUNCTION child();
+CREATE TABLE changed (id int, name text, email text);
+CREATE TABLE ph (id int, name text, email text);
+INSERT INTO ph VALUES (1, 'n', 'ph.canary@corp');
+CREATE FUNCTION transition() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO sink SELECT email FROM changed; RETURN NULL; END $$;
+CREATE TRIGGER t AFTER UPDATE ON ph REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION transition();
+-- Code that relations and types carry.
+CREATE FUNCTION denied() RETURNS text LANGUAGE sql AS 'SELECT v FROM b.d';
+CREATE DOMAIN dd AS text DEFAULT denied();
+CREATE TABLE wd (id int, v dd);
+CREATE FUNCTION boom(x text) RETURNS bool LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION 'boom %', (SELECT v FROM b.d); END $$;
+CREATE FUNCTION touch_nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TABLE wa (id int, name text);
+INSERT INTO wa VALUES (1, 'n');
+CREATE TRIGGER t BEFORE UPDATE ON wa FOR EACH ROW WHEN (boom(NEW.name)) EXECUTE FUNCTION touch_nothing();
+CREATE TABLE wc (id int, name text);
+INSERT INTO wc VALUES (1, 'n');
+ALTER TABLE wc ENABLE ROW LEVEL SECURITY; ALTER TABLE wc FORCE ROW LEVEL SECURITY;
+CREATE POLICY x ON wc USING (boom(name));
+CREATE FUNCTION iboom(x text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN IF x = 'go' THEN RAISE EXCEPTION 'boom %', (SELECT v FROM b.d); END IF; RETURN x; END $$;
+CREATE TABLE pp (id int, name text) PARTITION BY LIST (iboom(name));
+CREATE TABLE pp1 PARTITION OF pp DEFAULT;
+CREATE TABLE sp1 (id int, v text DEFAULT set_config('search_path', 'b, public', false));
+CREATE TABLE sp7 (id int, v text CHECK (set_config('search_path', 'b, public', false) IS NOT NULL));
+CREATE TABLE sp8 (id int, v text);
+ALTER TABLE sp8 ENABLE ROW LEVEL SECURITY; ALTER TABLE sp8 FORCE ROW LEVEL SECURITY;
+CREATE POLICY x ON sp8 USING (set_config('search_path', 'b, public', false) IS NOT NULL);
+-- Keys that change though the statement does not name them.
+CREATE TABLE gpar (x int, k int GENERATED ALWAYS AS (x * 2) STORED UNIQUE);
+INSERT INTO gpar (x) VALUES (1);
+CREATE TABLE gchild (id int, p int REFERENCES gpar (k) ON UPDATE CASCADE);
+INSERT INTO gchild VALUES (1, 2);
+CREATE TABLE bpar (id int UNIQUE, name text);
+INSERT INTO bpar VALUES (1, 'n');
+CREATE FUNCTION moves_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := NEW.id + 10; RETURN NEW; END $$;
+CREATE TRIGGER t BEFORE UPDATE ON bpar FOR EACH ROW EXECUTE FUNCTION moves_key();
+CREATE TABLE bchild (id int, p int REFERENCES bpar (id) ON UPDATE CASCADE);
+INSERT INTO bchild VALUES (1, 1);
+CREATE TABLE tp (id int PRIMARY KEY);
+CREATE TABLE tc (id int REFERENCES tp);
+CREATE FUNCTION before_truncate() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO sink SELECT v FROM b.d; RETURN NULL; END $$;
+CREATE TRIGGER t BEFORE TRUNCATE ON tc FOR EACH STATEMENT EXECUTE FUNCTION before_truncate();
+
 CREATE TABLE big AS SELECT g AS id, 'v' || g AS v FROM generate_series(1, 100) g;
 CREATE TABLE big2 AS SELECT g AS id, 'v' || g AS v FROM generate_series(1, 100) g;
 CREATE FUNCTION fact(n int) RETURNS numeric LANGUAGE sql IMMUTABLE AS

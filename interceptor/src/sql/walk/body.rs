@@ -9,11 +9,11 @@ use crate::sql::builtins;
 use crate::sql::catalog::{Definition, Function, FunctionName, Relation};
 use crate::sql::facts::{Effect, Flag, Object, Use};
 use crate::sql::lineage::Handling;
-use crate::sql::reading::Reading;
+use crate::sql::reading::{Reading, RowUse, words};
 use crate::sql::stack;
 use pg_query::NodeEnum;
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -116,14 +116,15 @@ impl Walk<'_> {
         for function in catalog.functions(&trigger.0, &trigger.1) {
             for definition in catalog.bodies(function) {
                 let reading = self.reading(definition, Kind::Function);
-                for column in &relation.columns {
-                    if reading.row.all || reading.row.columns.contains(&*column.name) {
-                        let column = (relation.id.clone(), column.name.clone());
-                        self.ask(crate::sql::Access::Filter, Object::Column(column.0.clone(), column.1.clone()), false);
-                        let known = self.found.columns.entry(column).or_default();
-                        *known |= Handling::USED;
-                        *known |= Handling::DERIVED;
-                    }
+                let used = |name: &str| reading.row.all || reading.row.columns.contains(name);
+                let mut how = Handling::USED;
+                how |= Handling::DERIVED;
+                let columns = relation.columns.iter().filter(|column| used(&column.name));
+                let done: BTreeMap<_, _> = columns.map(|column| (column.name.clone(), how)).collect();
+                if !done.is_empty() {
+                    // Also what lies under a view, above a partition, and behind a generated column.
+                    self.ask_underneath(relation, crate::sql::Access::Filter, &done);
+                    self.spread_to(relation, true, crate::sql::Access::Filter, &done, &mut HashSet::new(), 0);
                 }
             }
         }
@@ -167,7 +168,8 @@ impl Walk<'_> {
         if let Some(place) = self.open.stack.iter().position(|open| *open == this) {
             // It calls itself: what it does is being counted.
             self.open.again.set(self.open.again.get().min(place));
-            return Arc::default();
+            // Whose row it runs for is not known here.
+            return Arc::new(Reading { row: RowUse { all: true, ..RowUse::default() }, ..Reading::default() });
         }
         let place = self.open.stack.len();
         let before = self.open.again.replace(usize::MAX);
@@ -202,6 +204,9 @@ impl Walk<'_> {
             },
         };
         let mut reading = Reading::default();
+        // Under another name, what is done with the row does not show.
+        reading.row.all = definition.language.as_ref() != "sql"
+            && words(&definition.text).is_none_or(|_| renames_row(&definition.text));
         for piece in &pieces {
             let (Piece::Sql(said) | Piece::Expression(said)) = piece;
             reading.row.note(said);
@@ -292,6 +297,12 @@ fn plpgsql(definition: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
+/// Whether a body gives another name to something: `o ALIAS FOR OLD`.
+fn renames_row(definition: &str) -> bool {
+    let Some(parts) = Parts::of(definition) else { return true };
+    words(&parts.body).is_none_or(|words| words.iter().any(|word| word == "alias"))
+}
+
 /// What a CREATE FUNCTION is made of.
 struct Parts {
     body: String,
@@ -350,18 +361,13 @@ fn collect_records(tree: &serde_json::Value, names: &mut HashSet<String>, depth:
 /// Whether a variable of these is declared with a value, which the parser does not show (`PLpgSQL_rec.default_val`).
 fn sets_declared(body: &str, records: &HashSet<String>) -> bool {
     // What cannot be taken apart may.
-    let Ok(tokens) = pg_query::scan_tokens(body) else { return true };
-    let text = |token: &pg_query::protobuf::ScanToken| {
-        let place = usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?;
-        body.get(place)
-    };
+    let Some(words) = words(body) else { return true };
     let (mut declares, mut depth, mut name) = (false, 0_usize, None);
-    for token in tokens.iter() {
-        let Some(token) = text(token) else { return true };
-        let word = token.to_ascii_lowercase();
+    for word in words {
         match word.as_str() {
             "declare" => (declares, depth, name) = (true, 0, None),
-            "begin" => declares = false,
+            // `begin` is a column's name as well.
+            "begin" if depth == 0 && name.is_none() => declares = false,
             _ if !declares => {}
             "(" | "[" => depth += 1,
             ")" | "]" => depth = depth.saturating_sub(1),
@@ -372,10 +378,7 @@ fn sets_declared(body: &str, records: &HashSet<String>) -> bool {
                 }
             }
             _ => {
-                name.get_or_insert_with(|| match token.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')) {
-                    Some(quoted) => quoted.replace("\"\"", "\""),
-                    None => word,
-                });
+                name.get_or_insert(word);
             }
         }
     }

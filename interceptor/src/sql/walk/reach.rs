@@ -29,6 +29,9 @@ impl Walk<'_> {
             for column in &relation.columns {
                 catalog.code_of_column(column).iter().for_each(|function| self.run_trigger(function));
             }
+            if *is_source {
+                relation.guards.iter().for_each(|function| self.run_trigger(function));
+            }
             let columns = handling.range((place, 0)..=(place, u32::MAX));
             let done: BTreeMap<Arc<str>, Handling> = columns
                 .filter_map(|((_, column), how)| Some((relation.columns.get(*column as usize)?.name.clone(), *how)))
@@ -111,7 +114,7 @@ impl Walk<'_> {
     }
 
     /// What is done with a relation's columns is done with what they are made of.
-    fn spread_to(
+    pub(super) fn spread_to(
         &mut self,
         relation: &Arc<Relation>,
         inherits: bool,
@@ -200,7 +203,12 @@ impl Walk<'_> {
         }
     }
 
-    fn ask_underneath(&mut self, under: &Arc<Relation>, access: Access, columns: &BTreeMap<Arc<str>, Handling>) {
+    pub(super) fn ask_underneath(
+        &mut self,
+        under: &Arc<Relation>,
+        access: Access,
+        columns: &BTreeMap<Arc<str>, Handling>,
+    ) {
         self.ask(access, Object::Relation(under.id.clone()), false);
         for (column, how) in columns {
             let access = if how.leaves() { Access::Select } else { Access::Filter };

@@ -93,7 +93,10 @@ impl Walk<'_> {
                 self.opaque("DO runs a program in another language; send its statements one by one");
             }
             other => {
-                if !self.data_definition(other) && !self.administration(other) {
+                if self.data_definition(other) || self.administration(other) {
+                    let catalog = self.catalog;
+                    catalog.event_triggers().iter().for_each(|function| self.run_trigger(function));
+                } else {
                     self.opaque(format!("`{}` is not known to the analysis", kind_of(other)));
                 }
             }
@@ -377,6 +380,9 @@ impl Walk<'_> {
             for id in relation.referring.iter().map(|referring| &referring.relation).chain(children) {
                 if seen.insert(id.clone()) {
                     self.ask(Access::Truncate, Object::Relation(id.clone()), true);
+                    if let Some(reached) = self.catalog.get(id).cloned() {
+                        self.write_through(&reached, Access::Truncate, &mut HashSet::from([id.clone()]), 0);
+                    }
                     left.push(id.clone());
                 }
             }

@@ -198,6 +198,9 @@ impl Walk<'_> {
     /// Foreign keys make of one write several.
     fn keys(&mut self, target: Option<&Arc<Relation>>, change: &Change) {
         if let Some(target) = target {
+            // A key may be computed from what changes, or be changed by a trigger.
+            let computed = !target.generated.is_empty() || !target.triggers.is_empty();
+            let change = if computed && *change != Change::Gone { &Change::Anything } else { change };
             self.follow_keys(target, change, &mut HashSet::new(), 0);
         }
     }
