@@ -21,7 +21,8 @@ const REFUSED: &[&str] = &[
     "set standard_conforming_strings = off",
     "set backslash_quote = on",
     "set session_replication_role = replica",
-    "set application_name = 'somebody else'",
+    "set local application_name = 'somebody else'",
+    "select set_config('application_name', 'somebody else', false)",
     "set interceptor.agent = 'somebody else'",
     "select set_config('interceptor.agent', 'somebody else', false)",
     "alter role current_user set search_path = hr",
@@ -43,9 +44,10 @@ for statement in json.loads(os.environ["STATEMENTS"]):
         print("RAN", statement)
     except psycopg.Error as error:
         if error.sqlstate != "42501": print(error.sqlstate, statement)
-for harmless in ("set timezone = 'UTC'", "set statement_timeout = '5s'", "reset all", "discard all", "set client_encoding = 'UTF8'", "set search_path to default"):
+# The last of them is answered and changes nothing.
+for harmless in ("set timezone = 'UTC'", "set statement_timeout = '5s'", "reset all", "discard all", "set client_encoding = 'UTF8'", "set search_path to default", "set application_name = 'somebody else'"):
     c.execute(harmless)
-print(c.execute("select current_setting('interceptor.agent'), current_setting('search_path')").fetchone())
+print(c.execute("select current_setting('interceptor.agent'), current_setting('application_name'), current_setting('search_path')").fetchone())
 EOF
         for option in '-c search_path=hr' '--role=postgres' '-c standard_conforming_strings=off' '-c interceptor.agent=x' '-d 5'; do
             PGOPTIONS="$option" psql -XAtc 'select 1' 2>&1 | grep -c FATAL
@@ -54,5 +56,9 @@ EOF
         psql 'replication=database' -XAtc 'IDENTIFY_SYSTEM' 2>&1 | grep -c FATAL"#
     );
     let outcome = Scene::demo().run(&script);
-    assert_eq!(outcome.stdout, "('agent:demo', '\"$user\", public')\n1\n1\n1\n1\n1\n1\n1\n", "{}", outcome.stderr);
+    assert_eq!(
+        outcome.stdout, "('agent:demo', 'agent:demo', '\"$user\", public')\n1\n1\n1\n1\n1\n1\n1\n",
+        "{}",
+        outcome.stderr
+    );
 }

@@ -184,7 +184,9 @@ impl<'a> Arrival<'a> {
         }
         let server = self.origin.destination;
         let upstreams = &self.proxy.upstreams;
-        let known = upstreams.credential(&server, &wishes.database, &identity).or_else(|| upstreams.relayed());
+        let known = upstreams
+            .credential(&server, &wishes.database, &identity)
+            .or_else(|| upstreams.relayed(&server, &wishes.database));
         let Some(credential) = known.cloned() else {
             let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
             let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)

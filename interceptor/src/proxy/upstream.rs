@@ -260,9 +260,15 @@ impl Upstreams {
             .map(|(_, credential)| credential)
     }
 
-    /// What a database without an entry is spoken to with: nothing of ours, `verify-full`.
-    pub(super) fn relayed(&self) -> Option<&Credential> {
-        self.relayed.as_ref()
+    /// What a database without an entry is spoken to with: nothing of ours, `verify-full`. Where there are entries, for other
+    /// agents, whoever none is for has nothing to log in with.
+    pub(super) fn relayed(&self, server: &SocketAddr, database: &str) -> Option<&Credential> {
+        let server = server.to_string();
+        let listed = self
+            .entries
+            .iter()
+            .any(|(upstream, _)| fits(&upstream.server, &server) && fits(&upstream.database, database));
+        self.relayed.as_ref().filter(|_| !listed)
     }
 }
 
