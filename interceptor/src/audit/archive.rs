@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// What a compressed segment's name ends in, behind `.jsonl`.
@@ -31,8 +32,11 @@ pub(super) fn is_compressed(segment: &Path) -> bool {
 
 /// Compresses the segments before one, on a thread that nobody waits for: a segment that stays as it is does no harm.
 pub(super) fn compress_before(dir: &Path, number: u32) {
+    // One after the other: whoever comes later finds done what was to be done.
+    static AT_IT: Mutex<()> = Mutex::new(());
     let dir = dir.to_owned();
     let work = move || {
+        let _one = AT_IT.lock().unwrap_or_else(PoisonError::into_inner);
         let full = segments(&dir).unwrap_or_default().into_iter();
         for (_, segment) in full.filter(|(other, path)| *other < number && !is_compressed(path)) {
             if let Err(error) = compress(&segment) {
@@ -45,17 +49,26 @@ pub(super) fn compress_before(dir: &Path, number: u32) {
     }
 }
 
-/// At every moment the segment is there whole: as it was until what takes its place is on the disk.
+/// At every moment the segment is there whole: as it was until what takes its place is on the disk. Another process may be
+/// at it too (`interceptor detach --audit`), so each writes a file of its own.
 fn compress(segment: &Path) -> io::Result<()> {
     let name = segment.to_string_lossy();
-    let (part, done) = (format!("{name}{SUFFIX}.part"), format!("{name}{SUFFIX}"));
-    let target = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&part)?;
-    let mut encoder = GzEncoder::new(target, Compression::default());
-    io::copy(&mut File::open(segment)?, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
-    std::fs::rename(&part, &done)?;
+    let part = format!("{name}{SUFFIX}.{}.part", std::process::id());
+    let written = write_compressed(segment, Path::new(&part));
+    if let Err(error) = written.and_then(|()| std::fs::rename(&part, format!("{name}{SUFFIX}"))) {
+        // Half of it is of no use to anybody; that it could not be written is what matters.
+        drop(std::fs::remove_file(&part));
+        return Err(error);
+    }
     if let Some(dir) = segment.parent() {
         File::open(dir)?.sync_all()?;
     }
     std::fs::remove_file(segment)
+}
+
+fn write_compressed(segment: &Path, part: &Path) -> io::Result<()> {
+    let target = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(part)?;
+    let mut encoder = GzEncoder::new(target, Compression::default());
+    io::copy(&mut File::open(segment)?, &mut encoder)?;
+    encoder.finish()?.sync_all()
 }

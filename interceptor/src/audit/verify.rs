@@ -503,4 +503,38 @@ mod tests {
         assert_eq!(found[0].text, "the trail does not lead to what was signed");
         std::fs::remove_dir_all(&dir).unwrap();
     }
+
+    #[test]
+    fn segments_are_compressed_once_however_many_are_at_it() {
+        let dir = folder();
+        let settings = Settings { segment_megabytes: 1, compress: false, ..settings(&dir) };
+        let trail = Trail::open(&settings).unwrap();
+        let long = (0..300_000)
+            .map(|at: u32| char::from(b'a' + (at.wrapping_mul(2_654_435_761) >> 24) as u8 % 26))
+            .collect::<String>();
+        for at in 0..20 {
+            record(&trail, &format!("{at} {long}")).unwrap();
+        }
+        drop(trail);
+        let last = segments(&dir).unwrap().len();
+        assert!(last > 3);
+        // At each moment all of it can be read.
+        for _ in 0..8 {
+            archive::compress_before(&dir, u32::try_from(last).unwrap());
+        }
+        for _ in 0..200 {
+            let report = verify(&dir).unwrap();
+            assert_eq!((report.records, report.findings), (20, vec![]));
+            let left = segments(&dir).unwrap().iter().filter(|(_, file)| !archive::is_compressed(file)).count();
+            let parts = std::fs::read_dir(&dir)
+                .unwrap()
+                .filter(|entry| entry.as_ref().unwrap().path().to_string_lossy().contains(".part"));
+            if left == 1 && parts.count() == 0 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(segments(&dir).unwrap().iter().filter(|(_, file)| archive::is_compressed(file)).count(), last - 1);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

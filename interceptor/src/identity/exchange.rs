@@ -23,7 +23,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const DEPTH: usize = 4;
 
 /// Claims with a meaning of their own, which are not handed on to policies as the agent's claims.
-const REGISTERED: [&str; 13] = [
+pub(super) const REGISTERED: [&str; 13] = [
     "iss",
     "sub",
     "aud",

@@ -6,7 +6,7 @@
 //! job tokens knows nothing of this host's databases.
 
 use super::{
-    exchange::attributes,
+    exchange::{REGISTERED, attributes},
     http::Answer,
     now, pattern,
     settings::{EmbeddedSettings, MappingRule, SubjectRule},
@@ -23,24 +23,12 @@ use std::{
 pub(super) const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub(super) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// Claims of the subject token that mean something else in the new one.
-const OWN: [&str; 15] = [
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "jti",
-    "azp",
-    "act",
-    "may_act",
-    "groups",
-    "on_behalf_of",
-    "on_behalf_of_groups",
-    "scope",
-    "nonce",
-];
+/// Claims of the subject token that mean something else in the new one, besides [`REGISTERED`].
+const OWN: [&str; 2] = ["scope", "nonce"];
+
+fn is_own(claim: &str) -> bool {
+    REGISTERED.contains(&claim) || OWN.contains(&claim)
+}
 
 /// The service.
 #[derive(Debug)]
@@ -136,7 +124,7 @@ impl Sts {
         let over = if subject.expires <= now { LEEWAY } else { 0 };
         let until = (now + self.lifetime).min(subject.expires + over);
         let mut claims: Map<String, Value> =
-            subject.claims.iter().filter(|(claim, _)| !OWN.contains(&claim.as_str())).map(clone).collect();
+            subject.claims.iter().filter(|(claim, _)| !is_own(claim)).map(clone).collect();
         let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         set("iss", json!(self.issuer));
         set("aud", json!(self.audience));

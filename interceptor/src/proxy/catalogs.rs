@@ -285,7 +285,7 @@ select relation, 'pg_catalog', 'an expression of the table'
         union all select conrelid, pg_catalog.pg_get_expr(conbin, conrelid) from pg_catalog.pg_constraint where conrelid <> 0 and conbin is not null
         union all select tgrelid, pg_catalog.pg_get_triggerdef(oid) from pg_catalog.pg_trigger where tgqual is not null
         union all select polrelid, pg_catalog.concat(pg_catalog.pg_get_expr(polqual, polrelid), pg_catalog.pg_get_expr(polwithcheck, polrelid)) from pg_catalog.pg_policy) x(relation, said)
- where said operator(pg_catalog.~) '(set_config|_to_xml|ts_stat|ts_rewrite|pg_read_|pg_ls_|lo_)[a-z_]*\\('
+ where said operator(pg_catalog.~) '(\\mset_config|_to_xml|\\mts_stat|\\mts_rewrite|\\mpg_read_|\\mpg_ls_|\\mlo_)[a-z_]*\\('
 ;
 select a.attrelid, a.attname, b.attname
   from pg_catalog.pg_attribute a
@@ -375,7 +375,7 @@ select p.polrelid, n.nspname, f.proname
   join pg_catalog.pg_proc f on f.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = f.pronamespace
 union
 select polrelid, 'pg_catalog', 'a policy of the table' from pg_catalog.pg_policy
- where pg_catalog.pg_get_expr(polqual, polrelid) operator(pg_catalog.~) '(set_config|_to_xml|ts_stat|ts_rewrite|pg_read_|pg_ls_|lo_)[a-z_]*\\(';
+ where pg_catalog.pg_get_expr(polqual, polrelid) operator(pg_catalog.~) '(\\mset_config|_to_xml|\\mts_stat|\\mts_rewrite|\\mpg_read_|\\mpg_ls_|\\mlo_)[a-z_]*\\(';
 select n.nspname, p.proname
   from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where e.evtenabled <> 'D';

@@ -110,14 +110,8 @@ impl SearchPath {
 /// Whether running this may change the path; `changed` says whether the transaction under way already has.
 pub(super) fn touches(effect: &Effect, changed: bool) -> bool {
     match effect {
-        Effect::SearchPath { .. } | Effect::ResetAll | Effect::DiscardAll => true,
         Effect::EndTransaction | Effect::RollbackTo => changed,
-        Effect::None
-        | Effect::Prepare(_)
-        | Effect::Declare(_)
-        | Effect::Deallocate(_)
-        | Effect::Close(_)
-        | Effect::Fetch(_) => false,
+        other => settles(other),
     }
 }
 

@@ -881,3 +881,17 @@ fn statements_that_multiply_columns_are_given_up() {
     });
     assert!(said.starts_with("customers.email derived, customers.id derived -> ("), "{said}");
 }
+
+#[test]
+fn what_one_statement_used_up_is_not_held_against_a_function() {
+    let mut builder = builder();
+    builder.body("hr", "leak", "sql", "select status from public.orders", None);
+    let catalog = builder.build();
+    let unseen = |text: &str| analyse(text, &catalog, &Prepared::default()).unwrap().statements[0].unseen.clone();
+    // Columns until nothing more may be looked at, then the function.
+    let crowd: Vec<_> = (0..500).map(|at| format!("customers c{at}")).collect();
+    let many = vec!["c0.id"; 500].join(", ");
+    let ids = vec!["id"; 2000].join(", ");
+    drop(unseen(&format!("select ({ids}), {many}, hr.leak() from {}", crowd.join(", "))));
+    assert!(unseen("select hr.leak()").is_empty());
+}

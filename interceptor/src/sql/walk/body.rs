@@ -177,8 +177,10 @@ impl Walk<'_> {
         let reading = Arc::new(self.read_definition(definition, kind));
         self.open.stack.pop();
         let again = self.open.again.get();
-        // One that was read deep down may have been cut short there, and one that calls what stands around it is a part.
-        let complete = again >= place && self.nesting < super::MOST_NESTING / 2;
+        // One that was read deep down, or when nothing more might be done for a statement, may have been cut short there, and
+        // one that calls what stands around it is a part.
+        let spent = !self.open.affords(0) || self.open.left.get() == 0;
+        let complete = again >= place && self.nesting < super::MOST_NESTING / 2 && !spent;
         self.open.again.set(before.min(if again < place { again } else { usize::MAX }));
         if keeps && complete {
             return definition.reading.get_or_init(|| reading).clone();
@@ -205,8 +207,7 @@ impl Walk<'_> {
         };
         let mut reading = Reading::default();
         // Under another name, what is done with the row does not show.
-        reading.row.all = definition.language.as_ref() != "sql"
-            && words(&definition.text).is_none_or(|_| renames_row(&definition.text));
+        reading.row.all = definition.language.as_ref() != "sql" && renames_row(&definition.text);
         for piece in &pieces {
             let (Piece::Sql(said) | Piece::Expression(said)) = piece;
             reading.row.note(said);
