@@ -5,7 +5,7 @@ use super::approver::{Approver, Unable};
 use super::binding::Binding;
 use super::request::{Asked, Entry, Event, NotKept, Recorder, Request, Standing, said};
 use super::ticket::{Grant, Ticket, in_words};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,8 @@ pub(super) struct Book {
     pub(super) entries: BTreeMap<u64, Entry>,
     /// How many entries and tickets there have been.
     count: u64,
+    /// When each agent has asked in the last minute, by issuer and name.
+    recent: HashMap<(String, String), VecDeque<u64>>,
 }
 
 /// What comes of asking.
@@ -46,6 +48,8 @@ pub enum Answer {
 pub enum NotAsked {
     /// The agent has so many open requests already.
     TooMany(usize),
+    /// It has made so many within a minute.
+    TooOften(usize),
     /// It cannot be put on record.
     Unrecorded(NotKept),
 }
@@ -96,6 +100,9 @@ impl Desk {
         if of_agent >= self.settings.open_per_agent {
             return Err(NotAsked::TooMany(self.settings.open_per_agent));
         }
+        book.note(&asked, now, self.settings.requests_per_minute)?;
+        let again = |entry: &Entry| same(entry) && !entry.is_live() && entry.asked.is_same_text(&asked);
+        let repeats = book.entries.values().filter(|entry| again(entry)).count();
         let number = book.next();
         let entry = Entry {
             id: book.new_id(),
@@ -104,6 +111,7 @@ impl Desk {
             standing: Standing::Open,
             asked_at: now,
             expires_at: now.saturating_add(self.settings.timeout_seconds),
+            repeats,
             voices: Vec::new(),
             recorder,
             tickets: BTreeMap::new(),
@@ -265,6 +273,22 @@ impl Book {
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
+    }
+
+    /// Counts an agent's request, unless there have been too many. People who are asked without end stop reading.
+    fn note(&mut self, asked: &Asked, now: u64, most: usize) -> Result<(), NotAsked> {
+        const MINUTE: u64 = 60;
+        self.recent.retain(|_, times| {
+            times.retain(|time| time.saturating_add(MINUTE) > now);
+            !times.is_empty()
+        });
+        let times = self.recent.entry((asked.issuer.clone(), asked.agent.clone())).or_default();
+        if times.len() >= most {
+            tracing::warn!(agent = asked.agent, most, "an agent asks for approvals without end; it is refused for now");
+            return Err(NotAsked::TooOften(most));
+        }
+        times.push_back(now);
+        Ok(())
     }
 
     /// Short enough to be typed; nobody gains anything by guessing it.

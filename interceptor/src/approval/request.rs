@@ -40,6 +40,16 @@ pub struct Asked {
     pub policies: Vec<String>,
     /// How many of which groups have to say yes.
     pub needs: BTreeMap<String, u32>,
+    /// Whether whoever asks, or the human that it acts for, may be among them.
+    #[serde(default)]
+    pub self_approval: bool,
+}
+
+impl Asked {
+    /// Whether it is the same text for the same database.
+    pub(super) fn is_same_text(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.database == other.database && self.server == other.server
+    }
 }
 
 /// Somebody's yes.
@@ -99,6 +109,9 @@ pub struct Request {
     pub expires_at: u64,
     /// Connections that wait for it.
     pub waiting: usize,
+    /// Requests of the same agent for the same text that were made before and are over.
+    #[serde(default)]
+    pub repeats: usize,
     /// Who has said yes.
     pub voices: Vec<Voice>,
     /// What whoever denied it has said, or how else it ended.
@@ -164,6 +177,7 @@ pub(super) struct Entry {
     pub(super) standing: Standing,
     pub(super) asked_at: u64,
     pub(super) expires_at: u64,
+    pub(super) repeats: usize,
     pub(super) voices: Vec<Voice>,
     pub(super) recorder: Arc<dyn Recorder>,
     /// Tickets that are out, with whom to wake.
@@ -254,6 +268,7 @@ impl Entry {
             asked_at: self.asked_at,
             expires_at,
             waiting: self.tickets.len(),
+            repeats: self.repeats,
             voices: self.voices.clone(),
             outcome,
             asked: self.asked.clone(),

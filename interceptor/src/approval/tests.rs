@@ -104,6 +104,7 @@ impl Room {
                     if new { "new" } else { "joined" }.into()
                 }
                 Err(NotAsked::TooMany(most)) => format!("too many: {most}"),
+                Err(NotAsked::TooOften(most)) => format!("too often: {most}"),
                 Err(NotAsked::Unrecorded(error)) => format!("unrecorded: {error}"),
             },
             "look" => match self.tickets[name].outlook(statement(if rest.is_empty() { "x" } else { rest }), self.now) {
@@ -404,6 +405,41 @@ fn agents_cannot_flood() {
          ask three z -> new",
         "asked asked denied asked",
     );
+}
+
+#[test]
+fn agents_cannot_wear_people_out() {
+    // Whatever comes of them: those that are withdrawn at once count too.
+    let settings = Settings { requests_per_minute: 2, ..usual() };
+    check(
+        settings,
+        &[("dba", 1)],
+        "ask one x -> new
+         withdraw one
+         ask two x -> new
+         deny bob dba -> denied
+         ask three x -> too often: 2
+         at 59
+         ask three y -> too often: 2
+         at 60
+         ask three x -> new",
+        "asked withdrawn asked denied asked",
+    );
+    let mut room = Room::new(usual(), &[("dba", 1)]);
+    for line in ["ask one x", "deny bob dba", "ask two x", "deny bob dba", "ask three x"] {
+        room.act(line);
+    }
+    assert_eq!(room.desk.list(0).iter().map(|request| request.repeats).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_policy_may_let_agents_approve_for_themselves() {
+    let desk = Arc::new(Desk::new(usual()));
+    let asked = Asked { self_approval: true, ..asked(&[("dba", 1)]) };
+    let Ok(Answer::Waits { ticket, .. }) = desk.ask(asked, statement("x"), Arc::new(Notes::default()), 0) else {
+        panic!()
+    };
+    desk.approve(ticket.id(), &person("alice@corp", &["dba"]), None, 0).unwrap();
 }
 
 #[test]

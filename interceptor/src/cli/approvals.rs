@@ -189,6 +189,9 @@ fn whole(request: &Request, now: u64) -> String {
         let words = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
         out += &line("approved by", &format!("{by} (for {}){words}", groups.join(", ")));
     }
+    if request.repeats > 0 {
+        out += &line("asked before", &format!("{} times, and not let through", request.repeats));
+    }
     if let Some(outcome) = &request.outcome {
         out += &line("denied", outcome);
     }

@@ -189,6 +189,7 @@ impl Session {
                 self.ticket = Some(Arc::new(ticket));
                 Ok(Clearance::Held)
             }
+            Err(NotAsked::TooOften(most)) => Ok(Clearance::Refused(Refusal::TooOftenAsked(most))),
             Err(NotAsked::TooMany(most)) => Ok(Clearance::Refused(Refusal::TooManyRequests(most))),
             Err(NotAsked::Unrecorded(error)) => Err(unrecorded(error)),
         }
@@ -288,6 +289,8 @@ impl Session {
             relations: template.relations.iter().map(relation).collect(),
             policies: template.policies.clone(),
             needs: needs.clone(),
+            self_approval: !statements(case)
+                .any(|(statement, orders)| self.is_asked_for(case, statement, orders) && orders.four_eyes),
         }
     }
 

@@ -79,6 +79,8 @@ pub enum Refusal {
     },
     /// The agent has so many requests open already.
     TooManyRequests(usize),
+    /// It has asked so often within a minute.
+    TooOftenAsked(usize),
     /// Longer than somebody can be asked to read.
     TooLongToApprove(usize),
     /// A portal whose values were not kept, because no policy asked for approvals when it was made.
@@ -186,6 +188,11 @@ impl Refusal {
                 format!("{most} statements of this agent wait for approval already, which is the limit"),
             )
             .hint("try again when some of them have been decided"),
+            Self::TooOftenAsked(most) => Report::error(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("this agent has asked for {most} approvals within a minute, which is the limit"),
+            )
+            .hint("wait a minute, and ask for less at a time"),
             Self::TooLongToApprove(most) => Report::error(
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 format!(

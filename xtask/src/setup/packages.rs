@@ -20,7 +20,7 @@ struct Part {
     here: fn() -> bool,
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part { what: "a C compiler", packages: &["build-essential"], need: Need::Build, here: || which("cc").is_some() },
     Part { what: "libclang", packages: &["libclang-dev"], need: Need::Build, here: libclang },
     Part {
@@ -48,6 +48,12 @@ const PARTS: [Part; 8] = [
         packages: &["libpostgresql-jdbc-java"],
         need: Need::Drivers,
         here: || Path::new(super::drivers::JDBC).is_file(),
+    },
+    Part {
+        what: "a browser",
+        packages: &["chromium", "fonts-dejavu-core"],
+        need: Need::Drivers,
+        here: || which("chromium").is_some(),
     },
 ];
 
