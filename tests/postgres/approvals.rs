@@ -41,7 +41,7 @@ impl Drop for Folder {
 }
 
 /// What operators have at hand: tokens for people, the request that is open, and what agents wrote.
-const TOOLS: &str = r#"
+pub(crate) const TOOLS: &str = r#"
     out=$(dirname "$INTERCEPTOR_CONFIG")
     secret=$(cat "$out/issuer-secret")
     # mint SUBJECT GROUPS [CLAIMS]
@@ -63,7 +63,7 @@ print(*[r["id"] for r in json.load(sys.stdin) if r["state"] == "open"][-1:])')
         "$INTERCEPTOR" approvals "$@" 2>&1 | sed "s/$id/ID/g"
         echo $BASHPID > "$mount/cgroup.procs"; rmdir "$mount/operator-$$"); }
     outside() { psql -XAtc "$1" "$INTERCEPTOR_UPSTREAM"; }
-    agent() { psql -XAt -v VERBOSITY=verbose -c "$1" 2>&1 | grep -v '^LOCATION' |
+    agent() { timeout 60 psql -XAt -v VERBOSITY=verbose -c "$1" 2>&1 | grep -v '^LOCATION' |
         sed 's/request [0-9a-f]\{8\}/request ID/g; s/show [0-9a-f]\{8\}/show ID/; s/open for [0-9]* s/open for N s/'; }
     # Whoever gives up after two seconds.
     impatient() { (timeout 2 psql -XAtqc "$1" 2>&1; true) | grep -c held; }

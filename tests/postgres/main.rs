@@ -17,6 +17,7 @@ mod introspection;
 mod limits;
 mod masks;
 mod package;
+mod previews;
 mod provider;
 mod record;
 mod regression;

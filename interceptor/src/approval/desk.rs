@@ -116,7 +116,9 @@ impl Desk {
             recorder,
             tickets: BTreeMap::new(),
         };
-        entry.record(Event::Asked, &format!(", of {}", in_words(&asked.needs))).map_err(NotAsked::Unrecorded)?;
+        let preview = asked.preview.as_ref().map(|preview| format!("; {}", preview.summary())).unwrap_or_default();
+        let words = format!(", of {}{preview}", in_words(&asked.needs));
+        entry.record(Event::Asked, &words).map_err(NotAsked::Unrecorded)?;
         book.entries.insert(number, entry);
         Ok(Answer::Waits { ticket: self.ticket(&mut book, number, binding, &asked), new: true })
     }

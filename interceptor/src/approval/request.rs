@@ -1,6 +1,8 @@
 //! A request: what is asked for, by whom, and what has come of it.
 
+use super::approver::Approver;
 use super::binding::Binding;
+use super::preview::{Preview, Seen};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -43,6 +45,12 @@ pub struct Asked {
     /// Whether whoever asks, or the human that it acts for, may be among them.
     #[serde(default)]
     pub self_approval: bool,
+    /// What it would change, where a policy wants that to be seen.
+    #[serde(default)]
+    pub preview: Option<Preview>,
+    /// The rows behind that.
+    #[serde(skip)]
+    pub seen: Seen,
 }
 
 impl Asked {
@@ -232,6 +240,9 @@ impl Entry {
     /// Leaves its state for another and wakes who waits.
     pub(super) fn turn(&mut self, standing: Standing) {
         self.standing = standing;
+        if !self.is_live() {
+            self.asked.seen = Seen::default();
+        }
         self.tickets.values_mut().filter_map(Option::take).for_each(Waker::wake);
     }
 
@@ -273,6 +284,17 @@ impl Entry {
             outcome,
             asked: self.asked.clone(),
         }
+    }
+}
+
+impl Request {
+    /// With the rows of its preview as somebody may see them.
+    #[must_use]
+    pub fn seen_by(mut self, reviewer: &Approver) -> Self {
+        if let (Some(sight), Some(preview)) = (&self.asked.seen.0, &mut self.asked.preview) {
+            preview.tables = sight.tables(Some(reviewer));
+        }
+        self
     }
 }
 

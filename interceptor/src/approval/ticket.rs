@@ -87,6 +87,18 @@ impl Ticket {
         }
     }
 
+    /// Whether the request has ended without a yes: nothing need be found out about its statement any more.
+    pub fn has_failed(&self, now: u64) -> bool {
+        let book = self.desk.open_book(now);
+        if self.is_given_up() {
+            return true;
+        }
+        book.entries.get(&self.entry).is_none_or(|entry| match entry.standing {
+            Standing::Open | Standing::Approved { .. } | Standing::Taken { .. } | Standing::Used => false,
+            Standing::Denied { .. } | Standing::Expired | Standing::Withdrawn => true,
+        })
+    }
+
     /// Waits until there is something to be seen in its [`Ticket::outlook`].
     pub fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut book = self.desk.lock();

@@ -3,7 +3,7 @@
 use super::table::table;
 use super::talk::{Talk, print_json, wait_for};
 use crate::admin::{self, Word};
-use crate::approval::{Request, State, Voice};
+use crate::approval::{Preview, Request, State, Table, Voice};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
@@ -202,6 +202,9 @@ fn whole(request: &Request, now: u64) -> String {
     asked.relations.iter().for_each(|relation| out += &line("does", relation));
     out += &line("policies", &asked.policies.join(", "));
     out += &line("sha256", &asked.digest);
+    if let Some(preview) = &asked.preview {
+        out += &effect(preview);
+    }
     for (at, value) in (1..).zip(&asked.values) {
         out += &line(&format!("value ${at}"), value.as_deref().unwrap_or("NULL"));
     }
@@ -211,6 +214,40 @@ fn whole(request: &Request, now: u64) -> String {
         text.lines().for_each(|line| out += &format!("  {}\n", plain(line)));
     }
     out
+}
+
+/// What it changes, with a sample of the rows.
+fn effect(preview: &Preview) -> String {
+    let mut out = format!("{:<12}  {}\n", "effect", plain(&preview.summary()));
+    let known = usize::from(preview.effect.is_none());
+    for note in preview.notes.iter().skip(known) {
+        out += &format!("{:<12}  {}\n", "", plain(note));
+    }
+    for Table { relation, columns, before, after, counts, hidden } in &preview.tables {
+        for (rows, count, when) in [(before, counts.0, "as they are"), (after, counts.1, "as they would be")] {
+            if count > 0 {
+                let shown = rows.len();
+                out += &format!("rows of {}, {when}: {shown} of {count}\n", plain(relation));
+                out += &rows_of(columns, rows);
+            }
+        }
+        if let Some(hidden) = hidden {
+            out += &format!("rows of {}: {}\n", plain(relation), plain(hidden));
+        }
+    }
+    out
+}
+
+fn rows_of(columns: &[String], rows: &[Vec<Option<String>>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = columns.iter().map(|name| plain(name)).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|value| plain(value.as_deref().unwrap_or("NULL"))).collect()).collect();
+    let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
+    table(&names, &rows).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn state(request: &Request, now: u64) -> String {

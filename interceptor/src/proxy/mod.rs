@@ -22,6 +22,7 @@ mod serve;
 mod settle;
 mod tasks;
 mod tls;
+mod trial;
 mod upstream;
 
 pub use crate::session::Shared;

@@ -12,7 +12,7 @@ use super::{Session, path::Schemas};
 use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotKept, Outlook, Ticket};
 use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact};
 use crate::policy::{Orders, Permit};
-use crate::sql::{Analysis, Catalog, Effect, Portal, Statement};
+use crate::sql::{Analysis, Catalog, Effect, Portal, Relation, Statement};
 use crate::wire::{TransactionStatus, values};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -80,6 +80,8 @@ pub(super) enum Clearance {
     Stale,
     /// Somebody has been asked.
     Held,
+    /// It is to be tried before anybody is asked; where its rows are looked for.
+    Try(Vec<Arc<Relation>>),
     /// No.
     Refused(Refusal),
 }
@@ -153,6 +155,9 @@ impl Session {
         if case.runs.iter().fold(case.text.len(), |sum, portal| sum + portal.text.len()) > LONGEST {
             return Ok(Clearance::Refused(Refusal::TooLongToApprove(LONGEST)));
         }
+        if let Some(clearance) = self.looks_at_effect(case, bound)? {
+            return Ok(clearance);
+        }
         let binding = self.binding(case, &needs, bound);
         let approved = Approved { policies: case.bench.policies.digest().into(), needs: needs.clone() };
         if let Some(ticket) = self.ticket.take() {
@@ -220,7 +225,7 @@ impl Session {
     }
 
     /// What only prepares does nothing yet, and what goes on with an approved portal has been approved.
-    fn is_asked_for(&self, case: &Case<'_>, statement: &Statement, orders: &Orders) -> bool {
+    pub(super) fn is_asked_for(&self, case: &Case<'_>, statement: &Statement, orders: &Orders) -> bool {
         if orders.approvals.is_empty() || matches!(case.run, Run::No) {
             return false;
         }
@@ -247,6 +252,8 @@ impl Session {
         let settings = format!("{:?}", self.settings);
         // What EXECUTE and FETCH do hangs on what was prepared.
         let prepared = format!("{:?}", case.runs);
+        // What was seen of its effect is part of what was approved.
+        let effect = self.tried.as_ref().map(|tried| format!("{:?}", tried.preview.effect)).unwrap_or_default();
         let flux: &[u8] = if self.in_flux { b"in flux" } else { b"" };
         let (types, values) = bound.map_or((&b"none"[..], &b"none"[..]), |bound| (&bound.types[..], &bound.values[..]));
         Binding::of([
@@ -267,6 +274,7 @@ impl Session {
             prepared.as_bytes(),
             case.bench.policies.digest().as_bytes(),
             needs.as_bytes(),
+            effect.as_bytes(),
         ])
     }
 
@@ -291,11 +299,13 @@ impl Session {
             needs: needs.clone(),
             self_approval: !statements(case)
                 .any(|(statement, orders)| self.is_asked_for(case, statement, orders) && orders.four_eyes),
+            preview: self.tried.as_ref().map(|tried| tried.preview.clone()),
+            seen: self.tried.as_ref().map(|tried| tried.seen.clone()).unwrap_or_default(),
         }
     }
 
     /// What the records of a request have in common: the statements that it is about.
-    fn template(&self, case: &Case<'_>, bound: Option<&Bound>) -> Record {
+    pub(super) fn template(&self, case: &Case<'_>, bound: Option<&Bound>) -> Record {
         let mut record = Record::new(Recorded::Approval, self.subject.clone());
         record.binds = bound.map(shown);
         record.shape = case.analysis.shape.as_deref().map(str::to_owned);
@@ -344,7 +354,7 @@ impl Session {
 }
 
 /// The statements of a text, each with what it has to put up with.
-fn statements<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Statement, &'a Orders)> {
+pub(super) fn statements<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Statement, &'a Orders)> {
     case.analysis
         .statements
         .iter()

@@ -77,6 +77,8 @@ pub enum Refusal {
         /// The request.
         id: String,
     },
+    /// Its own agent has cancelled it while its effect was looked at.
+    CancelledInTrial,
     /// The agent has so many requests open already.
     TooManyRequests(usize),
     /// It has asked so often within a minute.
@@ -182,6 +184,10 @@ impl Refusal {
             Self::Withdrawn { id } => {
                 Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
                     .detail(format!("it was held for approval and has not run; request {id} is withdrawn"))
+            }
+            Self::CancelledInTrial => {
+                Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+                    .detail("it needs approval and nobody has been asked yet; its effect is rolled back")
             }
             Self::TooManyRequests(most) => Report::error(
                 SqlState::CONFIGURATION_LIMIT_EXCEEDED,
