@@ -10,6 +10,7 @@ mod acceptance;
 mod approvals;
 mod attribution;
 mod clients;
+mod console;
 mod credentials;
 mod drivers;
 mod identity;

@@ -4,10 +4,10 @@ use interceptor_tests::{Outcome, Scene};
 use std::path::{Path, PathBuf};
 
 /// Policies that ask for approvals with a preview; goes away with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str, approval: &str) -> Self {
+    pub(crate) fn new(name: &str, approval: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("previews-{name}-{}", std::process::id()));
         let policies = dir.join("policies");
         std::fs::create_dir_all(&policies).unwrap();
@@ -23,7 +23,7 @@ impl Folder {
         Self(dir)
     }
 
-    fn run(&self, script: &str) -> Outcome {
+    pub(crate) fn run(&self, script: &str) -> Outcome {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         Scene::demo()
             .with("--init", root.join("../xtask/demo/shop.sql"))

@@ -45,7 +45,7 @@ const PLAN: &[Room] = &[
         name: "config",
         imports: &["admin", "approval", "audit", "identity", "mask", "policy", "proxy", "redirect"],
     },
-    Room { floor: 5, name: "admin", imports: &["approval", "audit", "identity", "policy", "proxy", "redirect"] },
+    Room { floor: 5, name: "admin", imports: &["approval", "audit", "identity", "policy", "proxy", "redirect", "sql"] },
     Room {
         floor: 4,
         name: "proxy",

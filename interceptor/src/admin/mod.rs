@@ -4,10 +4,14 @@
 mod agents;
 mod approvals;
 mod client;
+mod console;
+mod webhook;
 
 pub use agents::{Enroll, Kill, Revoke};
 pub use approvals::Word;
 pub use client::{ClientError, get, post};
+pub use console::{Bound as BoundConsole, Console, Link, Settings as ConsoleSettings, bind as bind_console};
+pub use webhook::{Settings as WebhookSettings, Webhook, load as load_webhooks, run as run_webhooks};
 
 use crate::audit::Trail;
 use crate::identity::IssuerState;
@@ -54,6 +58,12 @@ pub struct Subjects {
     pub since: String,
     /// What is captured, for people to read.
     pub capture: String,
+    /// Where the record is.
+    pub audit: PathBuf,
+    /// Who is let into the console, if there is one.
+    pub console: Option<Arc<Console>>,
+    /// Who is told what waits.
+    pub webhooks: Vec<Arc<Webhook>>,
 }
 
 /// The state of the daemon.
@@ -114,6 +124,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))
         .route("/approvals/{id}/deny", on_post(approvals::deny))
+        .route("/console/link", on_post(console::link))
         .with_state(subjects)
         .into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
@@ -129,11 +140,15 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
 }
 
 async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (StatusCode, String)> {
+    state(&subjects).map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+/// How the daemon stands.
+fn state(subjects: &Subjects) -> Result<Status, String> {
     let policies = subjects.proxy.policies.load();
     let issuers = subjects.proxy.registrar.issuers();
-    let counters: Counters =
-        subjects.redirect.counters().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(Json(Status {
+    let counters: Counters = subjects.redirect.counters().map_err(|error| error.to_string())?;
+    Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         since: subjects.since.clone(),
@@ -145,7 +160,7 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
         issuers,
         audit_seq: subjects.trail.seq(),
         kernel: named(&counters),
-    }))
+    })
 }
 
 async fn sessions(State(subjects): State<Subjects>) -> Json<Vec<SessionInfo>> {

@@ -40,6 +40,9 @@ pub struct Bound {
     listeners: Vec<Socket>,
     control: UnixListener,
     control_path: PathBuf,
+    console: Option<admin::BoundConsole>,
+    webhooks: Vec<Arc<admin::Webhook>>,
+    audit: PathBuf,
     policies: PathBuf,
     threads: usize,
     capture: String,
@@ -76,6 +79,8 @@ impl Bound {
         }
         let control = admin::bind(&config.admin)
             .with_context(|| format!("control socket `{}` cannot be bound", config.admin.socket.display()))?;
+        let webhooks = admin::load_webhooks(&config.webhook)?;
+        let console = admin::bind_console(&config.console).context("the console cannot be bound")?;
         let proxy = Arc::new(Proxy {
             origins: redirect.clone(),
             registrar,
@@ -104,6 +109,9 @@ impl Bound {
             listeners: sockets,
             control,
             control_path: config.admin.socket.clone(),
+            console,
+            webhooks,
+            audit: config.audit.dir.clone(),
             policies: config.policy.dir.clone(),
             threads,
             capture: capture(config),
@@ -113,7 +121,20 @@ impl Bound {
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, control, control_path, policies, threads, capture, stop } = self;
+        let Self {
+            proxy,
+            redirect,
+            listeners,
+            control,
+            control_path,
+            console,
+            webhooks,
+            audit,
+            policies,
+            threads,
+            capture,
+            stop,
+        } = self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
@@ -125,8 +146,21 @@ impl Bound {
             trail: proxy.shared.trail.clone(),
             since,
             capture: capture.clone(),
+            audit,
+            console: console.as_ref().map(|bound| bound.console.clone()),
+            webhooks: webhooks.clone(),
         };
-        let mut answering = Box::pin(admin::serve(control, subjects, stop.subscribe(), &control_path));
+        let telling = admin::run_webhooks(webhooks, proxy.shared.desk.clone(), stop.subscribe());
+        let (for_console, until) = (subjects.clone(), stop.subscribe());
+        let serving = async move {
+            if let Some(console) = console {
+                console.serve(for_console, until).await;
+            }
+        };
+        let answering = admin::serve(control, subjects, stop.subscribe(), &control_path);
+        let mut answering = Box::pin(async move {
+            tokio::join!(answering, serving, telling);
+        });
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

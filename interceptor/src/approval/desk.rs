@@ -6,7 +6,7 @@ use super::binding::Binding;
 use super::request::{Asked, Entry, Event, NotKept, Recorder, Request, Standing, said};
 use super::ticket::{Grant, Ticket, in_words};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Requests that are over are kept for people to look at, so many of them.
@@ -17,6 +17,8 @@ const MOST_OVER: usize = 200;
 pub struct Desk {
     settings: Settings,
     book: Mutex<Book>,
+    /// Grows whenever a request changes.
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -57,12 +59,21 @@ pub enum NotAsked {
 impl Desk {
     /// An empty desk.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, book: Mutex::default() }
+        Self { settings, book: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
     /// How it goes about things.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Grows whenever a request may have changed: whoever watches looks again only then.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn touch(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Asks for a statement: takes the approval that is there, joins the request that is open, or makes one.
@@ -76,6 +87,7 @@ impl Desk {
         recorder: Arc<dyn Recorder>,
         now: u64,
     ) -> Result<Answer, NotAsked> {
+        self.touch();
         let mut book = self.open_book(now);
         let mut open = None;
         for (number, entry) in book.entries.iter_mut().filter(|(_, entry)| entry.binding == binding) {
@@ -167,6 +179,7 @@ impl Desk {
         if met {
             entry.turn(Standing::Approved { until: now.saturating_add(self.settings.grant_seconds) });
         }
+        self.touch();
         Ok(entry.show())
     }
 
@@ -201,6 +214,7 @@ impl Desk {
             comment: Some(format!("BREAKING THE GLASS: {reason}")),
         });
         entry.turn(Standing::Approved { until: now.saturating_add(self.settings.grant_seconds) });
+        self.touch();
         Ok(entry.show())
     }
 
@@ -217,6 +231,7 @@ impl Desk {
         }
         entry.record(Event::Denied, &format!(" {}", said(by.name(), comment))).map_err(Unable::Unrecorded)?;
         entry.turn(Standing::Denied { by: by.name().to_owned(), comment: comment.map(str::to_owned) });
+        self.touch();
         Ok(entry.show())
     }
 
@@ -261,6 +276,7 @@ impl Desk {
                 continue;
             }
             entry.expire(how);
+            self.touch();
         }
         book.forget();
         book

@@ -13,6 +13,7 @@
 mod approver;
 mod binding;
 mod desk;
+mod plain;
 mod preview;
 mod request;
 mod ticket;
@@ -23,6 +24,7 @@ mod tests;
 pub use approver::{Approver, Unable};
 pub use binding::Binding;
 pub use desk::{Answer, Desk, NotAsked};
+pub use plain::plain;
 pub use preview::{Effect, Preview, Seen, Sight, Table};
 pub use request::{Asked, Event, NotKept, Recorder, Request, State, Voice};
 pub use ticket::{Grant, Outlook, Ticket};

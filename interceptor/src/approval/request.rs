@@ -22,6 +22,15 @@ pub struct Asked {
     pub session: String,
     /// The cgroup of the process that asked first.
     pub cgroup: String,
+    /// The process that asked first, and the programs above it.
+    #[serde(default)]
+    pub process: Vec<String>,
+    /// Who has let the agent act for whom it acts for, the latest first.
+    #[serde(default)]
+    pub delegation: Vec<String>,
+    /// The agent's groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// The database server.
     pub server: String,
     /// The database.

@@ -127,11 +127,13 @@ impl Ticket {
             tracing::error!(%error, id = self.id, "a withdrawn request could not be recorded");
         }
         entry.turn(Standing::Withdrawn);
+        self.desk.touch();
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.desk.touch();
         if let Some(entry) = self.desk.lock().entries.get_mut(&self.entry) {
             entry.tickets.remove(&self.number);
         }
@@ -163,6 +165,7 @@ impl Grant {
             return Err(error);
         }
         entry.turn(Standing::Used);
+        self.desk.touch();
         self.spent = true;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::table::table;
 use super::talk::{Talk, print_json, wait_for};
 use crate::admin::{self, Word};
-use crate::approval::{Preview, Request, State, Table, Voice};
+use crate::approval::{Preview, Request, State, Table, Voice, plain};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
@@ -125,15 +125,7 @@ fn watch(talk: &Talk) -> Result<ExitCode> {
 
 fn say(word: Say, what: &str, break_glass: Option<String>) -> Result<ExitCode> {
     let Say { talk, id, comment, token_file } = word;
-    let token = match token_file {
-        _ if break_glass.is_some() => None,
-        Some(file) => Some(
-            std::fs::read_to_string(&file)
-                .with_context(|| format!("token file `{}` cannot be read", file.display()))?,
-        ),
-        None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
-    };
-    let token = token.map(|token| token.trim().to_owned());
+    let token = if break_glass.is_some() { None } else { token_of(token_file)? };
     let said = Word { comment, break_glass };
     let request: Request = wait_for(admin::post(&talk.socket()?, &path(&id, what)?, token.as_deref(), &said))?;
     if talk.json {
@@ -148,6 +140,18 @@ fn say(word: Say, what: &str, break_glass: Option<String>) -> Result<ExitCode> {
     };
     println!("request {} is {}{more}", request.id, request.state);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Somebody's own token: of a file, or of the environment.
+pub(super) fn token_of(file: Option<PathBuf>) -> Result<Option<String>> {
+    let token = match file {
+        Some(file) => Some(
+            std::fs::read_to_string(&file)
+                .with_context(|| format!("token file `{}` cannot be read", file.display()))?,
+        ),
+        None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
+    };
+    Ok(token.map(|token| token.trim().to_owned()))
 }
 
 /// Ids are letters and digits, and what is none must not become part of a path.
@@ -197,6 +201,9 @@ fn whole(request: &Request, now: u64) -> String {
     }
     out += &line("agent", &format!("{}, of {}", asked.agent, asked.issuer));
     out += &line("acts for", asked.on_behalf_of.as_deref().unwrap_or("nobody else"));
+    if !asked.process.is_empty() {
+        out += &line("process", &asked.process.join(" < "));
+    }
     out += &line("session", &format!("{}; {} connections wait", asked.session, request.waiting));
     out += &line("database", &format!("{} on {} as {}", asked.database, asked.server, asked.role));
     asked.relations.iter().for_each(|relation| out += &line("does", relation));
@@ -279,26 +286,9 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// One line that shows what is there: characters that draw on a terminal, turn text around or cannot be seen as escapes.
-fn plain(text: &str) -> String {
-    let shown = |sign: char| match sign {
-        '\'' | '"' | '\\' => vec![sign],
-        sign => sign.escape_debug().collect(),
-    };
-    text.chars().flat_map(shown).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_approves_sees_what_is_there() {
-        assert_eq!(plain("it's \"x\" \\ é"), "it's \"x\" \\ é");
-        assert_eq!(plain("a\u{1b}[2Jb\u{7}\u{8}"), "a\\u{1b}[2Jb\\u{7}\\u{8}");
-        assert_eq!(plain("\u{202e}evil\u{200b}\u{2028}"), "\\u{202e}evil\\u{200b}\\u{2028}");
-        assert_eq!(plain("a\tb\r"), "a\\tb\\r");
-    }
 
     #[test]
     fn only_ids_become_paths() {

@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod ca;
 mod configuration;
+mod console;
 mod doctor;
 mod enroll;
 mod policy;
@@ -69,6 +70,11 @@ enum Command {
     /// Look at what waits for a human, and decide it
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// Print a link into the console, good once and for a minute
+    #[command(
+        after_help = "Whoever opens it is in the console as who the token says, or as root of this host without one; root may deny, and approve where `local_root = true` in [approval].\n\nExamples:\n  interceptor console\n  interceptor console --token-file ~/.oidc-token"
+    )]
+    Console(console::Console),
     /// Show the CA that agents have to trust if they verify certificates, or write its certificate out
     Ca(ca::Ca),
     /// Look at the record
@@ -123,6 +129,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Status(talk) => talk::status(&talk),
         Command::Sessions(command) => sessions::sessions(command),
         Command::Enroll(command) => enroll::enroll(command),
+        Command::Console(console) => console::console(console),
         Command::Approvals(command) => approvals::approvals(command),
         Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),

@@ -287,6 +287,9 @@ impl Session {
             on_behalf_of: identity.on_behalf_of.clone(),
             session: self.subject.session.clone(),
             cgroup: self.subject.process.as_ref().map(|process| process.cgroup.clone()).unwrap_or_default(),
+            process: self.subject.process.iter().flat_map(chain).collect(),
+            delegation: identity.delegation.clone(),
+            groups: identity.groups.clone(),
             server: self.subject.server.clone(),
             database: self.subject.database.clone(),
             role: self.subject.role.clone(),
@@ -351,6 +354,12 @@ impl Session {
         record.policies = granted.flat_map(|(_, granted)| granted.policies()).map(str::to_owned).collect();
         record
     }
+}
+
+/// A process and those above it, for people.
+fn chain(process: &crate::audit::Process) -> Vec<String> {
+    let first = format!("{} (process {}, user {})", process.exe, process.pid, process.uid);
+    [first].into_iter().chain(process.ancestry.iter().cloned()).collect()
 }
 
 /// The statements of a text, each with what it has to put up with.

@@ -1,0 +1,45 @@
+//! The console in a real browser: held in psql, decided in the page, rows in psql; and what agents write stays text.
+
+use crate::previews::Folder;
+use std::path::Path;
+
+#[test]
+fn people_decide_in_a_browser() {
+    let folder =
+        Folder::new("console", "timeout_seconds = 12\n[console]\nlisten = \"127.0.0.1:0\"\noperators = [\"dba\"]");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = format!(
+        "NODE_PATH=$BROWSER_PATH node {} {} \"$bob\"",
+        here.join("postgres/console/browser.js").display(),
+        here.join("../target/artefacts/console").display()
+    );
+    let outcome = folder.run(&script);
+    assert_eq!(
+        outcome.stdout,
+        "in as bob@corp\n\
+         the link again: the link is not good any more\n\
+         it changes 3: changes 1 p***1 → A***n old → shipped on Friday\n\
+         psql: 1|shipped on Friday 2|shipped on Friday 3|shipped on Friday\n\
+         psql: ERROR:  bob@corp has denied the statement DETAIL:  archive it instead (42501, request ID)\n\
+         shown as it is: true\n\
+         preview too: true\n\
+         the replay shows it: true\n\
+         scripts of theirs ran: false; images of theirs: 0\n\
+         explained: hold, approve(dba), preview\n\
+         expired: 0 buttons; psql: ERROR:  nobody of dba has decided in time whether the statement may run\n\
+         wider than a phone: false\n\
+         the cookie: true Strict\n\
+         a GET: 405\n\
+         another site's page: 403\n\
+         no origin: 403\n\
+         no token: 403\n\
+         a form: 415\n\
+         another host's name: 421\n\
+         nobody: 401\n\
+         frames: DENY, true\n\
+         the page's own way: 200 approved\n\
+         again: 409\n",
+        "{}",
+        outcome.stderr
+    );
+}
