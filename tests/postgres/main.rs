@@ -27,4 +27,5 @@ mod restart;
 mod tls;
 mod transparency;
 mod upstream;
+mod webhooks;
 mod workload;

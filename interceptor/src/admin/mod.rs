@@ -89,6 +89,9 @@ pub struct Status {
     pub issuers: Vec<IssuerState>,
     /// Number of the last audit record.
     pub audit_seq: u64,
+    /// Statements since the start that were permitted, denied and held.
+    #[serde(default)]
+    pub decided: [u64; 3],
     /// What the kernel half counted, by name.
     pub kernel: Vec<(String, u64)>,
 }
@@ -159,6 +162,7 @@ fn state(subjects: &Subjects) -> Result<Status, String> {
         health: if issuers.iter().all(|issuer| issuer.state == "ready") { "ok" } else { "degraded" }.to_owned(),
         issuers,
         audit_seq: subjects.trail.seq(),
+        decided: subjects.trail.decided(),
         kernel: named(&counters),
     })
 }

@@ -182,7 +182,7 @@ fn row(request: &Request, now: u64) -> [String; 6] {
 }
 
 /// Everything, the statement as it is: what is approved has to be seen whole.
-fn whole(request: &Request, now: u64) -> String {
+pub(super) fn whole(request: &Request, now: u64) -> String {
     let asked = &request.asked;
     let line = |name: &str, value: &str| format!("{name:<12}  {}\n", plain(value));
     let mut out = line("request", &request.id);

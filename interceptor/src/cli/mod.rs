@@ -12,6 +12,7 @@ mod run;
 mod sessions;
 mod table;
 mod talk;
+mod top;
 
 use crate::config;
 use crate::telemetry::Format;
@@ -70,6 +71,11 @@ enum Command {
     /// Look at what waits for a human, and decide it
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// Watch sessions, requests and decisions in the terminal
+    #[command(
+        after_help = "Keys: q leaves, arrows choose a request, enter shows it.\n\nExamples:\n  interceptor top\n  interceptor top --every 5\n  interceptor top --once"
+    )]
+    Top(top::Top),
     /// Print a link into the console, good once and for a minute
     #[command(
         after_help = "Whoever opens it is in the console as who the token says, or as root of this host without one; root may deny, and approve where `local_root = true` in [approval].\n\nExamples:\n  interceptor console\n  interceptor console --token-file ~/.oidc-token"
@@ -130,6 +136,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Sessions(command) => sessions::sessions(command),
         Command::Enroll(command) => enroll::enroll(command),
         Command::Console(console) => console::console(console),
+        Command::Top(top) => top::top(&top),
         Command::Approvals(command) => approvals::approvals(command),
         Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),

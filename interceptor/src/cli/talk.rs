@@ -51,6 +51,10 @@ pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
         ["policies".to_owned(), format!("{} (set {})", status.policies, status.policy_digest)],
         ["sessions".to_owned(), status.sessions.to_string()],
         ["audit records".to_owned(), status.audit_seq.to_string()],
+        ["statements".to_owned(), {
+            let [permit, deny, hold] = status.decided;
+            format!("{permit} permitted, {deny} denied, {hold} held since the start")
+        }],
         ["health".to_owned(), status.health],
     ];
     rows.extend(status.issuers.into_iter().map(|issuer| {
