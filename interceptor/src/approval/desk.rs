@@ -5,7 +5,7 @@ use super::approver::{Approver, Unable};
 use super::binding::Binding;
 use super::request::{Asked, Entry, Event, NotKept, Recorder, Request, Standing, said};
 use super::ticket::{Grant, Ticket, in_words};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,12 @@ pub struct Desk {
 pub(super) struct Book {
     /// In the order in which they were made.
     pub(super) entries: BTreeMap<u64, Entry>,
+    /// Where they are, by id, by what they are for, and by whose they are.
+    ids: HashMap<String, u64>,
+    bindings: HashMap<Binding, Vec<u64>>,
+    agents: HashMap<(String, String), BTreeSet<u64>>,
+    /// The second in which what is over was ended last.
+    settled: Option<u64>,
     /// How many entries and tickets there have been.
     count: u64,
     /// When each agent has asked in the last minute, by issuer and name.
@@ -90,13 +96,14 @@ impl Desk {
         self.touch();
         let mut book = self.open_book(now);
         let mut open = None;
-        for (number, entry) in book.entries.iter_mut().filter(|(_, entry)| entry.binding == binding) {
+        for number in book.bindings.get(&binding).cloned().unwrap_or_default() {
+            let Some(entry) = book.entries.get_mut(&number) else { continue };
             match entry.standing {
                 Standing::Approved { until } => {
                     entry.standing = Standing::Taken { until };
-                    return Ok(Answer::Granted(Grant { desk: self.clone(), entry: *number, until, spent: false }));
+                    return Ok(Answer::Granted(Grant { desk: self.clone(), entry: number, until, spent: false }));
                 }
-                Standing::Open => open = Some(*number),
+                Standing::Open => open = Some(number),
                 Standing::Taken { .. }
                 | Standing::Used
                 | Standing::Denied { .. }
@@ -107,14 +114,13 @@ impl Desk {
         if let Some(number) = open {
             return Ok(Answer::Waits { ticket: self.ticket(&mut book, number, binding, &asked), new: false });
         }
-        let same = |entry: &Entry| entry.asked.agent == asked.agent && entry.asked.issuer == asked.issuer;
-        let of_agent = book.entries.values().filter(|entry| entry.standing == Standing::Open && same(entry)).count();
+        let of_agent = book.of(&asked).filter(|entry| entry.standing == Standing::Open).count();
         if of_agent >= self.settings.open_per_agent {
             return Err(NotAsked::TooMany(self.settings.open_per_agent));
         }
         book.note(&asked, now, self.settings.requests_per_minute)?;
-        let again = |entry: &Entry| same(entry) && !entry.is_live() && entry.asked.is_same_text(&asked);
-        let repeats = book.entries.values().filter(|entry| again(entry)).count();
+        let again = |entry: &&Entry| !entry.is_live() && entry.asked.is_same_text(&asked);
+        let repeats = book.of(&asked).filter(again).count();
         let number = book.next();
         let entry = Entry {
             id: book.new_id(),
@@ -131,7 +137,7 @@ impl Desk {
         let preview = asked.preview.as_ref().map(|preview| format!("; {}", preview.summary())).unwrap_or_default();
         let words = format!(", of {}{preview}", in_words(&asked.needs));
         entry.record(Event::Asked, &words).map_err(NotAsked::Unrecorded)?;
-        book.entries.insert(number, entry);
+        book.insert(number, entry);
         Ok(Answer::Waits { ticket: self.ticket(&mut book, number, binding, &asked), new: true })
     }
 
@@ -242,7 +248,8 @@ impl Desk {
 
     /// One of them.
     pub fn show(&self, id: &str, now: u64) -> Option<Request> {
-        self.open_book(now).entries.values().find(|entry| entry.id == id).map(Entry::show)
+        let book = self.open_book(now);
+        book.entries.get(book.ids.get(id)?).map(Entry::show)
     }
 
     /// Ends what is open: the daemon stops.
@@ -262,6 +269,11 @@ impl Desk {
     /// The book as it stands at a time: whoever looks at it sees nothing that is over.
     pub(super) fn open_book(&self, now: u64) -> MutexGuard<'_, Book> {
         let mut book = self.lock();
+        // Nothing that begins in a second ends in it.
+        if book.settled == Some(now) {
+            return book;
+        }
+        book.settled = Some(now);
         for entry in book.entries.values_mut() {
             let (end, how) = match entry.standing {
                 Standing::Open => (entry.expires_at, ": nobody has decided"),
@@ -287,10 +299,28 @@ impl Desk {
     }
 }
 
+/// Whose requests count together: the issuer and its name for the agent.
+fn owner(asked: &Asked) -> (String, String) {
+    (asked.issuer.clone(), asked.agent.clone())
+}
+
 impl Book {
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
+    }
+
+    fn insert(&mut self, number: u64, entry: Entry) {
+        self.ids.insert(entry.id.clone(), number);
+        self.bindings.entry(entry.binding).or_default().push(number);
+        self.agents.entry(owner(&entry.asked)).or_default().insert(number);
+        self.entries.insert(number, entry);
+    }
+
+    /// The requests of whoever asks for this.
+    fn of<'a>(&'a self, asked: &Asked) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let numbers = self.agents.get(&owner(asked)).into_iter().flatten();
+        numbers.filter_map(|number| self.entries.get(number))
     }
 
     /// Counts an agent's request, unless there have been too many. People who are asked without end stop reading.
@@ -313,15 +343,15 @@ impl Book {
     fn new_id(&self) -> String {
         loop {
             let id = format!("{:08x}", rand::random::<u32>());
-            if self.entries.values().all(|entry| entry.id != id) {
+            if !self.ids.contains_key(&id) {
                 return id;
             }
         }
     }
 
     fn undecided(&mut self, id: &str) -> Result<&mut Entry, Unable> {
-        let entry = self.entries.values_mut().find(|entry| entry.id == id);
-        let entry = entry.ok_or_else(|| Unable::NoSuch(id.to_owned()))?;
+        let number = self.ids.get(id).copied().unwrap_or_default();
+        let entry = self.entries.get_mut(&number).ok_or_else(|| Unable::NoSuch(id.to_owned()))?;
         match entry.standing {
             Standing::Open => Ok(entry),
             _ => Err(Unable::Decided { id: id.to_owned(), state: entry.state() }),
@@ -333,10 +363,22 @@ impl Book {
         let is_over = |entry: &Entry| !entry.is_live() && entry.tickets.is_empty();
         let over = self.entries.values().filter(|entry| is_over(entry)).count();
         let mut excess = over.saturating_sub(MOST_OVER);
-        self.entries.retain(|_, entry| {
+        let Self { entries, ids, bindings, agents, .. } = self;
+        entries.retain(|number, entry| {
             let goes = excess > 0 && is_over(entry);
-            excess -= usize::from(goes);
+            if goes {
+                excess -= 1;
+                ids.remove(&entry.id);
+                if let Some(numbers) = bindings.get_mut(&entry.binding) {
+                    numbers.retain(|known| known != number);
+                }
+                if let Some(numbers) = agents.get_mut(&owner(&entry.asked)) {
+                    numbers.remove(number);
+                }
+            }
             !goes
         });
+        bindings.retain(|_, numbers| !numbers.is_empty());
+        agents.retain(|_, numbers| !numbers.is_empty());
     }
 }

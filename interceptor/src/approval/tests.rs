@@ -487,6 +487,55 @@ fn a_daemon_that_stops_leaves_nothing_open() {
     assert!(room.act("approve bob dba").ends_with("is expired already"));
 }
 
+/// So many that nobody could read them: the desk stays quick, and each gets its own word.
+#[test]
+fn ten_thousand_wait() {
+    const MANY: usize = 10_000;
+    let settings = Settings { open_per_agent: MANY, requests_per_minute: MANY, ..usual() };
+    let desk = Arc::new(Desk::new(settings));
+    let notes = Arc::new(Notes::default());
+    let since = std::time::Instant::now();
+    let tickets: Vec<_> = (0..MANY)
+        .map(|at| {
+            let asked = Asked { agent: format!("agent:{}", at % 100), digest: at.to_string(), ..asked(&[("dba", 1)]) };
+            match desk.ask(asked, statement(&at.to_string()), notes.clone(), 0) {
+                Ok(Answer::Waits { ticket, new: true }) => ticket,
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect();
+    assert_eq!(desk.list(0).len(), MANY);
+    // Two approvers at once, each from an end of their own; a third says no to some.
+    std::thread::scope(|scope| {
+        let (bob, dave, erin) = (person("bob", &["dba"]), person("dave", &["dba"]), person("erin", &["dba"]));
+        let (desk, tickets) = (&desk, &tickets);
+        scope.spawn(move || tickets.iter().for_each(|ticket| drop(desk.approve(ticket.id(), &bob, None, 1))));
+        scope.spawn(move || tickets.iter().rev().for_each(|ticket| drop(desk.approve(ticket.id(), &dave, None, 1))));
+        scope.spawn(move || tickets.iter().step_by(7).for_each(|ticket| drop(desk.deny(ticket.id(), &erin, None, 1))));
+    });
+    let (mut granted, mut denied) = (0, 0);
+    for (at, ticket) in tickets.iter().enumerate() {
+        match ticket.outlook(statement(&at.to_string()), 1) {
+            Outlook::Granted(grant) => {
+                grant.spend(&*notes).unwrap();
+                granted += 1;
+            }
+            Outlook::Denied { by, .. } => {
+                assert_eq!(by, "erin");
+                denied += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(granted + denied, MANY);
+    let texts = notes.texts.lock().unwrap();
+    let count = |word: &str| texts.iter().filter(|text| text.starts_with(word)).count();
+    assert_eq!((count("approved"), count("used"), count("denied")), (granted, granted, denied));
+    // Each look at so many takes its time; seconds would keep sessions waiting. (A debug build on a busy machine.)
+    assert!(since.elapsed().as_secs() < 120, "{:?}", since.elapsed());
+    println!("{MANY} requests asked for, decided and used in {:?}", since.elapsed());
+}
+
 /// Approvals, a denial, a cancellation and the end of the time, all at once: one of them happens, and what is approved runs
 /// once, however many connections wait for it.
 #[test]

@@ -5,7 +5,7 @@ use super::door::{Link, Visitor};
 use super::look::{self, Found, Wanted};
 use crate::admin::approvals::{Peer, Word, approver, fit, now, refused, unable};
 use crate::admin::{Status, Subjects};
-use crate::approval::{Approver, Request, Unable};
+use crate::approval::{Approver, Request, State as RequestState, Unable};
 use crate::identity::Identity;
 use crate::policy::{Circumstances, Principal, Rule, Totals};
 use crate::proxy::SessionInfo;
@@ -192,10 +192,26 @@ fn changing(room: &Room, headers: &HeaderMap) -> Result<Visitor, Refused> {
     Err((StatusCode::FORBIDDEN, "the page does not know its token; load it again".to_owned()))
 }
 
+/// Requests that a page is told of: nobody reads more, and a browser would choke on ten thousand.
+const MOST_SHOWN: usize = 300;
+const MOST_OVER: usize = 50;
+
 /// Those that somebody is asked for, as they may see them.
-fn shown(room: &Room, who: &Approver) -> Vec<Request> {
-    let requests = room.subjects.proxy.shared.desk.list(now());
-    requests.into_iter().filter(|request| sees(room, who, request)).map(|request| request.seen_by(who)).collect()
+#[derive(Serialize)]
+pub(super) struct Shown {
+    /// Those that are open or approved, the oldest first, then those that are over.
+    requests: Vec<Request>,
+    /// How many are open or approved.
+    waiting: usize,
+}
+
+fn shown(room: &Room, who: &Approver) -> Shown {
+    let all = room.subjects.proxy.shared.desk.list(now()).into_iter().filter(|request| sees(room, who, request));
+    let (live, over): (Vec<_>, Vec<_>) =
+        all.partition(|request| matches!(request.state, RequestState::Open | RequestState::Approved));
+    let (waiting, old) = (live.len(), over.len().saturating_sub(MOST_OVER));
+    let requests = live.into_iter().take(MOST_SHOWN).chain(over.into_iter().skip(old));
+    Shown { requests: requests.map(|request| request.seen_by(who)).collect(), waiting }
 }
 
 fn sees(room: &Room, who: &Approver, request: &Request) -> bool {
@@ -206,7 +222,7 @@ fn sees(room: &Room, who: &Approver, request: &Request) -> bool {
         }
 }
 
-pub(super) async fn approvals(State(room): State<Room>, headers: HeaderMap) -> Result<Json<Vec<Request>>, Refused> {
+pub(super) async fn approvals(State(room): State<Room>, headers: HeaderMap) -> Result<Json<Shown>, Refused> {
     let Visitor { who, .. } = visitor(&room, &headers)?;
     Ok(Json(shown(&room, &who)))
 }

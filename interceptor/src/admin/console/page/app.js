@@ -2,7 +2,7 @@
 // INVARIANT: what comes from the daemon becomes text nodes (`textContent`, `append` of strings) and nothing else.
 
 const $ = (selector) => document.querySelector(selector);
-const state = { me: null, requests: [], chosen: null, page: "approvals", drafts: {}, live: null };
+const state = { me: null, requests: [], waiting: 0, chosen: null, page: "approvals", drafts: {}, live: null };
 
 // ---- making nodes
 
@@ -241,8 +241,8 @@ function approvals() {
   const scroll = $(".list")?.scrollTop ?? 0;
   show(el("div", { class: "split" },
     el("div", { class: "panel list", role: "group", "aria-label": "Requests" },
-      el("div", { class: "group" }, `Waiting (${open.length})`), open.slice(0, 300).map(item),
-      open.length > 300 ? el("div", { class: "group" }, `${open.length - 300} more are not listed`) : null,
+      el("div", { class: "group" }, `Waiting (${state.waiting})`), open.map(item),
+      state.waiting > open.length ? el("div", { class: "group" }, `${state.waiting - open.length} more are not listed`) : null,
       over.length ? [el("div", { class: "group" }, "Over"), over.map(item)] : null),
     detail(chosen)));
   $(".list").scrollTop = scroll;
@@ -457,7 +457,7 @@ function watch() {
   events.addEventListener("open", () => $(".live").classList.add("on"));
   events.addEventListener("error", async () => { $(".live").classList.remove("on"); if (events.readyState === EventSource.CLOSED) { events.close(); setTimeout(watch, 2000); } });
   events.addEventListener("approvals", (event) => {
-    state.requests = JSON.parse(event.data);
+    ({ requests: state.requests, waiting: state.waiting } = JSON.parse(event.data));
     navigation();
     if (state.page === "approvals") approvals();
   });
@@ -485,7 +485,7 @@ async function start() {
   addEventListener("hashchange", route);
   document.addEventListener("keydown", keys);
   setInterval(tick, 1000);
-  state.requests = await ask("/api/approvals");
+  ({ requests: state.requests, waiting: state.waiting } = await ask("/api/approvals"));
   watch();
   route();
 }
