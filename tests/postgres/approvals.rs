@@ -308,6 +308,29 @@ EOF
     );
 }
 
+/// Whatever comes of them: people who are asked without end stop reading.
+#[test]
+fn agents_cannot_ask_without_end() {
+    let folder = Folder::new("often", "dba", "requests_per_minute = 3");
+    let script = r#"
+        for n in 1 2 3; do impatient "update orders set customer_id = 11$n where id = 1"; opened; as "$bob" deny $id; done
+        agent "update orders set customer_id = 114 where id = 1" | head -1
+        "$INTERCEPTOR" approvals list --all --json | "$PYTHON" -c 'import json, sys; print(len(json.load(sys.stdin)))'
+        "$INTERCEPTOR" top --once | grep -o 'waiting for a human: [0-9]*'
+        "$INTERCEPTOR" status --json | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["decided"])'"#;
+    let outcome = folder.run(script);
+    assert_eq!(
+        outcome.stdout,
+        "1\nrequest ID is denied\n1\nrequest ID is denied\n1\nrequest ID is denied\n\
+         ERROR:  53400: this agent has asked for 3 approvals within a minute, which is the limit\n\
+         3\n\
+         waiting for a human: 0\n\
+         [0, 1, 3]\n",
+        "{}",
+        outcome.stderr
+    );
+}
+
 #[test]
 fn a_daemon_that_dies_takes_what_is_held_with_it() {
     let folder = Folder::new("killed", "dba", "");

@@ -1,6 +1,8 @@
 //! The console in a real browser: held in psql, decided in the page, rows in psql; and what agents write stays text.
 
 use crate::previews::Folder;
+use crate::provider::Provider;
+use std::net::TcpListener;
 use std::path::Path;
 
 #[test]
@@ -40,6 +42,46 @@ fn people_decide_in_a_browser() {
          the page's own way: 200 approved\n\
          again: 409\n",
         "{}",
+        outcome.stderr
+    );
+}
+
+/// Authorization code with PKCE at a certified provider of somebody else's, whose groups decide.
+#[test]
+fn people_sign_in_at_their_provider() {
+    // A port that is free for as long as it takes.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let provider = Provider::start(&format!("http://127.0.0.1:{port}/sign-in/back"));
+    let issuer = &provider.issuer;
+    let trusts = provider.config().replace("types = [\"at+jwt\"]", "types = [\"at+jwt\", \"JWT\", \"\"]");
+    let folder = Folder::new(
+        "sign-in",
+        &format!(
+            "[console]\nlisten = \"127.0.0.1:{port}\"\n[console.sign_in]\nissuer = \"{issuer}\"\nclient_id = \"urn:interceptor\"\n\
+             allow_http = true\n{trusts}"
+        ),
+    );
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = format!(
+        r#"
+        export AGENT_ID_TOKEN=$(curl -s -u agent%3Aci-1:secret -d grant_type=client_credentials -d resource=urn:interceptor -d scope=connect "{issuer}/token" |
+            "$PYTHON" -c "import json, sys; print(json.load(sys.stdin)['access_token'])")
+        NODE_PATH=$BROWSER_PATH timeout 60 node {} http://127.0.0.1:{port}/ "#,
+        here.join("postgres/console/sign-in.js").display(),
+    );
+    let outcome = folder.run(&script);
+    let log = std::fs::read_to_string(provider.folder.join("log")).unwrap_or_default();
+    assert_eq!(
+        outcome.stdout,
+        "dba-bob, [[\"dba\"],false]\n\
+         pages: 1\n\
+         carol sees: Nothing waits. What agents ask for appears here by itself.\n\
+         carol says: `carol` is not in `dba`, which has to approve it\n\
+         psql: 7\n\
+         made up: 403 not signed in: this browser has not begun to sign in, or too long ago\n\
+         crossed: 403 not signed in: this is another sign-in's answer\n\
+         signed out\n",
+        "{}\n{log}",
         outcome.stderr
     );
 }

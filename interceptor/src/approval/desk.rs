@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Requests that are over are kept for people to look at, so many of them.
 const MOST_OVER: usize = 200;
 
+/// In seconds.
+const MINUTE: u64 = 60;
+
 /// The requests of all sessions.
 #[derive(Debug, Default)]
 pub struct Desk {
@@ -159,6 +162,37 @@ impl Desk {
             expires_at,
             given_up: AtomicBool::new(false),
         }
+    }
+
+    /// Whether an agent may ask at all, before anything is found out for its request. Whoever has an approval may use it.
+    ///
+    /// # Errors
+    /// Which limit it has reached.
+    pub fn may_ask(&self, issuer: &str, agent: &str, now: u64) -> Result<(), NotAsked> {
+        let book = self.open_book(now);
+        let owner = (issuer.to_owned(), agent.to_owned());
+        let numbers = book.agents.get(&owner).into_iter().flatten();
+        let mut open = 0;
+        for entry in numbers.filter_map(|number| book.entries.get(number)) {
+            match entry.standing {
+                Standing::Approved { .. } => return Ok(()),
+                Standing::Open => open += 1,
+                Standing::Taken { .. }
+                | Standing::Used
+                | Standing::Denied { .. }
+                | Standing::Expired
+                | Standing::Withdrawn => {}
+            }
+        }
+        if open >= self.settings.open_per_agent {
+            return Err(NotAsked::TooMany(open));
+        }
+        let lately = book.recent.get(&owner).into_iter().flatten();
+        let lately = lately.filter(|time| time.saturating_add(MINUTE) > now).count();
+        if lately >= self.settings.requests_per_minute {
+            return Err(NotAsked::TooOften(lately));
+        }
+        Ok(())
     }
 
     /// Says yes; approved is what enough have said yes to.
@@ -325,7 +359,6 @@ impl Book {
 
     /// Counts an agent's request, unless there have been too many. People who are asked without end stop reading.
     fn note(&mut self, asked: &Asked, now: u64, most: usize) -> Result<(), NotAsked> {
-        const MINUTE: u64 = 60;
         self.recent.retain(|_, times| {
             times.retain(|time| time.saturating_add(MINUTE) > now);
             !times.is_empty()

@@ -194,9 +194,7 @@ impl Session {
                 self.ticket = Some(Arc::new(ticket));
                 Ok(Clearance::Held)
             }
-            Err(NotAsked::TooOften(most)) => Ok(Clearance::Refused(Refusal::TooOftenAsked(most))),
-            Err(NotAsked::TooMany(most)) => Ok(Clearance::Refused(Refusal::TooManyRequests(most))),
-            Err(NotAsked::Unrecorded(error)) => Err(unrecorded(error)),
+            Err(error) => not_asked(error),
         }
     }
 
@@ -387,6 +385,15 @@ pub(super) fn shown(bound: &Bound) -> Vec<Option<String>> {
         shown.push(Some(format!("[cut: {count} values in all]")));
     }
     shown
+}
+
+/// Why nobody is asked, as the agent reads it.
+pub(super) fn not_asked(error: NotAsked) -> Result<Clearance, Ending> {
+    match error {
+        NotAsked::TooOften(most) => Ok(Clearance::Refused(Refusal::TooOftenAsked(most))),
+        NotAsked::TooMany(most) => Ok(Clearance::Refused(Refusal::TooManyRequests(most))),
+        NotAsked::Unrecorded(error) => Err(unrecorded(error)),
+    }
 }
 
 fn unrecorded(error: NotKept) -> Ending {

@@ -7,7 +7,7 @@
 //!
 //! Only what a rollback takes back wholly is tried: rows of tables. (Sequences move on; nobody misses a number.)
 
-use super::hold::{Bound, Case, Clearance, Run, shown, statements};
+use super::hold::{Bound, Case, Clearance, Run, not_asked, shown, statements};
 use super::refusal::{Ending, Refusal};
 use super::{Session, Step};
 use crate::approval::{Preview, Seen};
@@ -131,6 +131,13 @@ impl Session {
         }
         match self.can_be_tried(case) {
             Ok(relations) => {
+                // Nothing is run for a request that nobody would be asked, unless it is for one that is open already.
+                let identity = self.principal.identity();
+                if self.ticket.is_none()
+                    && let Err(error) = self.desk.may_ask(&identity.issuer, &identity.subject, case.bench.unix)
+                {
+                    return not_asked(error).map(Some);
+                }
                 let mut record = self.template(case, bound);
                 record.decision = Some(Decision::Hold);
                 record.binds = bound.map(shown);

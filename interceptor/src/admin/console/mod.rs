@@ -57,6 +57,9 @@ impl Settings {
                 "`listen = \"{listen}\"` in [console] is no loopback address: it speaks no TLS; put a proxy in front of it"
             ));
         }
+        if self.listen.is_none() && self.socket.is_some() && self.hosts.is_empty() {
+            mistakes.push("`socket` without `listen` in [console] needs `hosts`: what browsers call it".to_owned());
+        }
         if self.listen.is_none() && self.socket.is_none() && self.sign_in.is_some() {
             mistakes.push("`sign_in` in [console] needs `listen` or `socket`".to_owned());
         }
