@@ -79,7 +79,8 @@ pub(super) async fn greet(
 ) -> Result<Server, LoginError> {
     let mut server = Server {
         stream,
-        buffer: BytesMut::new(),
+        // What a server says until it is ready, most of which comes at once.
+        buffer: BytesMut::with_capacity(1024),
         splitter: Splitter::default(),
         parameters: Vec::new(),
         pid: 0,
