@@ -25,4 +25,5 @@ mod restart;
 mod tls;
 mod transparency;
 mod upstream;
+mod warm;
 mod workload;

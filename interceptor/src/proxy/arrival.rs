@@ -12,6 +12,7 @@ use super::relayed::{self, Client};
 use super::serve::{Proxy, say};
 use super::tls::Stream;
 use super::upstream::{Credential, Server};
+use super::warm::{self, Whose};
 use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
 use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease};
 use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
@@ -69,7 +70,7 @@ impl<'a> Arrival<'a> {
         tls: Option<&'static str>,
     ) -> Self {
         let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None, tls };
-        arrival.subject.session = format!("{:016x}", rand::random::<u64>());
+        arrival.subject.session = new_session();
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {
             Ok(evidence) => {
@@ -208,8 +209,16 @@ impl<'a> Arrival<'a> {
         around.agent_totals = self.proxy.shared.budgets.totals(&identity.issuer, &identity.subject);
         let policies = self.proxy.policies.load_full();
         let principal = Principal::new(identity.clone());
+        let whose = Whose::new(&identity, server, &wishes.database, &credential.user);
+        let mut warm = None;
         let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
             Ok(permit) => {
+                if credential.warm() > 0 {
+                    warm = warm::take(&whose, &wishes.settings);
+                }
+                if let Some(warm) = &warm {
+                    self.subject.session.clone_from(&warm.session);
+                }
                 let deciding = permit.statements().iter().flat_map(|granted| granted.policies());
                 self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes, self.tls), deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
@@ -217,7 +226,8 @@ impl<'a> Arrival<'a> {
             Err(denial) => return Err(self.denied(*denial)),
         };
         let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
-        let parameters = self.parameters(&identity, &wishes);
+        let parameters = |session: &str| parameters(&identity, &wishes, session);
+        let own = parameters(&self.subject.session);
         let source = Some(self.peer);
         // The catalogue is read as whoever makes the roles, and once for all of them.
         let reading = credential.ephemeral.as_ref().map_or(&credential, |ephemeral| ephemeral.admin()).clone();
@@ -229,14 +239,18 @@ impl<'a> Arrival<'a> {
             (role, credential) = (Some(made), own);
         }
         let server = if credential.is_relayed() {
-            let own = relayed::connect(server, source, &credential, &parameters, client).await;
+            let own = relayed::connect(server, source, &credential, &own, client).await;
             let mut own = own.map_err(|error| not_let_in(&error))?;
             let reading = self.proxy.catalogs.begin(&place, &credential).await;
             read_first(reading, &mut own).await.map_err(|error| not_let_in(&error))?;
             own
         } else {
-            let own = Server::connect(server, source, &credential, &parameters).await;
+            let own = match warm {
+                Some(warm) => Ok(warm.server),
+                None => Server::connect(server, source, &credential, &own).await,
+            };
             let own = own.map_err(|error| not_connected(&error))?;
+            warm::prepare(&whose, &credential, &wishes.settings, parameters);
             self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
             own
         };
@@ -248,21 +262,6 @@ impl<'a> Arrival<'a> {
         report.detail = denial.reason;
         report.hint = denial.hint;
         Refused { reason: report.message.clone(), report }
-    }
-
-    /// What the database is told about the session: the daemon's own settings win over the client's.
-    fn parameters(&self, identity: &Identity, wishes: &Wishes) -> Vec<(String, String)> {
-        let mut parameters = vec![
-            ("database".to_owned(), wishes.database.clone()),
-            ("application_name".to_owned(), application_name(&identity.subject)),
-            ("client_encoding".to_owned(), "UTF8".to_owned()),
-            ("standard_conforming_strings".to_owned(), "on".to_owned()),
-            ("interceptor.agent".to_owned(), identity.subject.clone()),
-            ("interceptor.session".to_owned(), self.subject.session.clone()),
-            ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
-        ];
-        parameters.extend(wishes.settings.iter().cloned());
-        parameters
     }
 
     async fn claimed(&self) -> Claimed {
@@ -531,6 +530,26 @@ fn agent(identity: &Identity) -> Agent {
         on_behalf_of_groups: identity.on_behalf_of_groups.clone(),
         delegation: identity.delegation.clone(),
     }
+}
+
+/// The number of a session, by which the record and the database know it.
+pub(super) fn new_session() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What the database is told about the session: the daemon's own settings win over the client's.
+fn parameters(identity: &Identity, wishes: &Wishes, session: &str) -> Vec<(String, String)> {
+    let mut parameters = vec![
+        ("database".to_owned(), wishes.database.clone()),
+        ("application_name".to_owned(), application_name(&identity.subject)),
+        ("client_encoding".to_owned(), "UTF8".to_owned()),
+        ("standard_conforming_strings".to_owned(), "on".to_owned()),
+        ("interceptor.agent".to_owned(), identity.subject.clone()),
+        ("interceptor.session".to_owned(), session.to_owned()),
+        ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
+    ];
+    parameters.extend(wishes.settings.iter().cloned());
+    parameters
 }
 
 fn process(evidence: &Evidence) -> Process {

@@ -23,6 +23,7 @@ mod settle;
 mod tasks;
 mod tls;
 mod upstream;
+mod warm;
 
 pub use crate::session::Shared;
 pub use cancel::Cancels;

@@ -52,6 +52,9 @@ pub struct Upstream {
     /// Whether the agent's exchanged token is what is logged in with (OAUTHBEARER, PostgreSQL 18).
     #[serde(default)]
     pub oauth: bool,
+    /// How many connections are logged in beforehand for each agent that has come, so that it need not wait the next time.
+    #[serde(default)]
+    pub warm: usize,
     /// A role of its own for each session.
     pub ephemeral: Option<EphemeralSettings>,
     /// What is asked of the server.
@@ -152,6 +155,14 @@ pub enum CredentialError {
         /// Which.
         server: String,
     },
+    /// What is logged in beforehand is not what this agent would log in with now.
+    #[error(
+        "the [[upstream]] for `{server}` has `warm` beside `relay`, `oauth` or `ephemeral`, where each session logs in by itself"
+    )]
+    Warm {
+        /// Which.
+        server: String,
+    },
     /// TLS cannot be spoken as it is asked for.
     #[error("the [[upstream]] for `{server}` cannot have its TLS")]
     Tls {
@@ -173,6 +184,8 @@ pub(super) struct Credential {
     pub(super) ephemeral: Option<Arc<Ephemeral>>,
     /// Whether there is none: the client logs in itself.
     relayed: bool,
+    /// How many connections wait for each agent.
+    warm: usize,
     pub(super) tls: Arc<Connector>,
 }
 
@@ -192,6 +205,11 @@ impl Credential {
             self.bearer = Some(bearer);
         }
         self
+    }
+
+    /// How many connections are logged in beforehand for each agent.
+    pub(super) fn warm(&self) -> usize {
+        self.warm
     }
 
     /// Whether the client logs in itself.
@@ -214,6 +232,7 @@ impl Credential {
             bearer: None,
             ephemeral: None,
             relayed: false,
+            warm: 0,
             tls: self.tls.clone(),
         }
     }
@@ -281,6 +300,7 @@ fn unlisted() -> Option<Credential> {
         bearer: None,
         ephemeral: None,
         relayed: true,
+        warm: 0,
         tls: Arc::new(tls),
     })
 }
@@ -312,6 +332,9 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     if !upstream.relay && nothing {
         return Err(CredentialError::Nothing { server: server() });
     }
+    if upstream.warm > 0 && (upstream.relay || upstream.oauth || upstream.ephemeral.is_some()) {
+        return Err(CredentialError::Warm { server: server() });
+    }
     let key = upstream.key_file.as_deref().map(|path| secret("key", path)).transpose()?;
     let wanted = Wanted {
         mode: upstream.tls,
@@ -328,6 +351,7 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         bearer: None,
         ephemeral: None,
         relayed: upstream.relay,
+        warm: upstream.warm,
         tls: Arc::new(tls),
     };
     if let Some(EphemeralSettings { template }) = &upstream.ephemeral {
@@ -484,6 +508,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Whether nothing has come since it was ready.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.buffer.is_empty() && self.stream.is_quiet()
     }
 
     /// Takes leave.

@@ -1,6 +1,7 @@
 //! A connection in clear text or TLS.
 
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -38,6 +39,19 @@ impl Stream {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
+        }
+    }
+
+    /// Whether there is nothing to be read and no end.
+    pub(in crate::proxy) fn is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let mut first = [std::mem::MaybeUninit::uninit()];
+        match SockRef::from(socket).peek(&mut first) {
+            Ok(_) => false,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }
 
