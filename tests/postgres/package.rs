@@ -75,7 +75,7 @@ fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
     ] {
         assert!(host.path(file).is_file(), "{file}");
     }
-    // What a person has to fill in is what is said to be missing, and nothing else is.
+    // It starts as it is; what a person fills in later is fine as it stands there.
     let config = host.path("etc/interceptor/interceptor.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let check = |text: &str| {
@@ -84,8 +84,9 @@ fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
         let output = Command::new(&interceptor).args(["config", "check", "--config"]).arg(&config).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (fine, said) = check(&text);
-    assert!(!fine && said.contains("issuer"), "{said}");
+    assert_eq!(check(&text), (true, format!("{} is fine\n", config.display())));
+    let (fine, said) = check(&text.replace("observe", "enforce"));
+    assert!(!fine && said.contains("identity.issuers is empty"), "{said}");
     let filled = text
         .lines()
         .map(|line| {

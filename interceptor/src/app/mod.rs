@@ -40,6 +40,7 @@ pub struct Bound {
     listeners: Vec<Socket>,
     control: UnixListener,
     control_path: PathBuf,
+    metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
     threads: usize,
     capture: String,
@@ -76,6 +77,12 @@ impl Bound {
         }
         let control = admin::bind(&config.admin)
             .with_context(|| format!("control socket `{}` cannot be bound", config.admin.socket.display()))?;
+        let metrics = config.admin.metrics.map(|address| {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            std::io::Result::Ok(listener)
+        });
+        let metrics = metrics.transpose().context("`admin.metrics` cannot be bound")?;
         let proxy = Arc::new(Proxy {
             origins: redirect.clone(),
             registrar,
@@ -104,6 +111,7 @@ impl Bound {
             listeners: sockets,
             control,
             control_path: config.admin.socket.clone(),
+            metrics,
             policies: config.policy.dir.clone(),
             threads,
             capture: capture(config),
@@ -113,7 +121,8 @@ impl Bound {
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, control, control_path, policies, threads, capture, stop } = self;
+        let Self { proxy, redirect, listeners, control, control_path, metrics, policies, threads, capture, stop } =
+            self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
@@ -126,6 +135,10 @@ impl Bound {
             since,
             capture: capture.clone(),
         };
+        if let Some(listener) = metrics {
+            let listener = TcpListener::from_std(listener)?;
+            tokio::spawn(admin::serve_metrics(listener, subjects.clone(), stop.subscribe()));
+        }
         let mut answering = Box::pin(admin::serve(control, subjects, stop.subscribe(), &control_path));
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 

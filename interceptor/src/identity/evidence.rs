@@ -16,7 +16,7 @@ const ANCESTORS: usize = 64;
 const TICK_NS: u64 = 1_000_000_000 / 100;
 
 /// What was seen about the process that dialled.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Evidence {
     /// The process (thread group).
     pub pid: u32,

@@ -32,6 +32,10 @@ pub(super) enum LoginError {
     Protocol(String),
     #[error("the database server wants {0}, which is not given away")]
     Downgrade(&'static str),
+    #[error("the database server wants {0}")]
+    Uncarried(&'static str),
+    #[error("it was ended")]
+    Stopped,
     #[error("the database server wants a password, and there is none")]
     Secret(#[from] SecretError),
     #[error("the database server does not take the agent's token: {0}")]

@@ -14,6 +14,7 @@ mod leaked;
 mod live;
 mod login;
 mod own;
+mod refused;
 mod relay;
 mod relayed;
 mod scram;
@@ -22,6 +23,7 @@ mod serve;
 mod settle;
 mod tasks;
 mod tls;
+mod unread;
 mod upstream;
 mod warm;
 

@@ -131,6 +131,12 @@ pub enum CredentialError {
         /// Which.
         server: String,
     },
+    /// Something of the daemon's own would go to whoever answers.
+    #[error("the [[upstream]] for `{server}` has `tls = \"prefer\"`, which is for `relay` only")]
+    Prefers {
+        /// Which.
+        server: String,
+    },
     /// There is more than one.
     #[error(
         "the [[upstream]] for `{server}` has more than one of `password_file`, `password_credential`, `password_command` and `oauth`"
@@ -187,6 +193,8 @@ pub(super) struct Credential {
     /// How many connections wait for each agent.
     warm: usize,
     pub(super) tls: Arc<Connector>,
+    /// The same without the daemon's own certificate, for whoever is nobody.
+    bare: Arc<Connector>,
 }
 
 impl Credential {
@@ -223,6 +231,21 @@ impl Credential {
         self
     }
 
+    /// Nothing to log in with.
+    fn relaying() -> Self {
+        Self {
+            user: String::new(),
+            password: Source::None,
+            oauth: false,
+            bearer: None,
+            ephemeral: None,
+            relayed: true,
+            warm: 0,
+            tls: Arc::default(),
+            bare: Arc::default(),
+        }
+    }
+
     /// The same server, as another role.
     pub(super) fn of(&self, user: &str, password: Secret) -> Self {
         Self {
@@ -234,6 +257,7 @@ impl Credential {
             relayed: false,
             warm: 0,
             tls: self.tls.clone(),
+            bare: self.bare.clone(),
         }
     }
 }
@@ -260,6 +284,11 @@ impl Upstreams {
         Ok(Self { entries, relayed: unlisted() })
     }
 
+    /// Whether any database is logged in to with something of the daemon's own.
+    pub fn has_credential(&self) -> bool {
+        self.entries.iter().any(|(_, credential)| !credential.relayed)
+    }
+
     /// The first entry that fits.
     pub(super) fn credential(&self, server: &SocketAddr, database: &str, identity: &Identity) -> Option<&Credential> {
         let server = server.to_string();
@@ -279,6 +308,17 @@ impl Upstreams {
             .map(|(_, credential)| credential)
     }
 
+    /// How a database is spoken to for somebody who is nobody: as the first entry for it says, and with nothing of ours.
+    pub(super) fn for_nobody(&self, server: &SocketAddr, database: &str) -> Option<Credential> {
+        let server = server.to_string();
+        let mut entries = self.entries.iter();
+        let entry = entries
+            .find(|(upstream, _)| fits(&upstream.server, &server) && fits(&upstream.database, database))
+            .map(|(_, credential)| credential)
+            .or(self.relayed.as_ref())?;
+        Some(Credential { tls: entry.bare.clone(), ..Credential::relaying() })
+    }
+
     /// What a database without an entry is spoken to with: nothing of ours, `verify-full`. Where there are entries, for other
     /// agents, whoever none is for has nothing to log in with.
     pub(super) fn relayed(&self, server: &SocketAddr, database: &str) -> Option<&Credential> {
@@ -293,16 +333,8 @@ impl Upstreams {
 
 fn unlisted() -> Option<Credential> {
     let tls = Connector::load(&Wanted::default()).ok()?;
-    Some(Credential {
-        user: String::new(),
-        password: Source::None,
-        oauth: false,
-        bearer: None,
-        ephemeral: None,
-        relayed: true,
-        warm: 0,
-        tls: Arc::new(tls),
-    })
+    let tls = Arc::new(tls);
+    Some(Credential { bare: tls.clone(), tls, ..Credential::relaying() })
 }
 
 /// Whether a value is what a pattern means, in which `*` stands for any characters.
@@ -326,6 +358,9 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     if upstream.relay && (!nothing || !upstream.user.is_empty() || upstream.ephemeral.is_some()) {
         return Err(CredentialError::Relayed { server: server() });
     }
+    if !upstream.relay && upstream.tls == TlsMode::Prefer {
+        return Err(CredentialError::Prefers { server: server() });
+    }
     if !upstream.relay && upstream.user.is_empty() {
         return Err(CredentialError::NoUser { server: server() });
     }
@@ -343,7 +378,14 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         key: key.as_deref(),
         name: upstream.server_name.as_deref(),
     };
-    let tls = Connector::load(&wanted).map_err(|source| CredentialError::Tls { server: server(), source })?;
+    let load = |wanted: &Wanted<'_>| {
+        Connector::load(wanted).map(Arc::new).map_err(|source| CredentialError::Tls { server: server(), source })
+    };
+    let tls = load(&wanted)?;
+    let bare = match wanted.certificate {
+        Some(_) => load(&Wanted { certificate: None, key: None, ..wanted })?,
+        None => tls.clone(),
+    };
     let mut credential = Credential {
         user: upstream.user.clone(),
         password,
@@ -352,7 +394,8 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         ephemeral: None,
         relayed: upstream.relay,
         warm: upstream.warm,
-        tls: Arc::new(tls),
+        tls,
+        bare,
     };
     if let Some(EphemeralSettings { template }) = &upstream.ephemeral {
         if upstream.oauth {
