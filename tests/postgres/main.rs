@@ -12,6 +12,7 @@ mod attribution;
 mod clients;
 mod credentials;
 mod drivers;
+mod exec;
 mod first_start;
 mod identity;
 mod introspection;
