@@ -10,6 +10,7 @@ mod acceptance;
 mod approvals;
 mod attribution;
 mod clients;
+mod crash;
 mod credentials;
 mod drivers;
 mod exec;

@@ -12,7 +12,6 @@ pub use client::{ClientError, get, post};
 
 use crate::audit::Trail;
 use crate::identity::IssuerState;
-use crate::policy::Mode;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
 use crate::redirect::{Counters, Redirect};
@@ -202,7 +201,7 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
         sessions: subjects.proxy.live.len(),
         health: health.state.to_owned(),
         reasons: health.reasons,
-        observed: (subjects.proxy.mode == Mode::Observe).then(|| observed(&subjects)),
+        observed: subjects.proxy.observes().then(|| observed(&subjects)),
         issuers,
         audit_seq: subjects.trail.seq(),
         kernel: named(&counters),
@@ -215,7 +214,7 @@ fn observed(subjects: &Subjects) -> Observed {
     if subjects.proxy.registrar.issuers().is_empty() {
         steps.push("say who issues the agents' tokens: [[identity.issuers]] and [identity.exchange]".to_owned());
     }
-    if !subjects.proxy.upstreams.has_credential() {
+    if !subjects.proxy.tuned().upstreams.has_credential() {
         steps.push("give the daemon a credential that no agent holds: [[upstream]] with `user`".to_owned());
     }
     steps.push("look at `interceptor audit search --observed` and `interceptor policy suggest`, then [policy] mode = \"enforce\"".to_owned());

@@ -1,5 +1,6 @@
 //! Wires everything: first whatever can fail, then the promise that it runs.
 
+mod reconfigure;
 mod reload;
 mod supervisor;
 
@@ -10,18 +11,19 @@ use crate::identity::Registrar;
 use crate::mask::Key;
 use crate::policy::PolicySet;
 use crate::proxy::{
-    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting,
+    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Tunables, Upstreams, Waiting,
 };
 use crate::redirect::{Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use reconfigure::Reconfigure;
 use reload::Reload;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use supervisor::Supervisor;
@@ -42,6 +44,7 @@ pub struct Bound {
     control_path: PathBuf,
     metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
+    file: PathBuf,
     threads: usize,
     capture: String,
     stop: watch::Sender<bool>,
@@ -49,7 +52,7 @@ pub struct Bound {
 
 impl Bound {
     /// Reads, attaches and binds; whatever is wrong is said here and nothing is left half-started.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, file: &Path) -> Result<Self> {
         // What can be wrong in files comes before anything on the host changes.
         let policies = PolicySet::load(&config.policy.dir)?;
         let upstreams = Upstreams::load(&config.upstream)?;
@@ -87,12 +90,15 @@ impl Bound {
             origins: redirect.clone(),
             registrar,
             policies: ArcSwap::from_pointee(policies),
-            mode: config.policy.mode,
+            tunables: ArcSwap::from_pointee(Tunables {
+                mode: config.policy.mode,
+                upstreams,
+                leaked,
+                limits: config.limits.clone(),
+            }),
             catalogs: Catalogs::default(),
             readings: Readings::default(),
             tls,
-            upstreams,
-            leaked,
             cancels: Arc::new(Cancels::default()),
             shared: Shared {
                 trail,
@@ -101,7 +107,6 @@ impl Bound {
                 mask_key,
             },
             settling: Arc::default(),
-            limits: config.limits.clone(),
             live: Live::default(),
             waiting: Waiting::default(),
         });
@@ -113,6 +118,7 @@ impl Bound {
             control_path: config.admin.socket.clone(),
             metrics,
             policies: config.policy.dir.clone(),
+            file: file.to_owned(),
             threads,
             capture: capture(config),
             stop: watch::Sender::new(false),
@@ -121,7 +127,7 @@ impl Bound {
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, control, control_path, metrics, policies, threads, capture, stop } =
+        let Self { proxy, redirect, listeners, control, control_path, metrics, policies, file, threads, capture, stop } =
             self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
@@ -143,6 +149,7 @@ impl Bound {
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut reconfigure = Reconfigure::of(&file)?;
         let mut hup = signal(SignalKind::hangup())?;
         let supervisor = Supervisor::of_environment();
         supervisor.tell("READY=1");
@@ -165,7 +172,11 @@ impl Bound {
                     tracing::info!("stopping: SIGINT");
                     break;
                 }
-                _ = hup.recv() => tracing::info!("SIGHUP: policies are read when they change; all else needs a restart"),
+                _ = hup.recv() => {
+                    supervisor.tell("RELOADING=1");
+                    reconfigure.read_again(&proxy);
+                    supervisor.tell("READY=1");
+                }
                 () = beat => supervisor.tell("WATCHDOG=1"),
             }
         }

@@ -138,8 +138,10 @@ impl Trail {
             }
             verify::Tail::Damaged(damage) => return Err(damaged(damage)),
         };
+        let signed = last_signed(&dir.join("checkpoints.jsonl")).map_err(unusable)?;
         let segment = append(&segment_path(dir, number)).map_err(unusable)?;
         let size = segment.metadata().map_err(unusable)?.len();
+        let since = head.seq.saturating_sub(signed);
         let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
@@ -162,7 +164,8 @@ impl Trail {
             key: key(dir).map_err(unusable)?,
             checkpoints: append(&dir.join("checkpoints.jsonl")).map_err(unusable)?,
             witness: settings.witness.as_deref().map(append).transpose().map_err(unusable)?,
-            since: 0,
+            // Daemons before this one may have died before they signed.
+            since,
             last: Instant::now(),
             failed: None,
         };
@@ -288,6 +291,24 @@ impl Trail {
     pub fn seq(&self) -> u64 {
         self.lock().head.seq
     }
+}
+
+/// How far the trail has been signed, by the last whole line; half a line behind it (the machine died within the write) goes.
+fn last_signed(checkpoints: &Path) -> io::Result<u64> {
+    let bytes = match std::fs::read(checkpoints) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if whole < bytes.len() {
+        OpenOptions::new().write(true).open(checkpoints)?.set_len(whole as u64)?;
+        tracing::warn!(file = %checkpoints.display(), "dropped a half-written audit checkpoint");
+    }
+    let mut lines = bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n');
+    let last = lines.rfind(|line| !line.is_empty()).and_then(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    // One that cannot be read is for `audit verify` to complain about.
+    Ok(last.and_then(|last| last.get("seq")?.as_u64()).unwrap_or_default())
 }
 
 impl Drop for Trail {

@@ -33,7 +33,7 @@ pub use catalogs::{Catalogs, fetch_catalog};
 pub use hold::keep_desk;
 pub use leaked::{LeakedError, LeakedRoles, LeakedSettings};
 pub use live::{Live, SessionInfo, Waiting};
-pub use serve::{Origins, Proxy, serve};
+pub use serve::{Origins, Proxy, Tunables, serve};
 pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, EphemeralSettings, Upstream, Upstreams};
 
