@@ -125,6 +125,11 @@ Asynchronous notification \"x\" with payload \"y\" received from server process 
     assert!(seen.stdout.contains("\"subject\":\"unknown\"") && seen.stdout.contains("(observed)"), "{}", seen.stdout);
     let verified = host.operator("\"$INTERCEPTOR\" audit verify");
     assert_eq!(verified.status, 0, "{}", verified.stdout);
+    let rotated = host.operator(
+        "\"$INTERCEPTOR\" audit rotate-key && \"$INTERCEPTOR\" audit verify && tail -1 \"$INTERCEPTOR_AUDIT/key.pub\"",
+    );
+    let lines: Vec<_> = rotated.stdout.lines().collect();
+    assert_eq!((rotated.status, lines.first()), (0, lines.last()), "{}{}", rotated.stdout, rotated.stderr);
     let metrics = host.operator(&format!("curl -s http://127.0.0.1:{}/metrics", host.metrics));
     for part in [
         "interceptor_connections_total{outcome=\"session\"}",

@@ -147,6 +147,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/sessions/kill", on_post(agents::kill))
         .route("/enrollments", on_get(agents::enrolled).post(agents::enroll))
         .route("/enrollments/revoke", on_post(agents::revoke))
+        .route("/audit/rotate-key", on_post(agents::rotate_key))
         .route("/approvals", on_get(approvals::list))
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))

@@ -12,6 +12,7 @@
 mod archive;
 mod chain;
 mod entry;
+mod keys;
 mod receipt;
 mod record;
 mod redact;

@@ -5,6 +5,8 @@ mod receipt;
 mod wanted;
 
 use super::table::table;
+use super::talk::{Talk, print_json, wait_for};
+use crate::admin;
 use crate::audit::{Decision, Event, Record, Status, lines, read, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -66,6 +68,12 @@ pub(super) enum Audit {
         #[command(flatten)]
         wanted: Wanted,
     },
+    /// Have the daemon sign with another key from now on; the old one says so, and `key.pub` has both
+    #[command(after_help = "Example:\n  interceptor audit rotate-key")]
+    RotateKey {
+        #[command(flatten)]
+        talk: Talk,
+    },
     /// Find whatever was changed, removed or swapped
     #[command(
         after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --receipt receipt.json --key host.pub"
@@ -111,6 +119,14 @@ pub(super) fn audit(command: Audit) -> Result<ExitCode> {
                 .filter(|record| record.as_ref().map_or(true, of_session))
                 .collect::<Result<Vec<_>>>()?;
             show(all.get(all.len().saturating_sub(last)..).unwrap_or_default(), place.json)
+        }
+        Audit::RotateKey { talk } => {
+            let key: String = wait_for(admin::post(&talk.socket()?, "/audit/rotate-key", None, &()))?;
+            if talk.json {
+                return print_json(&key);
+            }
+            println!("{key}");
+            Ok(ExitCode::SUCCESS)
         }
         Audit::Verify { place, receipt: Some(receipt), key, witness: _ } => {
             receipt::check(&place, &receipt, key.as_deref())
