@@ -74,8 +74,8 @@ fn finish(dir: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let checkpoints = fs::read_to_string(dir.join("checkpoints.jsonl")).unwrap_or_default();
-    let named = checkpoints.lines().filter_map(|line| serde_json::from_str::<Checkpoint>(line).ok());
-    let named = named.last().and_then(|last| last.next).is_some_and(|named| named == next);
+    let mut named = checkpoints.lines().filter_map(|line| serde_json::from_str::<Checkpoint>(line).ok());
+    let named = named.next_back().and_then(|last| last.next).is_some_and(|named| named == next);
     if named || !dir.join("key").exists() { hand_on(dir, &next) } else { fs::remove_file(path) }
 }
 
