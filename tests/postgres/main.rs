@@ -25,6 +25,7 @@ mod record;
 mod regression;
 mod relayed;
 mod restart;
+mod sinks;
 mod tls;
 mod transparency;
 mod upstream;

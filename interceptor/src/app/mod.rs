@@ -2,6 +2,7 @@
 
 mod reconfigure;
 mod reload;
+mod sinks;
 mod supervisor;
 
 use crate::approval::Desk;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use reconfigure::Reconfigure;
 use reload::Reload;
+use sinks::Sinks;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -45,6 +47,7 @@ pub struct Bound {
     metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
     file: PathBuf,
+    sinks: Sinks,
     threads: usize,
     capture: String,
     stop: watch::Sender<bool>,
@@ -86,6 +89,7 @@ impl Bound {
             std::io::Result::Ok(listener)
         });
         let metrics = metrics.transpose().context("`admin.metrics` cannot be bound")?;
+        let stop = watch::Sender::new(false);
         let proxy = Arc::new(Proxy {
             origins: redirect.clone(),
             registrar,
@@ -119,16 +123,29 @@ impl Bound {
             metrics,
             policies: config.policy.dir.clone(),
             file: file.to_owned(),
+            sinks: Sinks::start(&config.audit, &stop.subscribe())?,
             threads,
             capture: capture(config),
-            stop: watch::Sender::new(false),
+            stop,
         })
     }
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, control, control_path, metrics, policies, file, threads, capture, stop } =
-            self;
+        let Self {
+            proxy,
+            redirect,
+            listeners,
+            control,
+            control_path,
+            metrics,
+            policies,
+            file,
+            sinks,
+            threads,
+            capture,
+            stop,
+        } = self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
@@ -188,6 +205,7 @@ impl Bound {
         note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
         // Here, not when the last of those who hold the trail lets go: the process may be over before.
         proxy.shared.trail.checkpoint()?;
+        sinks.join();
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
     }
 }

@@ -241,10 +241,14 @@ impl<'a> Arrival<'a> {
                 }
                 let granted = || permit.statements().iter();
                 let observed = granted().filter_map(|granted| granted.observed()).flat_map(Denial::observed);
-                let nobody = lease.why_nobody().map(|why| format!("no identity, {why} (observed)"));
+                let nobody = lease.why_nobody().map(|_| "no identity (observed)".to_owned());
                 let deciding = granted().flat_map(|granted| granted.policies()).map(str::to_owned);
                 let deciding = deciding.chain(observed).chain(nobody);
-                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes, self.tls), deciding)?;
+                let mut text = greeting_text(&wishes, self.tls);
+                if let Some(why) = lease.why_nobody() {
+                    text.push_str(&format!("; nobody: {why}"));
+                }
+                self.record(Event::Connect, Recorded::Permit, &text, deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
             Err(denial) => return Err(self.denied(*denial)),
@@ -305,7 +309,7 @@ impl<'a> Arrival<'a> {
         let Some(credential) = self.proxy.tuned().upstreams.for_nobody(&server, &self.subject.database) else {
             return Some(self.refuse(no_credential(server, &self.subject.database)));
         };
-        let note = format!("unread, {why} (observed)");
+        let note = "unread (observed)".to_owned();
         let text = format!("{why}; carried without being read");
         if let Err(refused) = self.record(Event::Connect, Recorded::Permit, &text, std::iter::once(note)) {
             return Some(*refused.report);

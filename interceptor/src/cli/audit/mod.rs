@@ -7,11 +7,11 @@ mod wanted;
 use super::table::table;
 use super::talk::{Talk, print_json, wait_for};
 use crate::admin;
-use crate::audit::{Decision, Event, Record, Status, lines, read, verify_against};
+use crate::audit::{Decision, Event, Follower, Record, Status, lines, read, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use export::Format;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -239,41 +239,16 @@ fn printable(text: &str, most: usize) -> String {
 }
 
 fn tail(place: &Place) -> Result<ExitCode> {
-    let last = || -> Result<Option<PathBuf>> {
-        let mut files: Vec<_> = std::fs::read_dir(&place.dir)
-            .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| {
-                path.extension().is_some_and(|extension| extension == "jsonl")
-                    && path.to_string_lossy().contains("/audit-")
-            })
-            .collect();
-        files.sort();
-        Ok(files.pop())
-    };
-    let mut current: Option<(PathBuf, BufReader<std::fs::File>)> = None;
+    let mut follower = Follower::at_end(place.dir.clone())
+        .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
     loop {
-        if let Some(file) = last()?
-            && current.as_ref().is_none_or(|(open, _)| *open != file)
-        {
-            let mut opened = std::fs::File::open(&file)?;
-            // What is there already has been seen; a segment that begins while we look is read from its start.
-            if current.is_none() {
-                opened.seek(SeekFrom::End(0))?;
-            }
-            current = Some((file, BufReader::new(opened)));
-        }
-        let mut line = String::new();
-        let read = match &mut current {
-            Some((_, reader)) => reader.read_line(&mut line)?,
-            None => 0,
-        };
-        if read == 0 {
+        let lines = follower.next(1000, 1 << 20)?;
+        if lines.is_empty() {
             std::thread::sleep(Duration::from_millis(200));
-            continue;
         }
-        let record: Record = serde_json::from_str(&line)?;
-        show(std::slice::from_ref(&record), place.json)?;
+        for line in &lines {
+            show(&[serde_json::from_str(line)?], place.json)?;
+        }
     }
 }
 
