@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod client;
 mod console;
+mod vital;
 mod webhook;
 
 pub use agents::{Enroll, Kill, Revoke};
@@ -18,6 +19,7 @@ use crate::identity::IssuerState;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
 use crate::redirect::{Counters, Redirect};
+use crate::telemetry::{Arrived, metrics};
 use approvals::Peer;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -25,10 +27,11 @@ use axum::routing::{get as on_get, post as on_post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 /// Where the control socket is.
@@ -36,12 +39,28 @@ use tokio::sync::watch;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Its path; the folder is made if it is not there.
+    #[serde(default = "socket")]
     pub socket: PathBuf,
+    /// Where `/metrics`, `/health` and `/ready` are served over TCP besides; a loopback address, for anybody on the host may ask.
+    pub metrics: Option<SocketAddr>,
+}
+
+fn socket() -> PathBuf {
+    PathBuf::from("/run/interceptor/control.sock")
+}
+
+impl Settings {
+    /// What cannot be meant.
+    pub fn mistakes(&self) -> Vec<String> {
+        let open = self.metrics.filter(|address| !address.ip().is_loopback());
+        let said = |address| format!("admin.metrics is {address}, which others can reach: name a loopback address");
+        open.map(said).into_iter().collect()
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/interceptor/control.sock") }
+        Self { socket: socket(), metrics: None }
     }
 }
 
@@ -83,8 +102,13 @@ pub struct Status {
     pub policy_digest: String,
     /// Sessions that are open.
     pub sessions: usize,
-    /// `ok`, or `degraded`: an issuer cannot be asked, and its agents may not get in.
+    /// `ok`, `degraded` (an issuer cannot be asked, and its agents may not get in) or `failing` (nothing runs).
     pub health: String,
+    /// Why it is not well.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// Where policies are only observed: what would have been refused since the daemon started.
+    pub observed: Option<Observed>,
     /// How it stands with the issuers of tokens.
     pub issuers: Vec<IssuerState>,
     /// Number of the last audit record.
@@ -94,6 +118,19 @@ pub struct Status {
     pub decided: [u64; 3],
     /// What the kernel half counted, by name.
     pub kernel: Vec<(String, u64)>,
+}
+
+/// What was let through and would not have been, and what is missing for it not to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Observed {
+    /// Statements.
+    pub statements: u64,
+    /// Sessions of processes without an identity.
+    pub unidentified: u64,
+    /// Sessions that passed unread.
+    pub unread: u64,
+    /// What is left to do, in order.
+    pub steps: Vec<String>,
 }
 
 /// Binds the socket. Left-overs of a daemon that is gone are removed; one that answers is not.
@@ -123,11 +160,13 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/sessions/kill", on_post(agents::kill))
         .route("/enrollments", on_get(agents::enrolled).post(agents::enroll))
         .route("/enrollments/revoke", on_post(agents::revoke))
+        .route("/audit/rotate-key", on_post(agents::rotate_key))
         .route("/approvals", on_get(approvals::list))
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))
         .route("/approvals/{id}/deny", on_post(approvals::deny))
         .route("/console/link", on_post(console::link))
+        .merge(vital())
         .with_state(subjects)
         .into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
@@ -142,6 +181,25 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
     }
 }
 
+/// What machines ask, which tells nothing about statements.
+fn vital() -> Router<Subjects> {
+    Router::new()
+        .route("/metrics", on_get(vital::prometheus))
+        .route("/health", on_get(vital::health))
+        .route("/ready", on_get(vital::ready))
+}
+
+/// Answers machines over TCP until the daemon stops.
+pub async fn serve_metrics(listener: TcpListener, subjects: Subjects, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        let _stop = stop.changed().await;
+    };
+    let router = vital().with_state(subjects);
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "metrics cannot be served any more");
+    }
+}
+
 async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (StatusCode, String)> {
     state(&subjects).map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
@@ -150,6 +208,7 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
 fn state(subjects: &Subjects) -> Result<Status, String> {
     let policies = subjects.proxy.policies.load();
     let issuers = subjects.proxy.registrar.issuers();
+    let health = vital::Health::of(subjects);
     let counters: Counters = subjects.redirect.counters().map_err(|error| error.to_string())?;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -159,12 +218,32 @@ fn state(subjects: &Subjects) -> Result<Status, String> {
         policies: policies.len(),
         policy_digest: policies.digest().to_owned(),
         sessions: subjects.proxy.live.len(),
-        health: if issuers.iter().all(|issuer| issuer.state == "ready") { "ok" } else { "degraded" }.to_owned(),
+        health: health.state.to_owned(),
+        reasons: health.reasons,
+        observed: subjects.proxy.observes().then(|| observed(subjects)),
         issuers,
         audit_seq: subjects.trail.seq(),
         decided: subjects.trail.decided(),
         kernel: named(&counters),
     })
+}
+
+fn observed(subjects: &Subjects) -> Observed {
+    let metrics = metrics();
+    let mut steps = Vec::new();
+    if subjects.proxy.registrar.issuers().is_empty() {
+        steps.push("say who issues the agents' tokens: [[identity.issuers]] and [identity.exchange]".to_owned());
+    }
+    if !subjects.proxy.tuned().upstreams.has_credential() {
+        steps.push("give the daemon a credential that no agent holds: [[upstream]] with `user`".to_owned());
+    }
+    steps.push("look at `interceptor audit search --observed` and `interceptor policy suggest`, then [policy] mode = \"enforce\"".to_owned());
+    Observed {
+        statements: metrics.counted_observed(),
+        unidentified: metrics.counted_nobody(),
+        unread: metrics.counted_connections(Arrived::Unread),
+        steps,
+    }
 }
 
 async fn sessions(State(subjects): State<Subjects>) -> Json<Vec<SessionInfo>> {

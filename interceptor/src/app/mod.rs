@@ -1,6 +1,8 @@
 //! Wires everything: first whatever can fail, then the promise that it runs.
 
+mod reconfigure;
 mod reload;
+mod sinks;
 mod supervisor;
 
 use crate::approval::Desk;
@@ -10,18 +12,20 @@ use crate::identity::Registrar;
 use crate::mask::Key;
 use crate::policy::PolicySet;
 use crate::proxy::{
-    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting,
+    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Tunables, Upstreams, Waiting,
 };
 use crate::redirect::{Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use reconfigure::Reconfigure;
 use reload::Reload;
+use sinks::Sinks;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use supervisor::Supervisor;
@@ -43,7 +47,10 @@ pub struct Bound {
     console: Option<admin::BoundConsole>,
     webhooks: Vec<Arc<admin::Webhook>>,
     audit: PathBuf,
+    metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
+    file: PathBuf,
+    sinks: Sinks,
     threads: usize,
     capture: String,
     stop: watch::Sender<bool>,
@@ -51,7 +58,7 @@ pub struct Bound {
 
 impl Bound {
     /// Reads, attaches and binds; whatever is wrong is said here and nothing is left half-started.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, file: &Path) -> Result<Self> {
         // What can be wrong in files comes before anything on the host changes.
         let policies = PolicySet::load(&config.policy.dir)?;
         let upstreams = Upstreams::load(&config.upstream)?;
@@ -81,16 +88,26 @@ impl Bound {
             .with_context(|| format!("control socket `{}` cannot be bound", config.admin.socket.display()))?;
         let webhooks = admin::load_webhooks(&config.webhook)?;
         let console = admin::bind_console(&config.console).context("the console cannot be bound")?;
+        let metrics = config.admin.metrics.map(|address| {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            std::io::Result::Ok(listener)
+        });
+        let metrics = metrics.transpose().context("`admin.metrics` cannot be bound")?;
+        let stop = watch::Sender::new(false);
         let proxy = Arc::new(Proxy {
             origins: redirect.clone(),
             registrar,
             policies: ArcSwap::from_pointee(policies),
-            mode: config.policy.mode,
+            tunables: ArcSwap::from_pointee(Tunables {
+                mode: config.policy.mode,
+                upstreams,
+                leaked,
+                limits: config.limits.clone(),
+            }),
             catalogs: Catalogs::default(),
             readings: Readings::default(),
             tls,
-            upstreams,
-            leaked,
             cancels: Arc::new(Cancels::default()),
             shared: Shared {
                 trail,
@@ -99,7 +116,6 @@ impl Bound {
                 mask_key,
             },
             settling: Arc::default(),
-            limits: config.limits.clone(),
             live: Live::default(),
             waiting: Waiting::default(),
         });
@@ -112,10 +128,13 @@ impl Bound {
             console,
             webhooks,
             audit: config.audit.dir.clone(),
+            metrics,
             policies: config.policy.dir.clone(),
+            file: file.to_owned(),
+            sinks: Sinks::start(&config.audit, &stop.subscribe())?,
             threads,
             capture: capture(config),
-            stop: watch::Sender::new(false),
+            stop,
         })
     }
 
@@ -130,7 +149,10 @@ impl Bound {
             console,
             webhooks,
             audit,
+            metrics,
             policies,
+            file,
+            sinks,
             threads,
             capture,
             stop,
@@ -150,6 +172,10 @@ impl Bound {
             console: console.as_ref().map(|bound| bound.console.clone()),
             webhooks: webhooks.clone(),
         };
+        if let Some(listener) = metrics {
+            let listener = TcpListener::from_std(listener)?;
+            tokio::spawn(admin::serve_metrics(listener, subjects.clone(), stop.subscribe()));
+        }
         let telling = admin::run_webhooks(webhooks, proxy.shared.desk.clone(), stop.subscribe());
         let (for_console, until) = (subjects.clone(), stop.subscribe());
         let serving = async move {
@@ -164,6 +190,7 @@ impl Bound {
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut reconfigure = Reconfigure::of(&file)?;
         let mut hup = signal(SignalKind::hangup())?;
         let supervisor = Supervisor::of_environment();
         supervisor.tell("READY=1");
@@ -186,7 +213,11 @@ impl Bound {
                     tracing::info!("stopping: SIGINT");
                     break;
                 }
-                _ = hup.recv() => tracing::info!("SIGHUP: policies are read when they change; all else needs a restart"),
+                _ = hup.recv() => {
+                    supervisor.tell("RELOADING=1");
+                    reconfigure.read_again(&proxy);
+                    supervisor.tell("READY=1");
+                }
                 () = beat => supervisor.tell("WATCHDOG=1"),
             }
         }
@@ -198,6 +229,7 @@ impl Bound {
         note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
         // Here, not when the last of those who hold the trail lets go: the process may be over before.
         proxy.shared.trail.checkpoint()?;
+        sinks.join();
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
     }
 }

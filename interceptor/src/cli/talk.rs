@@ -18,7 +18,7 @@ pub(super) struct Talk {
     socket: PathBuf,
     /// Configuration file of the daemon, which says where its control socket is
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -55,7 +55,7 @@ pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
             let [permit, deny, hold] = status.decided;
             format!("{permit} permitted, {deny} denied, {hold} held since the start")
         }],
-        ["health".to_owned(), status.health],
+        ["health".to_owned(), std::iter::once(status.health).chain(status.reasons).collect::<Vec<_>>().join("; ")],
     ];
     rows.extend(status.issuers.into_iter().map(|issuer| {
         let age = issuer.age.map(|age| format!(", asked {age} s ago")).unwrap_or_default();
@@ -63,7 +63,23 @@ pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
         [format!("issuer {}", issuer.url), format!("{}, {} key(s){age}{failure}", issuer.state, issuer.keys)]
     }));
     rows.extend(status.kernel.into_iter().map(|(name, count)| [name, count.to_string()]));
+    let observed = status.observed;
+    if let Some(observed) = &observed {
+        let counts = [
+            ("statements", observed.statements),
+            ("sessions without an identity", observed.unidentified),
+            ("sessions unread", observed.unread),
+        ];
+        let counts = counts.map(|(what, count)| format!("{count} {what}")).join(", ");
+        rows.push(["would have refused".to_owned(), counts]);
+    }
     print!("{}", table(&[], &rows.iter().map(<[String; 2]>::as_slice).collect::<Vec<_>>()));
+    if let Some(observed) = observed {
+        println!("\nPolicies are observed, not enforced. To enforce them:");
+        for (number, step) in (1..).zip(observed.steps) {
+            println!("  {number}. {step}");
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

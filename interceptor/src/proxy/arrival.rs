@@ -7,16 +7,22 @@ use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
 use super::own::read_first;
+use super::refused::{
+    Refused, no_credential, not_connected, not_let_in, unavailable, unidentified, unrecorded, with_sources,
+};
 use super::relay::{Surroundings, now, relay};
 use super::relayed::{self, Client};
 use super::serve::{Proxy, say};
 use super::tls::Stream;
+use super::unread;
 use super::upstream::{Credential, Server};
-use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
-use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease};
-use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
+use super::warm::{self, Whose};
+use crate::audit::{Agent, Decision as Recorded, Event, Process, Record, Subject};
+use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease, Unidentified};
+use crate::policy::{Circumstances, Denial, Mode, Orders, Principal, Totals};
 use crate::redirect::Origin;
-use crate::session::{Session, audit_report};
+use crate::session::Session;
+use crate::telemetry::{Arrived, metrics};
 use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -37,12 +43,6 @@ pub(super) struct Arrival<'a> {
     tls: Option<&'static str>,
 }
 
-/// Why somebody is not let in: what the client is told and what the record says.
-struct Refused {
-    report: Report,
-    reason: String,
-}
-
 /// Somebody who is let in.
 struct Admitted {
     identity: Arc<Identity>,
@@ -58,6 +58,8 @@ struct Admitted {
     /// What policy asks of the session as a whole.
     limits: Arc<Orders>,
     server: Server,
+    /// Whether policies were only observed.
+    observed: bool,
 }
 
 impl<'a> Arrival<'a> {
@@ -69,7 +71,7 @@ impl<'a> Arrival<'a> {
         tls: Option<&'static str>,
     ) -> Self {
         let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None, tls };
-        arrival.subject.session = format!("{:016x}", rand::random::<u64>());
+        arrival.subject.session = new_session();
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {
             Ok(evidence) => {
@@ -89,7 +91,7 @@ impl<'a> Arrival<'a> {
         let report = error.report();
         let reason = with_sources(error);
         let told = report.clone().unwrap_or_else(|| Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()));
-        let refused = self.refuse(Refused { report: told, reason });
+        let refused = self.refuse(Refused::new(told, reason));
         report.map(|_| refused)
     }
 
@@ -127,18 +129,28 @@ impl<'a> Arrival<'a> {
         let admitted = match wishes(startup) {
             Ok(wishes) => {
                 let mut client = Client { stream: &mut stream, buffer: &mut buffer, hello: &mut hello };
-                let admitted = timeout(self.proxy.limits.login(), self.admit(wishes, &mut client)).await;
+                let admitted = timeout(self.proxy.tuned().limits.login(), self.admit(wishes, &mut client)).await;
                 admitted.unwrap_or_else(|_| {
                     let reason = "log-in took too long".to_owned();
-                    Err(Refused { report: unavailable(&reason), reason })
+                    Err(Refused::new(unavailable(&reason), reason))
                 })
             }
-            Err(report) => Err(Refused { reason: report.message.clone(), report }),
+            Err(report) => Err(Refused { unfollowed: true, ..Refused::told(report) }),
         };
         match admitted {
             Ok(admitted) => {
                 drop(waiter);
+                metrics().connection(Arrived::Session);
+                if admitted.identity.is_nobody() {
+                    metrics().nobody();
+                }
                 self.session(admitted, stream, buffer, hello, minor, stop).await;
+            }
+            Err(refused) if refused.unfollowed && self.proxy.observes() => {
+                drop(waiter);
+                if let Some(report) = self.carry(startup, &refused.reason, &mut stream, &buffer, stop).await {
+                    say(&mut stream, Some(report)).await;
+                }
             }
             Err(refused) => {
                 let report = self.refuse(refused);
@@ -151,15 +163,22 @@ impl<'a> Arrival<'a> {
     }
 
     async fn identify(&self) -> Result<Identified, Refused> {
-        let Some(evidence) = &self.evidence else {
-            return Err(unidentified(self.reason.clone().unwrap_or_default()));
+        let registrar = &self.proxy.registrar;
+        let found = match &self.evidence {
+            Some(evidence) => registrar.identify(evidence).await,
+            None => Err(Unidentified::Unseen(self.reason.clone().unwrap_or_default())),
         };
-        self.proxy.registrar.identify(evidence).await.map_err(|error| {
+        found.or_else(|error| {
             let reason = with_sources(&error);
-            if error.unavailable() {
-                Refused { report: unavailable("the identity provider cannot be reached"), reason }
-            } else {
-                unidentified(reason)
+            match self.proxy.tuned().mode {
+                Mode::Observe => {
+                    tracing::debug!(%reason, pid = self.origin.pid, "let in as nobody: policies are only observed");
+                    Ok(registrar.nobody(self.evidence.as_ref(), error))
+                }
+                Mode::Enforce if error.unavailable() => {
+                    Err(Refused::new(unavailable("the identity provider cannot be reached"), reason))
+                }
+                Mode::Enforce => Err(unidentified(reason)),
             }
         })
     }
@@ -167,9 +186,9 @@ impl<'a> Arrival<'a> {
     async fn admit(&mut self, wishes: Wishes, client: &mut Client<'_>) -> Result<Admitted, Refused> {
         self.subject.database.clone_from(&wishes.database);
         self.subject.claimed_role.clone_from(&wishes.user);
-        if self.proxy.live.len() >= self.proxy.limits.connections {
+        if self.proxy.live.len() >= self.proxy.tuned().limits.connections {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections through interceptor");
-            return Err(Refused { reason: report.message.clone(), report });
+            return Err(Refused::told(report));
         }
         let (identified, claimed) = tokio::join!(self.identify(), self.claimed());
         if let Some(process) = &mut self.subject.process {
@@ -177,21 +196,23 @@ impl<'a> Arrival<'a> {
         }
         let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
-        if self.proxy.live.of(&identity.subject) >= self.proxy.limits.connections_per_agent {
+        let of_agent = self.proxy.live.of(&identity.subject);
+        if of_agent >= self.proxy.tuned().limits.connections_per_agent && !identity.is_nobody() {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections of this agent")
                 .hint("close some of those that it has");
-            return Err(Refused { reason: report.message.clone(), report });
+            return Err(Refused::told(report));
         }
         let server = self.origin.destination;
-        let upstreams = &self.proxy.upstreams;
-        let known = upstreams
-            .credential(&server, &wishes.database, &identity)
-            .or_else(|| upstreams.relayed(&server, &wishes.database));
-        let Some(credential) = known.cloned() else {
-            let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
-            let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
-                .hint("whoever operates this host adds an [[upstream]]");
-            return Err(Refused { report, reason: text });
+        let tuned = self.proxy.tunables.load_full();
+        let upstreams = &tuned.upstreams;
+        let known = if identity.is_nobody() {
+            upstreams.for_nobody(&server, &wishes.database)
+        } else {
+            let own = upstreams.credential(&server, &wishes.database, &identity);
+            own.or_else(|| upstreams.relayed(&server, &wishes.database)).cloned()
+        };
+        let Some(credential) = known else {
+            return Err(no_credential(server, &wishes.database));
         };
         let credential = if credential.is_relayed() { credential.relayed_for(&wishes.user) } else { credential };
         let mut credential = credential.with_bearer(bearer);
@@ -208,16 +229,33 @@ impl<'a> Arrival<'a> {
         around.agent_totals = self.proxy.shared.budgets.totals(&identity.issuer, &identity.subject);
         let policies = self.proxy.policies.load_full();
         let principal = Principal::new(identity.clone());
-        let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
+        let whose = Whose::new(&identity, server, &wishes.database, &credential.user);
+        let mut warm = None;
+        let limits = match policies.decide_connect(&principal, &wishes.database, &around, tuned.mode) {
             Ok(permit) => {
-                let deciding = permit.statements().iter().flat_map(|granted| granted.policies());
-                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes, self.tls), deciding)?;
+                if credential.warm() > 0 {
+                    warm = warm::take(&whose, &wishes.settings);
+                }
+                if let Some(warm) = &warm {
+                    self.subject.session.clone_from(&warm.session);
+                }
+                let granted = || permit.statements().iter();
+                let observed = granted().filter_map(|granted| granted.observed()).flat_map(Denial::observed);
+                let nobody = lease.why_nobody().map(|_| "no identity (observed)".to_owned());
+                let deciding = granted().flat_map(|granted| granted.policies()).map(str::to_owned);
+                let deciding = deciding.chain(observed).chain(nobody);
+                let mut text = greeting_text(&wishes, self.tls);
+                if let Some(why) = lease.why_nobody() {
+                    text.push_str(&format!("; nobody: {why}"));
+                }
+                self.record(Event::Connect, Recorded::Permit, &text, deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
             Err(denial) => return Err(self.denied(*denial)),
         };
         let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
-        let parameters = self.parameters(&identity, &wishes);
+        let parameters = |session: &str| parameters(&identity, &wishes, session);
+        let own = parameters(&self.subject.session);
         let source = Some(self.peer);
         // The catalogue is read as whoever makes the roles, and once for all of them.
         let reading = credential.ephemeral.as_ref().map_or(&credential, |ephemeral| ephemeral.admin()).clone();
@@ -229,40 +267,89 @@ impl<'a> Arrival<'a> {
             (role, credential) = (Some(made), own);
         }
         let server = if credential.is_relayed() {
-            let own = relayed::connect(server, source, &credential, &parameters, client).await;
+            let own = relayed::connect(server, source, &credential, &own, client).await;
             let mut own = own.map_err(|error| not_let_in(&error))?;
             let reading = self.proxy.catalogs.begin(&place, &credential).await;
             read_first(reading, &mut own).await.map_err(|error| not_let_in(&error))?;
             own
         } else {
-            let own = Server::connect(server, source, &credential, &parameters).await;
+            let own = match warm {
+                Some(warm) => Ok(warm.server),
+                None => Server::connect(server, source, &credential, &own).await,
+            };
             let own = own.map_err(|error| not_connected(&error))?;
+            warm::prepare(&whose, &credential, &wishes.settings, parameters);
             self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
             own
         };
-        Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server })
+        let observed = tuned.mode == Mode::Observe;
+        Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server, observed })
+    }
+
+    /// Has a session pass that cannot be followed. Gives what the client is told if nothing comes of it.
+    async fn carry(
+        mut self,
+        startup: &Startup,
+        why: &str,
+        stream: &mut Stream,
+        said: &BytesMut,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<Report> {
+        let Identified { identity, .. } = match self.identify().await {
+            Ok(found) => found,
+            Err(refused) => return Some(self.refuse(refused)),
+        };
+        self.subject.agent = Some(agent(&identity));
+        let named = |name| startup.parameter(name).unwrap_or_default().to_owned();
+        let (user, database) = (named("user"), named("database"));
+        self.subject.database.clone_from(if database.is_empty() { &user } else { &database });
+        self.subject.claimed_role.clone_from(&user);
+        self.subject.role.clone_from(&user);
+        let server = self.origin.destination;
+        let Some(credential) = self.proxy.tuned().upstreams.for_nobody(&server, &self.subject.database) else {
+            return Some(self.refuse(no_credential(server, &self.subject.database)));
+        };
+        let note = "unread (observed)".to_owned();
+        let text = format!("{why}; carried without being read");
+        if let Err(refused) = self.record(Event::Connect, Recorded::Permit, &text, std::iter::once(note)) {
+            return Some(*refused.report);
+        }
+        tracing::warn!(reason = why, %server, pid = self.origin.pid, "a session passes unread: policies are only observed");
+        metrics().connection(Arrived::Unread);
+        let present = self.proxy.live.enter(SessionInfo {
+            session: self.subject.session.clone(),
+            agent: identity.subject.clone(),
+            on_behalf_of: identity.on_behalf_of.clone(),
+            pid: self.origin.pid,
+            exe: self.subject.process.as_ref().map(|process| process.exe.clone()).unwrap_or_default(),
+            server: self.subject.server.clone(),
+            database: self.subject.database.clone(),
+            backend_pid: 0,
+            claimed_role: user,
+            expires: identity.expires,
+            since: now().0,
+        });
+        let killed = present.killed.clone();
+        if !self.proxy.observes() {
+            killed.notify_one();
+        }
+        let carried = tokio::select! {
+            carried = unread::carry(server, Some(self.peer), &credential.tls, startup, stream, said) => carried,
+            _ = stop.changed() => Err(LoginError::Stopped),
+            () = killed.notified() => Err(LoginError::Stopped),
+        };
+        match carried {
+            Ok((up, down)) => self.disconnected(&format!("{up} bytes went up and {down} down, unread")),
+            Err(error) => self.disconnected(&with_sources(&error)),
+        }
+        None
     }
 
     fn denied(&self, denial: Denial) -> Refused {
         let mut report = Report::fatal(SqlState::INSUFFICIENT_PRIVILEGE, denial.message);
         report.detail = denial.reason;
         report.hint = denial.hint;
-        Refused { reason: report.message.clone(), report }
-    }
-
-    /// What the database is told about the session: the daemon's own settings win over the client's.
-    fn parameters(&self, identity: &Identity, wishes: &Wishes) -> Vec<(String, String)> {
-        let mut parameters = vec![
-            ("database".to_owned(), wishes.database.clone()),
-            ("application_name".to_owned(), application_name(&identity.subject)),
-            ("client_encoding".to_owned(), "UTF8".to_owned()),
-            ("standard_conforming_strings".to_owned(), "on".to_owned()),
-            ("interceptor.agent".to_owned(), identity.subject.clone()),
-            ("interceptor.session".to_owned(), self.subject.session.clone()),
-            ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
-        ];
-        parameters.extend(wishes.settings.iter().cloned());
-        parameters
+        Refused::told(report)
     }
 
     async fn claimed(&self) -> Claimed {
@@ -278,7 +365,7 @@ impl<'a> Arrival<'a> {
             server: self.subject.server.clone(),
             role: role.to_owned(),
             claimed_role: claimed_role.to_owned(),
-            claimed_leaked: self.proxy.leaked.contains(claimed_role),
+            claimed_leaked: self.proxy.tuned().leaked.contains(claimed_role),
             claimed: process.claimed.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             exe: process.exe,
             uid: process.uid,
@@ -294,26 +381,27 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    fn record<'p>(
+    fn record(
         &self,
         event: Event,
         decision: Recorded,
         text: &str,
-        policies: impl Iterator<Item = &'p str>,
+        policies: impl Iterator<Item = String>,
     ) -> Result<(), Refused> {
         let mut record = Record::new(event, Arc::new(self.subject.clone()));
         record.statement = Some(text.to_owned());
         record.decision = Some(decision);
-        record.policies = policies.map(str::to_owned).collect();
+        record.policies = policies.collect();
         self.proxy.shared.trail.write(record).map(|_| ()).map_err(|error| unrecorded(&error))
     }
 
     /// Puts a refusal on record and gives back what the client is told.
     fn refuse(&self, refused: Refused) -> Report {
+        metrics().connection(Arrived::Refused);
         tracing::info!(reason = %refused.reason, server = %self.subject.server, pid = self.origin.pid, "refused a connection");
         match self.record(Event::Refusal, Recorded::Deny, &refused.reason, std::iter::empty()) {
-            Ok(()) => refused.report,
-            Err(unrecorded) => unrecorded.report,
+            Ok(()) => *refused.report,
+            Err(unrecorded) => *unrecorded.report,
         }
     }
 
@@ -326,7 +414,8 @@ impl<'a> Arrival<'a> {
         minor: u16,
         stop: watch::Receiver<bool>,
     ) {
-        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server } = admitted;
+        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server, observed } =
+            admitted;
         let proxy = self.proxy;
         let target = Target {
             server: place.server,
@@ -358,12 +447,19 @@ impl<'a> Arrival<'a> {
             expires: identity.expires,
             since: now().0,
         });
+        if observed && !proxy.observes() {
+            // Policies are enforced since it was let in, and whoever ended the sessions did not see this one.
+            present.killed.notify_one();
+        }
         if stream.send(&hello).await.is_err() {
             self.disconnected("the client went away");
             return;
         }
         let principal = Principal::new(identity);
         let mut session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
+        if observed {
+            session = session.observing();
+        }
         for (name, value) in &server.parameters {
             session.note_setting(name, value);
         }
@@ -384,6 +480,13 @@ impl<'a> Arrival<'a> {
         self.disconnected(&how);
     }
 
+    /// What a cancel request is about that is none of our keys: a session that passes unread has its server's own.
+    fn unread_target(&self, pid: i32, secret: &[u8]) -> Option<Target> {
+        let server = self.origin.destination;
+        let credential = self.proxy.tuned().upstreams.for_nobody(&server, "").filter(|_| self.proxy.observes())?;
+        Some(Target { server, tls: credential.tls.clone(), pid, secret: secret.to_vec() })
+    }
+
     fn disconnected(&self, how: &str) {
         let mut record = Record::new(Event::Disconnect, Arc::new(self.subject.clone()));
         record.statement = Some(how.to_owned());
@@ -394,8 +497,13 @@ impl<'a> Arrival<'a> {
 
     /// Nobody answers a cancel request; what it does shows on the session that it names.
     async fn cancel(self, pid: i32, secret: &[u8]) {
+        metrics().connection(Arrived::Cancel);
         let target = match self.identify().await {
-            Ok(found) => self.proxy.cancels.find(pid, secret, &found.identity),
+            Ok(found) => self
+                .proxy
+                .cancels
+                .find(pid, secret, &found.identity)
+                .or_else(|| self.unread_target(pid, secret).map(Cancellation::Running)),
             Err(refused) => {
                 self.refuse(refused);
                 return;
@@ -424,7 +532,7 @@ impl<'a> Arrival<'a> {
             Cancellation::Running(target) => target,
             Cancellation::Held(cancelled) => return cancelled.notify_one(),
         };
-        match timeout(self.proxy.limits.login(), target.stop()).await {
+        match timeout(self.proxy.tuned().limits.login(), target.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = with_sources(&error), "a cancel request could not be passed on"),
             Err(_) => tracing::warn!("a cancel request took too long"),
@@ -442,86 +550,6 @@ fn greeting_text(wishes: &Wishes, tls: Option<&str>) -> String {
     format!("connect to {database} (the client calls itself user {user:?}, application {claimed:?}; {over})")
 }
 
-fn unidentified(reason: String) -> Refused {
-    // One text for all reasons: whoever probes learns nothing.
-    let report = Report::fatal(SqlState::INVALID_AUTHORIZATION, "the agent's identity is not accepted")
-        .hint("connections of this process need a valid identity token; the reason is in the audit of this host");
-    Refused { report, reason }
-}
-
-fn unavailable(text: &str) -> Report {
-    Report::fatal(SqlState::CANNOT_CONNECT_NOW, text).hint("try again later")
-}
-
-fn unrecorded(error: &AuditError) -> Refused {
-    Refused { report: audit_report(error), reason: with_sources(error) }
-}
-
-fn not_connected(error: &LoginError) -> Refused {
-    let report = match error {
-        LoginError::Unreachable(_) => {
-            Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the database server cannot be reached")
-        }
-        LoginError::Refused { sqlstate, .. } if sqlstate == "3D000" => {
-            Report::fatal(SqlState::INVALID_CATALOG_NAME, "the database does not exist")
-        }
-        LoginError::Refused { sqlstate, .. } if sqlstate == "53300" => {
-            Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "the database server has too many connections")
-        }
-        LoginError::Lost(_)
-        | LoginError::Refused { .. }
-        | LoginError::Protocol(_)
-        | LoginError::Downgrade(_)
-        | LoginError::Tls(_)
-        | LoginError::Secret(_)
-        | LoginError::Token(_)
-        | LoginError::Bound
-        | LoginError::ClientLost(_)
-        | LoginError::Client(_)
-        | LoginError::NotNow
-        | LoginError::Scram(_)
-        | LoginError::Unproven => {
-            Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")
-                .hint("the reason is in the audit of this host")
-        }
-    };
-    Refused { report, reason: with_sources(error) }
-}
-
-/// Why a client that logs in itself does not get in: in the server's own words, where it has some.
-fn not_let_in(error: &LoginError) -> Refused {
-    let report = match error {
-        LoginError::Refused { sqlstate, message } => {
-            let code = match sqlstate.as_str() {
-                "28P01" => SqlState::INVALID_PASSWORD,
-                "3D000" => SqlState::INVALID_CATALOG_NAME,
-                "53300" => SqlState::TOO_MANY_CONNECTIONS,
-                "57P03" => SqlState::CANNOT_CONNECT_NOW,
-                _ => SqlState::INVALID_AUTHORIZATION,
-            };
-            Report::fatal(code, message)
-        }
-        LoginError::Bound => Report::fatal(SqlState::INVALID_AUTHORIZATION, error.to_string())
-            .hint("connect with channel_binding=disable and sslmode=disable, or have a credential configured for this database"),
-        LoginError::Downgrade(_) => Report::fatal(SqlState::INVALID_AUTHORIZATION, error.to_string())
-            .hint("whoever operates this host adds an [[upstream]] for the database"),
-        LoginError::Client(_) => Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()),
-        _ => return not_connected(error),
-    };
-    Refused { report, reason: with_sources(error) }
-}
-
-/// An error with its causes, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 fn agent(identity: &Identity) -> Agent {
     Agent {
         subject: identity.subject.clone(),
@@ -531,6 +559,33 @@ fn agent(identity: &Identity) -> Agent {
         on_behalf_of_groups: identity.on_behalf_of_groups.clone(),
         delegation: identity.delegation.clone(),
     }
+}
+
+/// The number of a session, by which the record and the database know it.
+pub(super) fn new_session() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What the database is told about the session: the daemon's own settings win over the client's.
+fn parameters(identity: &Identity, wishes: &Wishes, session: &str) -> Vec<(String, String)> {
+    let mut parameters = vec![
+        ("database".to_owned(), wishes.database.clone()),
+        ("client_encoding".to_owned(), "UTF8".to_owned()),
+        ("standard_conforming_strings".to_owned(), "on".to_owned()),
+    ];
+    if identity.is_nobody() {
+        // Nothing is known that the server could be told instead, and what stands before it may not know our settings.
+        parameters.extend(wishes.application_name.clone().map(|name| ("application_name".to_owned(), name)));
+    } else {
+        parameters.extend([
+            ("application_name".to_owned(), application_name(&identity.subject)),
+            ("interceptor.agent".to_owned(), identity.subject.clone()),
+            ("interceptor.session".to_owned(), session.to_owned()),
+            ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
+        ]);
+    }
+    parameters.extend(wishes.settings.iter().cloned());
+    parameters
 }
 
 fn process(evidence: &Evidence) -> Process {

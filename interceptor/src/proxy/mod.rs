@@ -14,6 +14,7 @@ mod leaked;
 mod live;
 mod login;
 mod own;
+mod refused;
 mod relay;
 mod relayed;
 mod scram;
@@ -23,7 +24,9 @@ mod settle;
 mod tasks;
 mod tls;
 mod trial;
+mod unread;
 mod upstream;
+mod warm;
 
 pub use crate::session::Shared;
 pub use cancel::Cancels;
@@ -31,7 +34,7 @@ pub use catalogs::{Catalogs, fetch_catalog};
 pub use hold::keep_desk;
 pub use leaked::{LeakedError, LeakedRoles, LeakedSettings};
 pub use live::{Live, SessionInfo, Waiting};
-pub use serve::{Origins, Proxy, serve};
+pub use serve::{Origins, Proxy, Tunables, serve};
 pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, EphemeralSettings, Upstream, Upstreams};
 
