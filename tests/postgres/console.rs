@@ -85,3 +85,27 @@ fn people_sign_in_at_their_provider() {
         outcome.stderr
     );
 }
+
+/// Behind a proxy: over a Unix socket, by the name that browsers call it.
+#[test]
+fn a_proxy_reaches_it_over_a_socket() {
+    let socket = std::env::temp_dir().join(format!("console-{}.sock", std::process::id()));
+    let config = format!("[console]\nsocket = {socket:?}\nhosts = [\"console.example\"]");
+    let folder = Folder::new("socket", &config);
+    let script = format!(
+        r#"
+        get() {{ curl -s -o /dev/null -w '%{{http_code}}\n' --unix-socket {} "$@"; }}
+        get http://console.example/
+        get http://evil.example/
+        get http://console.example/api/approvals
+        link=$("$INTERCEPTOR" console 2> /dev/null); echo "${{link%%=*}}"
+        enter() {{ get -X POST -H "origin: $1" -H 'content-type: application/json' -d "{{\"link\": \"${{link#*=}}\"}}" http://console.example/enter; }}
+        enter https://evil.example
+        enter https://console.example
+        enter https://console.example"#,
+        socket.display()
+    );
+    let outcome = folder.run(&script);
+    assert_eq!(outcome.stdout, "200\n421\n401\nhttps://console.example/#enter\n403\n200\n403\n", "{}", outcome.stderr);
+    assert!(!socket.exists(), "the socket goes with the daemon");
+}

@@ -253,6 +253,8 @@ mod tests {
             policy_digest: String::new(),
             sessions: 1,
             health: "ok".into(),
+            reasons: Vec::new(),
+            observed: None,
             issuers: Vec::new(),
             audit_seq: 0,
             decided,
