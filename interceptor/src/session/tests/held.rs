@@ -1,13 +1,15 @@
 //! Statements that wait for a human, and what their approval is good for.
 
 use super::*;
-use crate::approval::Approver;
+use crate::approval::{Approver, Effect, Preview};
 use crate::wire::Frame;
 
 const POLICIES: &str = r#"
 @id("all") permit (principal, action, resource);
 @id("deletes-need-a-human") @approve("dba")
 forbid (principal, action == PG::Action::"delete", resource is PG::Relation);
+@id("inserts-are-seen") @approve("dba") @preview
+forbid (principal, action == PG::Action::"insert", resource is PG::Relation);
 @id("pay-needs-a-human") @approve("dba")
 forbid (principal, action == PG::Action::"select", resource == PG::Relation::"shop.public.pay");
 "#;
@@ -38,7 +40,8 @@ impl Office {
     }
 
     /// Besides what [`Stage::play`] has: `> V portal statement value` (a Bind with one value), `again` (the kept message is
-    /// handed in), `yes`, `no`, `cancel`, and `catalog`, `policies`, `no policies`, `observe` (others from now on).
+    /// handed in), `yes`, `no`, `cancel`, and `catalog`, `policies`, `no policies`, `observe` (others from now on). `tried N` is a trial that
+    /// has changed so many rows and waits, `undone` one that has been rolled back, `taken` says whether it became the statement.
     fn play(&mut self, script: &str) -> String {
         let mut said = Vec::new();
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -70,6 +73,16 @@ impl Office {
                         self.stage.policies = PolicySet::from_texts(&[("x.cedar".into(), text)]).unwrap();
                     }
                     "observe" => self.mode = Mode::Observe,
+                    "undone" => self.stage.session.trial_undone(),
+                    "taken" => said.push(format!("taken: {}", self.stage.session.has_taken_trial())),
+                    tried if tried.starts_with("tried ") => {
+                        let trial = self.stage.session.trial().unwrap();
+                        said.extend(show(&trial.bytes, true).into_iter().map(|text| format!("tries {text}")));
+                        let affected = tried[6..].parse().ok();
+                        let effect = Effect { affected, digest: tried.to_owned(), whole: true, error: None };
+                        let preview = Preview { effect: Some(effect), ..Preview::default() };
+                        self.stage.session.note_trial(Tried { preview, lives: true, ..Tried::default() });
+                    }
                     other => panic!("{other}"),
                 },
             }
@@ -164,6 +177,131 @@ fn a_held_text_is_sent_once_somebody_has_said_yes() {
     check("> Q select 1; delete from orders; select 2", "hold");
     // What is only observed is not held.
     check("observe\n> Q delete from orders", "> Q delete from orders");
+}
+
+#[test]
+fn what_was_tried_becomes_the_statement_and_runs_once() {
+    check(
+        "> Q insert into orders values (1)
+         tried 1
+         again
+         yes
+         again
+         taken
+         < C INSERT 0 1
+         < Z T
+         < C COMMIT
+         < Z I",
+        "try
+         tries Q insert into orders values (1)
+         hold
+         taken: true
+         > Q COMMIT
+         < C INSERT 0 1
+         < Z I",
+    );
+    // Not approved: nothing of it is the client's.
+    check(
+        "> Q insert into orders values (1)
+         tried 1
+         again
+         no
+         again
+         taken",
+        "try
+         tries Q insert into orders values (1)
+         hold
+         < E 42501 bob has denied the statement
+         < Z I
+         taken: false",
+    );
+    // Rolled back meanwhile: tried again, and the same is what was approved.
+    check(
+        "> Q insert into orders values (1)
+         tried 1
+         again
+         undone
+         yes
+         again
+         tried 1
+         again
+         taken",
+        "try
+         tries Q insert into orders values (1)
+         hold
+         try
+         tries Q insert into orders values (1)
+         taken: true",
+    );
+    // Something else is another request.
+    check(
+        "> Q insert into orders values (1)
+         tried 1
+         again
+         undone
+         yes
+         again
+         tried 2
+         again
+         taken
+         yes
+         again
+         taken",
+        "try
+         tries Q insert into orders values (1)
+         hold
+         try
+         tries Q insert into orders values (1)
+         hold
+         taken: false
+         taken: true",
+    );
+    // Denied while it is rolled back: nothing is tried for that.
+    check(
+        "> Q insert into orders values (1)
+         tried 1
+         again
+         undone
+         no
+         again",
+        "try
+         tries Q insert into orders values (1)
+         hold
+         < E 42501 bob has denied the statement
+         < Z I",
+    );
+    // In the extended protocol the batch is the transaction; in portions it is not tried.
+    check(
+        "> P _ insert into orders values ($1)
+         < 1
+         > V _ _ 7
+         < 2
+         > E _
+         tried 1
+         again
+         yes
+         again
+         taken
+         < n
+         < C INSERT 0 1
+         > S
+         < Z I",
+        "> P insert into orders values ($1)
+         < 1
+         > B 7
+         < 2
+         try
+         tries D P
+         tries E
+         tries H
+         hold
+         taken: true
+         < C INSERT 0 1
+         > S
+         < Z I",
+    );
+    // Several in one text are held, and not tried.
+    check("> Q insert into orders values (1); select 1", "hold");
 }
 
 #[test]
