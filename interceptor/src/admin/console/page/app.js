@@ -126,7 +126,7 @@ function item(request) {
     el("span", { class: "line" }, el("span", { class: "agent" }, ...text(request.agent)), tag(request.state, KIND[request.state])),
     el("span", { class: "sql" }, ...text(request.statement.slice(0, 300))),
     el("span", { class: "line small dim" },
-      el("span", {}, ...text(`${request.database} · ${needs(request)}${effect?.affected != null ? ` · ${effect.affected} rows` : ""}${request.repeats ? ` · asked before: ${request.repeats}` : ""}`)),
+      el("span", {}, ...text(`${request.database} · ${needs(request)}${effect?.affected != null ? ` · ${effect.affected} row${effect.affected === 1 ? "" : "s"}` : ""}${request.repeats ? ` · asked before: ${request.repeats}` : ""}`)),
       OVER.has(request.state) ? null : el("span", { class: "left", "data-until": request.expires_at }, duration(request.expires_at - now()))));
 }
 
@@ -198,7 +198,7 @@ function detail(request) {
       ["cgroup", request.cgroup],
       ["database", `${request.database} on ${request.server} as ${request.role}`],
       ["policies", el("span", {}, request.policies.map((id) => [tag(id), " "]))],
-      ["asked", `${new Date(request.asked_at * 1000).toLocaleString()}${request.repeats ? `; ${request.repeats} times before` : ""}; ${request.waiting} connection${request.waiting === 1 ? "" : "s"} wait`],
+      ["asked", `${new Date(request.asked_at * 1000).toLocaleString()}${request.repeats ? `; ${request.repeats} times before` : ""}; ${request.waiting} connection${request.waiting === 1 ? " waits" : "s wait"}`],
       ["session", state.me.operator ? el("a", { href: `#replay/${encodeURIComponent(request.session)}` }, ...text(request.session)) : request.session],
       ["sha256", el("span", { class: "mono small" }, request.digest)],
       ...request.voices.map((voice) => ["approved by", `${voice.by} (for ${voice.groups.join(", ")})${voice.comment ? `: ${voice.comment}` : ""}`]),
@@ -342,7 +342,7 @@ async function coverage() {
   const status = await ask("/api/status");
   if (state.page !== "coverage") return;
   show(el("div", { class: "cards" },
-    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Coverage")), facts([["captures", status.capture], ["sessions", status.sessions], ["policies", `${status.policies} (set ${status.policy_digest})`], ["audit records", status.audit_seq], ["health", tag(status.health, status.health === "ok" ? "good" : "bad")], ["version", status.version], ["since", status.since]])),
+    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Coverage")), facts([["captures", status.capture], ["sessions", status.sessions], ["policies", `${status.policies} (set ${status.policy_digest})`], ["audit records", status.audit_seq], ["statements", `${status.decided[0]} permitted, ${status.decided[1]} denied, ${status.decided[2]} held since the start`], ["health", el("span", {}, tag(status.health, status.health === "ok" ? "good" : "bad"), " ", ...text((status.reasons ?? []).join("; ")))], ["version", status.version], ["since", status.since]])),
     el("div", { class: "panel" }, el("h2", {}, "Counted in the kernel"), table(["what", "count"], status.kernel.map(([name, count]) => el("tr", {}, el("td", {}, ...text(name)), el("td", { class: "num" }, String(count)))))),
     el("div", { class: "panel" }, el("h2", {}, "Issuers of tokens"), table(["issuer", "state", "keys"], status.issuers.map((issuer) => el("tr", {}, el("td", {}, ...text(issuer.url), issuer.failure ? el("p", { class: "note bad" }, ...text(issuer.failure)) : null), el("td", {}, tag(issuer.state, issuer.state === "ready" ? "good" : "bad")), el("td", { class: "num" }, String(issuer.keys))))))));
 }
@@ -372,10 +372,13 @@ function stacked(figures) {
 }
 
 function bars(rows, label) {
-  const most = Math.max(1, ...rows.map(([, count]) => count)), line = 42;
-  const chart = svg("svg", { viewBox: `0 0 640 ${Math.max(1, rows.length) * line}`, role: "img", "aria-label": label });
-  rows.forEach(([name, count], at) => chart.append(
-    svg("text", { x: 0, y: at * line + 14 }, cut(name, 76)), svg("rect", { x: 0, y: at * line + 21, width: Math.max(2, count / most * 580), height: 9, rx: 3, class: "bar" }), svg("text", { x: 8 + count / most * 580, y: at * line + 31 }, String(count))));
+  const most = Math.max(1, ...rows.map(([, count]) => count)), line = 42, width = 440;
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${Math.max(1, rows.length) * line}`, role: "img", "aria-label": label });
+  rows.forEach(([name, count], at) => {
+    const size = count / most * (width - 50);
+    chart.append(svg("text", { x: 0, y: at * line + 14 }, cut(name, 50)), svg("text", { x: size + (size ? 8 : 0), y: at * line + 31 }, String(count)));
+    if (count) chart.append(svg("rect", { x: 0, y: at * line + 21, width: Math.max(2, size), height: 10, rx: 3, class: "bar" }));
+  });
   return chart;
 }
 
@@ -455,7 +458,13 @@ function help() {
 function watch() {
   const events = new EventSource("/api/events");
   events.addEventListener("open", () => $(".live").classList.add("on"));
-  events.addEventListener("error", async () => { $(".live").classList.remove("on"); if (events.readyState === EventSource.CLOSED) { events.close(); setTimeout(watch, 2000); } });
+  events.addEventListener("error", async () => {
+    $(".live").classList.remove("on");
+    if (events.readyState !== EventSource.CLOSED) return;
+    // Whoever is not in any more is asked who they are.
+    try { if (!(await ask("/api/me")).name) location.reload(); } catch { /* the daemon is away; it may come back */ }
+    setTimeout(watch, 2000);
+  });
   events.addEventListener("approvals", (event) => {
     ({ requests: state.requests, waiting: state.waiting } = JSON.parse(event.data));
     navigation();
