@@ -133,7 +133,7 @@ fn the_examples_decide_as_they_say() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/examples");
     let mut folders: Vec<_> = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
-    assert_eq!(folders.len(), 6);
+    assert_eq!(folders.len(), 7);
     let output = std::process::Command::new(interceptor_tests::binary())
         .args(["policy", "test"])
         .args(&folders)

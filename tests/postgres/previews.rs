@@ -110,7 +110,7 @@ EOF
          2|new\n\
          UPDATE 2\n\
          2\n\
-         (3, None, True)\n\
+         (3, None, True) the count leaves out rows that WITH, triggers and foreign keys change\n\
          public.kept [['1'], ['2']] [] 3 0 -\n\
          public.seen [] [['1', 'gone'], ['2', 'gone']] 0 3 -\n\
          request ID is denied\n\
@@ -228,6 +228,76 @@ fn locks_are_given_back_and_only_the_same_effect_is_approved() {
          0\n\
          1\n\
          0\n\
+         ",
+        "{}",
+        outcome.stderr
+    );
+}
+
+/// MERGE, ON CONFLICT, cascades, rows that move to another partition, WITH, names that need quotes, EXECUTE, savepoints.
+#[test]
+fn every_kind_of_write_is_seen() {
+    let folder = Folder::new("kinds", "");
+    let script = r#"
+        try() { agent "$1" > $out/1 & first=$!; opened; effect; as "$bob" approve $id > /dev/null; wait $first; grep -v NOTICE $out/1; }
+        try "merge into people p using (values (1), (300)) v(id) on p.id = v.id when matched then update set note = 'merged'
+             when not matched then insert values (v.id, 'new', 'made')"
+        try "insert into people values (1, 'x', 'y'), (400, 'x', 'y') on conflict (id) do update set note = excluded.note"
+        try "delete from parent where id = 1"
+        try "update part set id = id + 120 where id between 50 and 51"
+        try "with gone as (delete from child where id = 2 returning id) update parent set n = 'q' where id in (select id from gone)"
+        try "update \"Odd Name\" set arr = '{3}', js = '[]' where \"a \"\"b\" = 1 returning *"
+        psql -XAtq > $out/2 2>&1 <<'EOF' & second=$!
+prepare p(int) as delete from people where id = $1 returning id;
+execute p(6);
+begin;
+savepoint mine;
+execute p(7);
+rollback to mine;
+execute p(8);
+commit;
+EOF
+        for n in 1 2 3; do
+            for m in $(seq 50); do was=$id; opened; [ "$id" != "$was" ] && break; sleep 0.1; done
+            effect; as "$bob" approve $id > /dev/null
+        done
+        wait $second; grep -v NOTICE $out/2
+        outside "select id from people where id in (6, 7, 8)""#;
+    let outcome = folder.run(script);
+    assert_eq!(
+        outcome.stdout,
+        "(2, None, True)\n\
+         public.people [['1', 'p***1', 'old']] [['1', 'p***1', 'merged'], ['300', '***', 'made']] 1 2 -\n\
+         MERGE 2\n\
+         (2, None, True)\n\
+         public.people [['1', 'p***1', 'merged']] [['1', 'p***1', 'y'], ['400', '***', 'y']] 1 2 -\n\
+         INSERT 0 2\n\
+         (1, None, True) the count leaves out rows that WITH, triggers and foreign keys change\n\
+         public.child [['3', '1'], ['6', '1']] [] 3 0 -\n\
+         public.parent [['1', 'p']] [] 1 0 -\n\
+         DELETE 1\n\
+         (2, None, True) the count leaves out rows that WITH, triggers and foreign keys change\n\
+         public.part_a [['50', 'x'], ['51', 'x']] [] 2 0 -\n\
+         public.part_b [] [['170', 'x'], ['171', 'x']] 0 2 -\n\
+         UPDATE 2\n\
+         (1, None, True) the count leaves out rows that WITH, triggers and foreign keys change\n\
+         public.child [['2', '3']] [] 1 0 -\n\
+         public.parent [['2', 'p']] [['2', 'q']] 1 1 -\n\
+         UPDATE 1\n\
+         (1, None, True)\n\
+         public.\"Odd Name\" [['1', '2026-01-31', '{1,2}', '{\"a\": 1}']] [['1', '2026-01-31', '{3}', '[]']] 1 1 -\n\
+         1|2026-01-31|{3}|[]\n\
+         UPDATE 1\n\
+         (1, None, True)\n\
+         public.people [['6', 'p***6', 'old']] [] 1 0 -\n\
+         (1, None, True)\n\
+         public.people [['7', 'p***7', 'old']] [] 1 0 -\n\
+         (1, None, True)\n\
+         public.people [['8', 'p***8', 'old']] [] 1 0 -\n\
+         6\n\
+         7\n\
+         8\n\
+         7\n\
          ",
         "{}",
         outcome.stderr

@@ -12,3 +12,13 @@ create function loud() returns int language plpgsql as $$ begin return 1; end $$
 create table told (id int);
 create function tell() returns trigger language plpgsql as $$ begin perform pg_notify('x', 'y'); return new; end $$;
 create trigger told before insert on told for each row execute function tell();
+create table parent (id int primary key, n text);
+create table child (id int primary key, parent int references parent on delete cascade);
+insert into parent select g, 'p' from generate_series(1, 3) g;
+insert into child select g, (g % 3) + 1 from generate_series(1, 9) g;
+create table part (id int, what text, primary key (id)) partition by range (id);
+create table part_a partition of part for values from (0) to (100);
+create table part_b partition of part for values from (100) to (200);
+insert into part select g, 'x' from generate_series(1, 150) g;
+create table "Odd Name" ("a ""b" int primary key, ts date, arr int[], js jsonb);
+insert into "Odd Name" values (1, date '2026-01-31', '{1,2}', '{"a": 1}');
