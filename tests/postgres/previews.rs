@@ -182,7 +182,7 @@ fn locks_are_given_back_and_only_the_same_effect_is_approved() {
         # Whoever has to wait for a lock is not tried.
         (AGENT_ID_TOKEN=$free timeout 20 psql -XAtq -c begin -c "update people set note = 'locked' where id = 7" -c '\! sleep 4' -c commit) > /dev/null & third=$!
         sleep 0.5; agent "update people set note = 'waits' where id = 7" > $out/4 & fourth=$!
-        opened; effect; as "$bob" approve $id; wait $third $fourth; tail -1 $out/4; outside "select note from people where id = 7"
+        opened; effect; as "$bob" approve $id; wait $third $fourth; grep -c 'is looked at before' $out/4; tail -1 $out/4; outside "select note from people where id = 7"
         # A client that gives up takes its effect with it; the approval is for the same effect.
         impatient "update people set note = 'gave up' where id = 9"; opened; as "$bob" approve $id | sed 's/ [0-9]* s/ N s/'
         outside "select count(*) from people where note = 'gave up'"
@@ -217,6 +217,7 @@ fn locks_are_given_back_and_only_the_same_effect_is_approved() {
          3\n\
          None its effect was not tried: it took longer than 2 s, or waited that long for locks (`preview_lock_timeout`)\n\
          request ID is approved\n\
+         1\n\
          UPDATE 1\n\
          waits\n\
          1\n\

@@ -135,7 +135,7 @@ impl Ends<'_> {
                 self.fresh = self.held.is_some();
             }
             if std::mem::take(&mut self.wants_trial) {
-                self.try_out(session, server_write, around).await?;
+                self.try_out(session, server_write, client_write, around).await?;
                 self.fresh = true;
             }
             if !around.credential.is_relayed()

@@ -13,7 +13,9 @@ use super::upstream::{Server, row};
 use crate::approval::{Effect, Preview, Seen};
 use crate::session::{Ending, Sample, Session, Taken, Trial, Tried, Way};
 use crate::sql::Relation;
-use crate::wire::{Backend, Chunk, Described, Frame, TransactionStatus, described, row_of_values, values_of_row};
+use crate::wire::{
+    Backend, Chunk, Described, Frame, Speaker, TransactionStatus, described, row_of_values, values_of_row,
+};
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -32,6 +34,9 @@ const LARGEST: u64 = 512 << 20;
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a server may go on with a statement after it was told to stop.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After how long the agent hears what is going on.
+const PATIENT: Duration = Duration::from_secs(1);
 
 /// What our savepoint, statement and portal are called.
 const NAME: &str = "interceptor trial";
@@ -86,6 +91,7 @@ impl Ends<'_> {
         &mut self,
         session: &mut Session,
         writer: &mut Writer<'_>,
+        client: &mut Writer<'_>,
         around: &Surroundings<'_>,
     ) -> Result<(), Ending> {
         let Some(trial) = session.trial() else { return Ok(()) };
@@ -110,7 +116,37 @@ impl Ends<'_> {
         let mut bytes = BytesMut::from(&trial.bytes[..]);
         self.tell(writer, &mut bytes).await?;
         let last = if trial.way.is_text() { Last::Ready } else { Last::Complete };
-        let heard = self.hear(last, Some(MOST_ANSWER), session, around, ends, Some(&held)).await?;
+        // Where it takes its time, for locks or by itself, the agent hears why nothing happens.
+        let mut notice = BytesMut::new();
+        if self.out.downstream.is_empty() {
+            notice.notice("what this statement changes is looked at before somebody is asked to approve it");
+        }
+        let soon = Instant::now() + PATIENT;
+        let heard = {
+            let hearing = self.hear(last, Some(MOST_ANSWER), session, around, ends, Some(&held));
+            tokio::pin!(hearing);
+            let mut told = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    heard = &mut hearing => break heard?,
+                    () = sleep_until(soon), if !told => told = true,
+                    // A client that is gone is noticed by the relay.
+                    sent = client.send(&mut notice), if told && client.owes(&notice) => {
+                        if sent.is_err() {
+                            notice.clear();
+                            break hearing.await?;
+                        }
+                    }
+                }
+            }
+        };
+        // What of it is on its way has to be whole before anything else is said; what is not need not be said any more.
+        if Instant::now() >= soon && !notice.is_empty() {
+            let rest = self.out.downstream.split();
+            self.out.downstream.extend_from_slice(&notice);
+            self.out.downstream.extend_from_slice(&rest);
+        }
 
         let mut preview = Preview::default();
         let why = match (&heard.error, heard.stopped) {
