@@ -51,9 +51,9 @@ impl Stage {
             instance: name.clone(),
             ports: vec![database.port],
             cgroups: Some(vec![format!("interceptor-{name}").into()]),
-            exempt: Vec::new(),
             daemon_cgroup: in_daemon_cgroup.relative.clone(),
             listen_port: 0,
+            ..Settings::default()
         };
         change(&mut settings);
         let mut traces = Traces { instance: settings.instance.clone(), cgroups: Vec::new() };

@@ -163,6 +163,9 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         table_full,
         socket_refused,
         untracked,
+        detected,
+        untold,
+        waited,
     } = *counters;
     [
         ("connects seen", seen),
@@ -174,6 +177,9 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         ("table full", table_full),
         ("sockets refused", socket_refused),
         ("processes not tracked", untracked),
+        ("PostgreSQL on other ports", detected),
+        ("events lost", untold),
+        ("waited in a new namespace", waited),
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .to_vec()

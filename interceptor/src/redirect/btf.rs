@@ -28,6 +28,15 @@ pub(super) fn offsets() -> Result<Offsets, RedirectError> {
         cgroup_root: offset("cgroup", "root")?,
         cgroup_root_hierarchy_id: offset("cgroup_root", "hierarchy_id")?,
         kernfs_node_id: offset("kernfs_node", "id")?,
+        task_struct_mm: offset("task_struct", "mm")?,
+        mm_struct_exe_file: offset("mm_struct", "exe_file")?,
+        file_f_inode: offset("file", "f_inode")?,
+        inode_i_ino: offset("inode", "i_ino")?,
+        inode_i_sb: offset("inode", "i_sb")?,
+        super_block_s_dev: offset("super_block", "s_dev")?,
+        task_struct_nsproxy: offset("task_struct", "nsproxy")?,
+        nsproxy_net_ns: offset("nsproxy", "net_ns")?,
+        net_net_cookie: offset("net", "net_cookie")?,
     })
 }
 

@@ -13,7 +13,7 @@ use std::{
     ptr,
 };
 
-use interceptor_ebpf::{CgroupPath, Config, Offsets, Record};
+use interceptor_ebpf::{CgroupPath, Config, Event, Offsets, ProgramFile, Record, Target};
 
 /// A [`Record`] that aya may read out of a map.
 #[repr(transparent)]
@@ -28,7 +28,7 @@ unsafe impl aya::Pod for RecordBytes {}
 #[derive(Clone, Copy)]
 pub(super) struct ConfigBytes(pub(super) Config);
 
-// SAFETY: as above: two `u32`.
+// SAFETY: as above: three `u32`.
 unsafe impl aya::Pod for ConfigBytes {}
 
 /// A [`CgroupPath`] that aya may use as a key.
@@ -47,17 +47,119 @@ pub(super) struct OffsetsBytes(pub(super) Offsets);
 // SAFETY: `repr(C)`, nothing but `u32`.
 unsafe impl aya::Pod for OffsetsBytes {}
 
-/// Puts another program behind a pinned link, in place: at no moment is there none. aya 0.14 cannot do this for links of
-/// cgroup programs. `ENOLINK` says that what it was attached to is gone.
-///
-/// Source: `BPF_OBJ_GET` and `BPF_LINK_UPDATE` of `linux/bpf.h`.
-pub(super) fn update_link(pin: &Path, program: impl AsFd) -> io::Result<()> {
+/// A [`ProgramFile`] that aya may use as a key.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileBytes(pub(super) ProgramFile);
+
+// SAFETY: `repr(C)`, two `u64`.
+unsafe impl aya::Pod for FileBytes {}
+
+/// A [`Target`] that aya may use as a key.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TargetBytes(pub(super) Target);
+
+// SAFETY: `repr(C)`, five `u32`.
+unsafe impl aya::Pod for TargetBytes {}
+
+/// The event that a ring buffer's item is; `None` for one of another size.
+pub(super) fn event_of(item: &[u8]) -> Option<Event> {
+    // SAFETY: `repr(C)`, integers only, no padding (the ABI asserts the size); it is as long as said and need not be aligned.
+    (item.len() == size_of::<Event>()).then(|| unsafe { ptr::read_unaligned(item.as_ptr().cast()) })
+}
+
+/// `SO_NETNS_COOKIE` of a socket (`asm-generic/socket.h`, since Linux 5.14).
+pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0_u64;
+    let mut size = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: the buffer is as long as said and outlives the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            ptr::from_mut(&mut cookie).cast(),
+            ptr::from_mut(&mut size),
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
+/// The user namespace that owns a namespace (`NS_GET_USERNS`, `ioctl_nsfs(2)`).
+pub(super) fn owner_of_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: this request takes no argument and returns a new file descriptor.
+    owned(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS as _) }.into())
+}
+
+/// What a pinned link is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attached {
+    /// Of the link.
+    pub(super) program: u32,
+    /// For programs of cgroups; 0 if the link is detached, and for all others.
+    pub(super) cgroup_id: u64,
+}
+
+/// Source: `BPF_OBJ_GET`, `BPF_OBJ_GET_INFO_BY_FD` and `struct bpf_link_info` of `linux/bpf.h`.
+pub(super) fn attached(pin: &Path) -> io::Result<Attached> {
+    #[repr(C)]
+    struct InfoByFd {
+        fd: u32,
+        size: u32,
+        info: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct LinkInfo {
+        kind: u32,
+        id: u32,
+        program: u32,
+        padding: u32,
+        /// `cgroup.cgroup_id` for links of cgroups; of `tracing` the attach type and target.
+        first: u64,
+        rest: [u64; 6],
+    }
+    const BPF_OBJ_GET_INFO_BY_FD: c_long = 15;
+    const BPF_LINK_TYPE_CGROUP: u32 = 3;
+    let link = object(pin)?;
+    let mut info = LinkInfo::default();
+    let ask = InfoByFd {
+        fd: link.as_raw_fd().cast_unsigned(),
+        size: size_of::<LinkInfo>() as u32,
+        info: ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the attribute is as long as said, and the buffer that it points to is as long as it says.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, ptr::from_ref(&ask), mem::size_of_val(&ask)) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Attached { program: info.program, cgroup_id: if info.kind == BPF_LINK_TYPE_CGROUP { info.first } else { 0 } })
+}
+
+/// Opens what is pinned.
+fn object(pin: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct ObjectGet {
         path: u64,
         fd: u32,
         flags: u32,
     }
+    const BPF_OBJ_GET: c_long = 7;
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let get = ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: the attribute is as long as said, and the path it points to lives until the call is over.
+    owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, ptr::from_ref(&get), mem::size_of_val(&get)) })
+}
+
+/// Puts another program behind a pinned link, in place: at no moment is there none. aya 0.14 cannot do this for links of
+/// cgroup programs. `ENOLINK` says that what it was attached to is gone.
+///
+/// Source: `BPF_OBJ_GET` and `BPF_LINK_UPDATE` of `linux/bpf.h`.
+pub(super) fn update_link(pin: &Path, program: impl AsFd) -> io::Result<()> {
     #[repr(C)]
     struct LinkUpdate {
         link: u32,
@@ -65,14 +167,9 @@ pub(super) fn update_link(pin: &Path, program: impl AsFd) -> io::Result<()> {
         flags: u32,
         old_program: u32,
     }
-    const BPF_OBJ_GET: c_long = 7;
     const BPF_LINK_UPDATE: c_long = 29;
 
-    let path = CString::new(pin.as_os_str().as_bytes())?;
-    let get = ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-    // SAFETY: the attribute is as long as said, and the path it points to lives until the call is over.
-    let link = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, ptr::from_ref(&get), mem::size_of_val(&get)) };
-    let link = owned(link)?;
+    let link = object(pin)?;
     let update = LinkUpdate {
         link: link.as_raw_fd().cast_unsigned(),
         program: program.as_fd().as_raw_fd().cast_unsigned(),
