@@ -1,5 +1,7 @@
 //! Wires everything: first whatever can fail, then the promise that it runs.
 
+mod follow;
+mod keep;
 mod reload;
 mod supervisor;
 
@@ -17,6 +19,8 @@ use crate::sql::Readings;
 use crate::{admin, proxy, sql};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use follow::{Opened, end_earlier_connections, follow};
+use keep::keep;
 use reload::Reload;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +31,7 @@ use std::thread::JoinHandle;
 use supervisor::Supervisor;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 /// Backlog of the listeners.
@@ -38,6 +42,7 @@ pub struct Bound {
     proxy: Arc<Proxy>,
     redirect: Arc<Redirect>,
     listeners: Vec<Socket>,
+    port: u16,
     control: UnixListener,
     control_path: PathBuf,
     policies: PathBuf,
@@ -102,26 +107,35 @@ impl Bound {
             proxy,
             redirect,
             listeners: sockets,
+            port,
             control,
             control_path: config.admin.socket.clone(),
             policies: config.policy.dir.clone(),
             threads,
-            capture: capture(config),
+            capture: config.capture.summary(),
             stop: watch::Sender::new(false),
         })
     }
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, control, control_path, policies, threads, capture, stop } = self;
+        let Self { proxy, redirect, listeners, port, control, control_path, policies, threads, capture, stop } = self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
-        let workers = workers(&proxy, listeners, threads, &stop)?;
+        end_earlier_connections(&proxy, &redirect)?;
+        let (workers, doors) = workers(&proxy, listeners, threads, &stop)?;
+        let follower = follow(proxy.clone(), redirect.clone(), port, doors, stop.subscribe())?;
+        let (losing, missing) = watch::channel(Vec::new());
+        let keeper = keep(proxy.clone(), redirect.clone(), stop.subscribe(), losing)?;
+        for (program, why) in redirect.absent() {
+            tracing::warn!(program, why, "this kernel does not allow one of the programs that need not be");
+        }
         let reload = Reload::start(proxy.clone(), policies, stop.subscribe())?;
         let subjects = admin::Subjects {
             proxy: proxy.clone(),
             redirect,
+            missing,
             trail: proxy.shared.trail.clone(),
             since,
             capture: capture.clone(),
@@ -159,7 +173,8 @@ impl Bound {
         supervisor.tell("STOPPING=1");
         stop.send_replace(true);
         answering.await;
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
+        let threads = workers.into_iter().chain([follower, keeper]).collect::<Vec<_>>();
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok())).await;
         reload.join();
         note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
         // Here, not when the last of those who hold the trail lets go: the process may be over before.
@@ -174,7 +189,7 @@ fn workers(
     listeners: Vec<Socket>,
     threads: usize,
     stop: &watch::Sender<bool>,
-) -> Result<Vec<JoinHandle<()>>> {
+) -> Result<(Vec<JoinHandle<()>>, Vec<mpsc::UnboundedSender<Opened>>)> {
     let mut parts: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
     for (index, socket) in listeners.into_iter().enumerate() {
         if let Some(part) = parts.get_mut(index % threads) {
@@ -182,6 +197,7 @@ fn workers(
         }
     }
     let spawn = |(index, sockets): (usize, Vec<Socket>)| {
+        let (door, opened) = mpsc::unbounded_channel();
         let (proxy, stop) = (proxy.clone(), stop.subscribe());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = move || {
@@ -193,6 +209,7 @@ fn workers(
                         Err(error) => tracing::error!(%error, "a listener cannot be served"),
                     }
                 }
+                tasks.spawn_local(serve_elsewhere(proxy.clone(), opened, stop.clone()));
                 if index == 0 {
                     let (proxy, stop) = (proxy.clone(), stop.clone());
                     let (desk, until) = (proxy.shared.desk.clone(), stop.clone());
@@ -206,13 +223,46 @@ fn workers(
         };
         let name = format!("worker-{index}");
         // Statements are read on this very thread, deep ones too.
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(name)
             .stack_size(sql::STACK)
             .spawn(work)
-            .context("a worker thread cannot be started")
+            .context("a worker thread cannot be started")?;
+        Ok((thread, door))
     };
-    parts.into_iter().enumerate().map(spawn).collect()
+    Ok(parts.into_iter().enumerate().map(spawn).collect::<Result<Vec<_>>>()?.into_iter().unzip())
+}
+
+/// Serves the listeners in other network namespaces that fall to this thread.
+async fn serve_elsewhere(proxy: Arc<Proxy>, mut opened: mpsc::UnboundedReceiver<Opened>, mut stop: watch::Receiver<bool>) {
+    let mut serving = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(opened) = opened.recv() => match opened.door() {
+                Ok(door) => drop(serving.spawn_local(proxy::serve_at(proxy.clone(), door, stop.clone()))),
+                Err(error) => tracing::error!(%error, "a listener in another network namespace cannot be served"),
+            },
+            // Those that have ended are not kept.
+            Some(_) = serving.join_next() => {}
+            _ = stop.changed() => break,
+        }
+    }
+    while serving.join_next().await.is_some() {}
+}
+
+/// A socket of each family on the loopback of the present network namespace.
+fn bind_pair(port: u16) -> std::io::Result<Vec<Socket>> {
+    let mut sockets = vec![bind((Ipv4Addr::LOCALHOST, port).into())?];
+    match bind((Ipv6Addr::LOCALHOST, port).into()) {
+        Ok(socket) => sockets.push(socket),
+        // Without IPv6; or with its loopback down, where there is nobody to be sent to.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
+        Err(error) => return Err(error),
+    }
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+    }
+    Ok(sockets)
 }
 
 /// For each thread a socket of each family, all of one port; without IPv6 on the host only IPv4 ones, and whoever dials
@@ -267,13 +317,4 @@ fn note(trail: &Trail, text: &str) -> Result<()> {
     record.statement = Some(text.to_owned());
     trail.write(record)?;
     Ok(())
-}
-
-fn capture(config: &Config) -> String {
-    let ports: Vec<_> = config.capture.ports.iter().map(ToString::to_string).collect();
-    let who = match &config.capture.cgroups {
-        None => "the whole host".to_owned(),
-        Some(cgroups) => cgroups.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
-    };
-    format!("port {} of {who}", ports.join(", "))
 }

@@ -9,13 +9,14 @@ use super::login::LoginError;
 use super::own::read_first;
 use super::relay::{Surroundings, now, relay};
 use super::relayed::{self, Client};
+use super::route::Route;
 use super::serve::{Proxy, say};
 use super::tls::Stream;
 use super::upstream::{Credential, Server};
 use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
 use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease};
 use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
-use crate::redirect::Origin;
+use crate::redirect::{Network, Origin};
 use crate::session::{Session, audit_report};
 use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
 use bytes::BytesMut;
@@ -29,6 +30,8 @@ pub(super) struct Arrival<'a> {
     proxy: &'a Proxy,
     peer: SocketAddr,
     origin: Origin,
+    /// Where it was dialled, unless at home.
+    network: Option<Arc<Network>>,
     evidence: Option<Evidence>,
     subject: Subject,
     /// Why there is no evidence.
@@ -64,11 +67,11 @@ impl<'a> Arrival<'a> {
     pub(super) fn new(
         proxy: &'a Proxy,
         peer: SocketAddr,
-        origin: Origin,
+        (origin, network): (Origin, Option<Arc<Network>>),
         evidence: Result<Evidence, EvidenceError>,
         tls: Option<&'static str>,
     ) -> Self {
-        let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None, tls };
+        let mut arrival = Self { proxy, peer, origin, network, evidence: None, subject: Subject::default(), reason: None, tls };
         arrival.subject.session = format!("{:016x}", rand::random::<u64>());
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {
@@ -182,11 +185,11 @@ impl<'a> Arrival<'a> {
                 .hint("close some of those that it has");
             return Err(Refused { reason: report.message.clone(), report });
         }
-        let server = self.origin.destination;
+        let server = Route { address: self.origin.destination, network: self.network.clone() };
         let upstreams = &self.proxy.upstreams;
         let known = upstreams
-            .credential(&server, &wishes.database, &identity)
-            .or_else(|| upstreams.relayed(&server, &wishes.database));
+            .credential(&server.address, &wishes.database, &identity)
+            .or_else(|| upstreams.relayed(&server.address, &wishes.database));
         let Some(credential) = known.cloned() else {
             let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
             let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
@@ -216,7 +219,7 @@ impl<'a> Arrival<'a> {
             }
             Err(denial) => return Err(self.denied(*denial)),
         };
-        let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
+        let place = Place { server: server.clone(), database: wishes.database.clone(), user: credential.user.clone() };
         let parameters = self.parameters(&identity, &wishes);
         let source = Some(self.peer);
         // The catalogue is read as whoever makes the roles, and once for all of them.
@@ -224,18 +227,18 @@ impl<'a> Arrival<'a> {
         let mut role = None;
         if let Some(ephemeral) = credential.ephemeral.clone() {
             let session = &self.subject.session;
-            let made = ephemeral.make(server, &wishes.database, session, &identity, &credential).await;
+            let made = ephemeral.make(&server, &wishes.database, session, &identity, &credential).await;
             let (made, own) = made.map_err(|error| not_connected(&error))?;
             (role, credential) = (Some(made), own);
         }
         let server = if credential.is_relayed() {
-            let own = relayed::connect(server, source, &credential, &parameters, client).await;
+            let own = relayed::connect(&server, source, &credential, &parameters, client).await;
             let mut own = own.map_err(|error| not_let_in(&error))?;
             let reading = self.proxy.catalogs.begin(&place, &credential).await;
             read_first(reading, &mut own).await.map_err(|error| not_let_in(&error))?;
             own
         } else {
-            let own = Server::connect(server, source, &credential, &parameters).await;
+            let own = Server::connect(&server, source, &credential, &parameters).await;
             let own = own.map_err(|error| not_connected(&error))?;
             self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
             own
@@ -329,7 +332,7 @@ impl<'a> Arrival<'a> {
         let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server } = admitted;
         let proxy = self.proxy;
         let target = Target {
-            server: place.server,
+            server: place.server.clone(),
             tls: credential.tls.clone(),
             pid: server.pid,
             secret: server.secret.clone(),
@@ -468,6 +471,8 @@ fn not_connected(error: &LoginError) -> Refused {
         LoginError::Refused { sqlstate, .. } if sqlstate == "53300" => {
             Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "the database server has too many connections")
         }
+        LoginError::Elsewhere => Report::fatal(SqlState::CANNOT_CONNECT_NOW, error.to_string())
+            .hint("whoever operates this host asks for `tls = \"verify-full\"` in the [[upstream]] of this database"),
         LoginError::Lost(_)
         | LoginError::Refused { .. }
         | LoginError::Protocol(_)

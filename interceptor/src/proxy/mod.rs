@@ -16,6 +16,7 @@ mod login;
 mod own;
 mod relay;
 mod relayed;
+mod route;
 mod scram;
 mod secret;
 mod serve;
@@ -30,7 +31,7 @@ pub use catalogs::{Catalogs, fetch_catalog};
 pub use hold::keep_desk;
 pub use leaked::{LeakedError, LeakedRoles, LeakedSettings};
 pub use live::{Live, SessionInfo, Waiting};
-pub use serve::{Origins, Proxy, serve};
+pub use serve::{Door, Origins, Proxy, serve, serve_at};
 pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, EphemeralSettings, Upstream, Upstreams};
 

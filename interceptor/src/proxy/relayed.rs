@@ -10,7 +10,8 @@
 
 use super::login::{LoginError, authentication, begin, greet, mechanisms};
 use super::tls::Stream;
-use super::upstream::{Credential, Server, dial};
+use super::route::Route;
+use super::upstream::{Credential, Server};
 use crate::session::Session;
 use crate::wire::{Chunk, Frame, Splitter};
 use bytes::{BufMut, BytesMut};
@@ -32,21 +33,21 @@ const MOST_STEPS: usize = 6;
 
 /// Dials, and lets the client log in.
 pub(super) async fn connect(
-    address: SocketAddr,
+    route: &Route,
     source: Option<SocketAddr>,
     credential: &Credential,
     parameters: &[(String, String)],
     client: &mut Client<'_>,
 ) -> Result<Server, LoginError> {
-    let stream = dial(address, source).await.map_err(LoginError::Unreachable)?;
-    let stream = credential.tls.secure(stream, address).await?;
+    let stream = route.dial(source).await.map_err(LoginError::Unreachable)?;
+    let stream = credential.tls.secure(stream, route.address).await?;
     let mut server = greet(stream, credential, parameters).await?;
     let proven = credential.tls.verifies();
     for step in 0..MOST_STEPS {
         let frame = server.next().await?;
         let (code, data) = authentication(&frame)?;
         match code {
-            0 if step > 0 || proven || address.ip().is_loopback() => {
+            0 if step > 0 || proven || route.is_own_loopback() => {
                 begin(&mut server).await?;
                 return Ok(server);
             }
