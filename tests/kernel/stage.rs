@@ -154,7 +154,7 @@ impl Drop for Traces {
 }
 
 /// With what is below it. A cgroup can be removed when the last of its processes is gone for good, which takes a moment.
-fn remove_cgroup(cgroup: &Path) {
+pub(crate) fn remove_cgroup(cgroup: &Path) {
     for below in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if below.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_cgroup(&below.path());

@@ -34,8 +34,9 @@ pub(crate) fn announce(cookie: u64) {
 /// Waits until the daemon listens there, for as long as it usually takes and some more. `false` if it did not come.
 #[inline(always)]
 pub(crate) fn wait(cookie: u64) -> bool {
-    const ROUNDS: u32 = 2000;
-    const LONGEST: u64 = 2_000_000;
+    const ROUNDS: u32 = 100_000;
+    /// Nanoseconds. Usual are some hundred microseconds.
+    const LONGEST: u64 = 5_000_000;
     if NAMESPACES.get_ptr(cookie).is_some() {
         // There already, or waited for in vain.
         return is_ours(cookie);

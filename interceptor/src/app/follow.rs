@@ -143,12 +143,12 @@ impl Follower {
 
     fn open(&self, pid: u32, netns_cookie: u64) -> Result<Option<Followed>> {
         anyhow::ensure!(self.known.len() < MOST, "too many namespaces");
-        let Ok(network) = Network::of_process(pid) else { return Ok(None) };
+        let Ok((network, sockets)) = Network::enter(pid, || bind_pair(self.port)) else { return Ok(None) };
         if network.cookie() != netns_cookie {
             return Ok(None);
         }
         let network = Arc::new(network);
-        let sockets = network.within(|| bind_pair(self.port))?.context("its loopback address")?;
+        let sockets = sockets.context("its loopback address")?;
         for socket in &sockets {
             self.redirect.bless(socket.as_fd())?;
             socket.listen(BACKLOG)?;

@@ -39,7 +39,15 @@ impl Network {
     /// # Errors
     /// The kernel's: the process is gone, or we may not look or go there.
     pub fn of_process(pid: u32) -> io::Result<Self> {
-        Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
+        Self::enter(pid, || ()).map(|(network, ())| network)
+    }
+
+    /// The one that a process lives in, and what was done there meanwhile, by one thread and at once: somebody may wait for it.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn enter<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> io::Result<(Self, T)> {
+        Self::open(Path::new(&format!("/proc/{pid}/ns/net")), work)
     }
 
     /// The daemon's own.
@@ -47,10 +55,10 @@ impl Network {
     /// # Errors
     /// As above.
     pub fn own() -> io::Result<Self> {
-        Self::open(Path::new("/proc/thread-self/ns/net"))
+        Self::open(Path::new("/proc/thread-self/ns/net"), || ()).map(|(network, ())| network)
     }
 
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Result<(Self, T)> {
         let file = fs::File::open(path)?;
         let inode = file.metadata()?.ino();
         let owner = owner_of_namespace(file.as_fd())?;
@@ -60,8 +68,12 @@ impl Network {
             Owner::Other
         };
         let mut network = Self { file, cookie: 0, inode, owner };
-        network.cookie = netns_cookie(network.socket(Domain::IPV4)?.as_fd())?;
-        Ok(network)
+        let (cookie, done) = network.within(|| {
+            let cookie = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| netns_cookie(socket.as_fd()));
+            (cookie, work())
+        })?;
+        network.cookie = cookie?;
+        Ok((network, done))
     }
 
     /// `SO_NETNS_COOKIE` of its sockets: never used twice while the machine runs.
