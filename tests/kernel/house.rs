@@ -200,7 +200,7 @@ impl House {
     }
 
     pub(crate) fn verified(&self) -> Result<String> {
-        let output = self.interceptor(&["audit", "verify", &self.file("audit").display().to_string()])?;
+        let output = self.interceptor(&["audit", "verify", "--audit", &self.file("audit").display().to_string()])?;
         Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     }
 }

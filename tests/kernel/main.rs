@@ -3,6 +3,7 @@
 //! They leave the rest of the host alone: every test captures a port and cgroups of its own, and takes its programs,
 //! cgroups and processes away again, also when it fails.
 
+mod accounts;
 mod house;
 mod namespaces;
 mod redirect;

@@ -24,6 +24,7 @@ use super::{
     mounts::cgroup_mount,
     origin::target_of,
     pins::Pins,
+    unix_guard,
 };
 
 /// The object that `build.rs` has built from `interceptor-ebpf`.
@@ -71,10 +72,11 @@ impl Redirect {
         }
         let pins = Pins::of(&settings.instance)?;
         pins.create()?;
-        let Loaded { mut object, absent } = load(Some(&pins))?;
+        let Loaded { mut object, mut absent } = load(Some(&pins))?;
         tell(&mut object, settings, &daemon_cgroup, listen_port)?;
         put_in_place(&mut object, &pins, &absent)?;
         capture::tag_residents(&mut object, settings)?;
+        guard_unix(&object, &pins, &mut absent)?;
         for version in pins.other_versions()? {
             remove_version(&version)?;
         }
@@ -342,6 +344,24 @@ fn put_in_place(object: &mut Ebpf, pins: &Pins, absent: &[(&'static str, String)
         }
     }
     Ok(())
+}
+
+/// The guard of Unix sockets, where the kernel has the hook. It goes by tags, and so needs those who give them.
+fn guard_unix(object: &Ebpf, pins: &Pins, absent: &mut Vec<(&'static str, String)>) -> Result<(), RedirectError> {
+    let mount = cgroup_mount()?;
+    let root = fs::File::open(&mount).map_err(RedirectError::file("open", mount))?;
+    if let Err(error) = unix_guard::put_in_place(tags(object)?, root.as_fd(), &pins.link(unix_guard::NAME)) {
+        absent.push((unix_guard::NAME, error.to_string()));
+    }
+    Ok(())
+}
+
+/// The table of tags.
+pub(super) fn tags(object: &Ebpf) -> Result<BorrowedFd<'_>, RedirectError> {
+    match object.map(map::TAGS) {
+        Some(aya::maps::Map::HashMap(data)) => Ok(data.fd().as_fd()),
+        _ => Err(RedirectError::Missing { name: map::TAGS }),
+    }
 }
 
 enum Placed {

@@ -140,6 +140,71 @@ pub(super) fn attached(pin: &Path) -> io::Result<Attached> {
     Ok(Attached { program: info.program, cgroup_id: if info.kind == BPF_LINK_TYPE_CGROUP { info.first } else { 0 } })
 }
 
+/// Loads a program that is written out. Its log is not asked for: the errno says enough.
+///
+/// Source: `BPF_PROG_LOAD` of `linux/bpf.h`.
+pub(super) fn load_instructions(kind: u32, attach: u32, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct ProgramLoad {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel_version: u32,
+        flags: u32,
+        name: [u8; 16],
+        interface: u32,
+        attach: u32,
+    }
+    const BPF_PROG_LOAD: c_long = 5;
+    let mut load = ProgramLoad {
+        kind,
+        count: u32::try_from(instructions.len()).unwrap_or(u32::MAX),
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        attach,
+        ..ProgramLoad::default()
+    };
+    for (slot, byte) in load.name.iter_mut().take(15).zip(name.bytes()) {
+        *slot = byte;
+    }
+    // SAFETY: the attribute is as long as said; instructions and licence outlive the call.
+    owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, ptr::from_ref(&load), mem::size_of_val(&load)) })
+}
+
+/// Source: `BPF_LINK_CREATE` of `linux/bpf.h`.
+pub(super) fn link_to_cgroup(program: &OwnedFd, cgroup: BorrowedFd<'_>, attach: u32) -> io::Result<OwnedFd> {
+    const BPF_LINK_CREATE: c_long = 28;
+    let create = [
+        program.as_raw_fd().cast_unsigned(),
+        cgroup.as_raw_fd().cast_unsigned(),
+        attach,
+        0,
+    ];
+    // SAFETY: program, target, attach type and flags are the first four words of the attribute, which is as long as said.
+    owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, create.as_ptr(), mem::size_of_val(&create)) })
+}
+
+/// Source: `BPF_OBJ_PIN` of `linux/bpf.h`.
+pub(super) fn pin_object(object: &OwnedFd, pin: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Pin {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    const BPF_OBJ_PIN: c_long = 6;
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let ask = Pin { path: path.as_ptr() as u64, fd: object.as_raw_fd().cast_unsigned(), flags: 0 };
+    // SAFETY: the attribute is as long as said, and the path it points to lives until the call is over.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, ptr::from_ref(&ask), mem::size_of_val(&ask)) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Opens what is pinned.
 fn object(pin: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]

@@ -32,6 +32,7 @@ mod origin;
 mod pins;
 mod probe;
 mod settings;
+mod unix_guard;
 mod watch;
 
 pub use attach::Redirect;

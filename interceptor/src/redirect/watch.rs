@@ -7,6 +7,7 @@ use interceptor_ebpf::{map, program};
 use super::{
     kernel::{Attached, attached},
     pins::Pins,
+    unix_guard,
 };
 
 /// What there should be.
@@ -19,7 +20,7 @@ pub struct Watch {
 impl Watch {
     /// As it is now, right after it was put in place.
     pub(super) fn begin(pins: &Pins, absent: &[(&'static str, String)]) -> io::Result<Self> {
-        let placed = program::ALL.into_iter().filter(|name| absent.iter().all(|(absent, _)| absent != name));
+        let placed = program::ALL.into_iter().chain([unix_guard::NAME]).filter(|name| absent.iter().all(|(absent, _)| absent != name));
         let links = placed.map(|name| {
             let pin = pins.link(name);
             attached(&pin).map(|attached| (name, pin, attached))
