@@ -8,3 +8,4 @@ mod house;
 mod namespaces;
 mod redirect;
 mod stage;
+mod succession;

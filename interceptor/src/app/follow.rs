@@ -4,6 +4,7 @@
 //! A namespace is entered as soon as it is heard of, because somebody is about to dial: until we listen there they are
 //! refused. It is let go of when no process lives there.
 
+use super::succession::Estate;
 use super::{BACKLOG, bind_pair, note};
 use crate::proxy::{Door, Proxy};
 use crate::redirect::{Elsewhere, Network, Redirect, Sign, Signs, destroy_connections, inhabited_networks};
@@ -47,21 +48,28 @@ pub(super) fn follow(
     redirect: Arc<Redirect>,
     port: u16,
     workers: Vec<mpsc::UnboundedSender<Opened>>,
+    (estate, inherited): (Arc<Estate>, Vec<(Arc<Network>, Vec<Socket>)>),
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>> {
     let mut signs = redirect.signs().context("the kernel half is listened to already")?;
-    // Those that an earlier daemon listened in it took with it.
-    redirect.receive_only_in(&Network::own().context("the daemon's own network namespace cannot be read")?)?;
+    let own = Network::own().context("the daemon's own network namespace cannot be read")?;
+    // The others that an earlier daemon listened in it took with it.
+    redirect.receive_only_in(inherited.iter().map(|(network, _)| &**network).chain([&own]))?;
     let mut follower = Follower {
         proxy,
         redirect,
         port,
         workers,
+        estate,
         known: HashMap::new(),
         failed: HashMap::new(),
         said: HashMap::new(),
         swept: Instant::now(),
     };
+    for (network, sockets) in inherited {
+        let followed = follower.serve(network, sockets)?;
+        follower.known.insert(followed.network.cookie(), followed);
+    }
     std::thread::Builder::new()
         .name("follower".to_owned())
         .spawn(move || follower.run(&mut signs, &stop))
@@ -73,6 +81,7 @@ struct Follower {
     redirect: Arc<Redirect>,
     port: u16,
     workers: Vec<mpsc::UnboundedSender<Opened>>,
+    estate: Arc<Estate>,
     known: HashMap<u64, Followed>,
     failed: HashMap<u64, Instant>,
     /// When something was said last.
@@ -99,6 +108,9 @@ impl Follower {
             if self.swept.elapsed() > SWEEP {
                 self.sweep();
             }
+        }
+        if self.estate.is_given() {
+            return;
         }
         // Nobody is sent any more to where nobody will accept.
         for followed in self.known.values() {
@@ -154,15 +166,21 @@ impl Follower {
             socket.listen(BACKLOG)?;
         }
         self.redirect.receive_in(&network, true)?;
+        self.serve(network, sockets).map(Some)
+    }
+
+    /// Has a thread serve what comes there.
+    fn serve(&self, network: Arc<Network>, sockets: Vec<Socket>) -> Result<Followed> {
         let (closing, closes) = watch::channel(false);
         let turn = self.known.len() % self.workers.len().max(1);
         for socket in sockets {
+            self.estate.add(network.cookie(), &socket)?;
             let opened = Opened { socket, network: network.clone(), closing: closes.clone() };
             if let Some(worker) = self.workers.get(turn) {
                 worker.send(opened).ok().context("the daemon is about to stop")?;
             }
         }
-        Ok(Some(Followed { network, closing }))
+        Ok(Followed { network, closing })
     }
 
     /// Lets go of namespaces that nobody lives in: they last as long as we listen there.
@@ -177,7 +195,7 @@ impl Follower {
             Ok(inhabited) => inhabited,
             Err(error) => return tracing::error!(%error, "nobody knows which namespaces are inhabited"),
         };
-        let redirect = &self.redirect;
+        let (redirect, estate) = (&self.redirect, &self.estate);
         self.known.retain(|cookie, followed| {
             if inhabited.contains(&followed.network.inode()) {
                 return true;
@@ -185,6 +203,7 @@ impl Follower {
             if let Err(error) = redirect.receive_in(&followed.network, false) {
                 tracing::warn!(%error, cookie, "a network namespace could not be let go of");
             }
+            estate.remove(*cookie);
             followed.closing.send_replace(true);
             tracing::debug!(cookie, "let go of a network namespace that nobody lives in");
             false

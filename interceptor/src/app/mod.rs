@@ -3,6 +3,7 @@
 mod follow;
 mod keep;
 mod reload;
+mod succession;
 mod supervisor;
 
 use crate::approval::Desk;
@@ -14,7 +15,7 @@ use crate::policy::PolicySet;
 use crate::proxy::{
     Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting,
 };
-use crate::redirect::{Redirect, enter_daemon_cgroup};
+use crate::redirect::{Network, Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
 use anyhow::{Context, Result, anyhow};
@@ -28,6 +29,8 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use succession::{Estate, Heir, Heritage};
 use supervisor::Supervisor;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +45,7 @@ pub struct Bound {
     proxy: Arc<Proxy>,
     redirect: Arc<Redirect>,
     listeners: Vec<Socket>,
+    inherited: Vec<(Arc<Network>, Vec<Socket>)>,
     port: u16,
     control: UnixListener,
     control_path: PathBuf,
@@ -59,6 +63,9 @@ impl Bound {
         let upstreams = Upstreams::load(&config.upstream)?;
         let registrar = Registrar::new(config.identity.clone())?;
         let leaked = LeakedRoles::load(&config.leaked)?;
+        // An older daemon goes when all that is checked, and before the trail is opened, which is its own until then.
+        let patience = Duration::from_secs(config.limits.drain_seconds.saturating_add(30));
+        let heritage = Heritage::take(&config.admin.socket, config.capture.listen_port, patience)?;
         let trail = Arc::new(Trail::open(&config.audit)?);
         let mask_key = Arc::new(Key::open(&config.mask_key())?);
         let tls = match config.tls.client {
@@ -72,8 +79,11 @@ impl Bound {
 
         enter_daemon_cgroup(&config.capture)?;
         let threads = config.threads();
-        let mut sockets = Vec::new();
-        let port = bind_all(config.capture.listen_port, threads, &mut sockets)?;
+        let mut sockets = heritage.listeners;
+        let port = match sockets.first().map(port_of) {
+            Some(port) => port?,
+            None => bind_all(config.capture.listen_port, threads, &mut sockets)?,
+        };
         let redirect = Arc::new(Redirect::attach(&config.capture, port)?);
         for socket in &sockets {
             redirect.bless(socket.as_fd())?;
@@ -107,6 +117,7 @@ impl Bound {
             proxy,
             redirect,
             listeners: sockets,
+            inherited: heritage.elsewhere,
             port,
             control,
             control_path: config.admin.socket.clone(),
@@ -119,13 +130,18 @@ impl Bound {
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, port, control, control_path, policies, threads, capture, stop } = self;
+        let Self { proxy, redirect, listeners, inherited, port, control, control_path, policies, threads, capture, stop } = self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
         end_earlier_connections(&proxy, &redirect)?;
+        let estate = Arc::new(Estate::default());
+        let home = Network::own()?.cookie();
+        for listener in &listeners {
+            estate.add(home, listener)?;
+        }
         let (workers, doors) = workers(&proxy, listeners, threads, &stop)?;
-        let follower = follow(proxy.clone(), redirect.clone(), port, doors, stop.subscribe())?;
+        let follower = follow(proxy.clone(), redirect.clone(), port, doors, (estate.clone(), inherited), stop.subscribe())?;
         let (losing, missing) = watch::channel(Vec::new());
         let keeper = keep(proxy.clone(), redirect.clone(), stop.subscribe(), losing)?;
         for (program, why) in redirect.absent() {
@@ -146,7 +162,12 @@ impl Bound {
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut hup = signal(SignalKind::hangup())?;
         let supervisor = Supervisor::of_environment();
+        estate.keep_with(&supervisor);
         supervisor.tell("READY=1");
+        let (handing_over, mut handed_over) = watch::channel(false);
+        let heir = Heir::expect(&control_path, estate.clone(), move || {
+            handing_over.send_replace(true);
+        })?;
         // The runtime that answers operators says that it lives; one that is stuck says nothing.
         let mut alive = supervisor.period().map(tokio::time::interval);
         loop {
@@ -166,17 +187,23 @@ impl Bound {
                     tracing::info!("stopping: SIGINT");
                     break;
                 }
+                _ = handed_over.wait_for(|over| *over) => {
+                    tracing::info!("stopping: a newer daemon takes over");
+                    break;
+                }
                 _ = hup.recv() => tracing::info!("SIGHUP: policies are read when they change; all else needs a restart"),
                 () = beat => supervisor.tell("WATCHDOG=1"),
             }
         }
         supervisor.tell("STOPPING=1");
+        estate.close();
         stop.send_replace(true);
         answering.await;
         let threads = workers.into_iter().chain([follower, keeper]).collect::<Vec<_>>();
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok())).await;
         reload.join();
         note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
+        drop(heir);
         // Here, not when the last of those who hold the trail lets go: the process may be over before.
         proxy.shared.trail.checkpoint()?;
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
@@ -272,11 +299,7 @@ fn bind_all(port: u16, threads: usize, sockets: &mut Vec<Socket>) -> Result<u16>
     for _ in 0..TRIES {
         sockets.clear();
         let first = bind((Ipv4Addr::LOCALHOST, port).into()).context("the IPv4 listener cannot be bound")?;
-        let chosen = first
-            .local_addr()?
-            .as_socket()
-            .map(|address| address.port())
-            .ok_or_else(|| anyhow!("the listener has no port"))?;
+        let chosen = port_of(&first)?;
         sockets.push(first);
         let v6 = match bind((Ipv6Addr::LOCALHOST, chosen).into()) {
             Ok(socket) => {
@@ -310,6 +333,11 @@ fn bind(address: SocketAddr) -> std::io::Result<Socket> {
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+fn port_of(socket: &Socket) -> Result<u16> {
+    let address = socket.local_addr()?.as_socket();
+    address.map(|address| address.port()).ok_or_else(|| anyhow!("the listener has no port"))
 }
 
 fn note(trail: &Trail, text: &str) -> Result<()> {

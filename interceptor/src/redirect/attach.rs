@@ -139,12 +139,12 @@ impl Redirect {
         capture::forget(&mut namespaces, map::NAMESPACES, &network.cookie())
     }
 
-    /// Forgets all network namespaces but one: those that an earlier daemon listened in.
+    /// Forgets all network namespaces but these: those that an earlier daemon listened in.
     ///
     /// # Errors
     /// As above.
-    pub fn receive_only_in(&self, network: &Network) -> Result<(), RedirectError> {
-        let wanted = [(network.cookie(), namespace::OURS)].into();
+    pub fn receive_only_in<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), RedirectError> {
+        let wanted = networks.into_iter().map(|network| (network.cookie(), namespace::OURS)).collect();
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         capture::replace(&mut namespaces, map::NAMESPACES, &wanted)
     }

@@ -87,6 +87,19 @@ pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
 }
 
+/// The network namespace of a socket (`SIOCGSKNS` of `linux/sockios.h`).
+pub(super) fn network_of_socket(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const SIOCGSKNS: libc::c_ulong = 0x894c;
+    // SAFETY: this request takes no argument and returns a new file descriptor.
+    owned(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _) }.into())
+}
+
+/// A descriptor that came with a message, or that was there when this process began.
+pub(super) fn owned_of(descriptor: i32) -> OwnedFd {
+    // SAFETY: both are ours alone: the kernel has just made the one, and the other is taken once.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
 /// The user namespace that owns a namespace (`NS_GET_USERNS`, `ioctl_nsfs(2)`).
 pub(super) fn owner_of_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const NS_GET_USERNS: libc::c_ulong = 0xb701;

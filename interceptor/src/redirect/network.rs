@@ -5,7 +5,10 @@
 
 use std::{
     fs, io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
     thread,
 };
@@ -13,7 +16,7 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::kernel::{netns_cookie, owner_of_namespace};
+use super::kernel::{netns_cookie, network_of_socket, owner_of_namespace};
 
 /// Who made a namespace, and so who says where its packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +61,19 @@ impl Network {
         Self::open(Path::new("/proc/thread-self/ns/net"), || ()).map(|(network, ())| network)
     }
 
+    /// The one that a socket belongs to.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::of_file(network_of_socket(socket)?.into(), || ()).map(|(network, ())| network)
+    }
+
     fn open<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Result<(Self, T)> {
-        let file = fs::File::open(path)?;
+        Self::of_file(fs::File::open(path)?, work)
+    }
+
+    fn of_file<T: Send>(file: fs::File, work: impl FnOnce() -> T + Send) -> io::Result<(Self, T)> {
         let inode = file.metadata()?.ino();
         let owner = owner_of_namespace(file.as_fd())?;
         let owner = if fs::File::from(owner).metadata()?.ino() == fs::metadata("/proc/self/ns/user")?.ino() {
