@@ -15,7 +15,7 @@ use aya_ebpf::{
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
-use interceptor_ebpf::{Address, COMM_BYTES, Counter, Covered, Record, Stream, flag, side, stage};
+use interceptor_ebpf::{Address, COMM_BYTES, Config, Counter, Covered, Record, Stream, flag, side, stage};
 
 use crate::{
     account::cover,
@@ -84,7 +84,7 @@ fn judge(call: SocketAddress, address: impl Fn(SocketAddress) -> Address) -> Ver
     if !is_target(config, call.port(), || meant(address(call))) {
         // A socket can be disconnected (AF_UNSPEC) and dialled elsewhere: what was true of its last connection is not of this one.
         delete_record(call.socket());
-        if config.flags & flag::DETECT != 0 {
+        if config.flags & flag::DETECT != 0 && !is_daemons(config, call.port(), meant(address(call))) {
             listen_in(call, cgroup_id);
         }
         return Verdict::Proceed;
@@ -113,6 +113,12 @@ fn is_received(call: SocketAddress, ipv4: bool, port: u16) -> bool {
     // SAFETY: valid context.
     let network = unsafe { bpf_get_netns_cookie(call.0.cast()) };
     namespace::wait(network) && daemon_listens(call, ipv4, port)
+}
+
+/// Whether this is the daemon's own port, which nobody else can take: it closes what comes without a record.
+#[inline(always)]
+fn is_daemons(config: &Config, port: u16, destination: Address) -> bool {
+    u32::from(port) == config.listen_port && (destination == mapped(LOOPBACK4) || destination == LOOPBACK6)
 }
 
 /// Watches what is sent first to a port that is not captured.
