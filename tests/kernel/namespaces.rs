@@ -127,3 +127,29 @@ fn a_namespace_of_an_agents_own_making_gets_no_credential() -> Result<()> {
     assert!(said.err.contains("only a verified certificate tells who answers"), "{}\n{}", said.err, house.log());
     Ok(())
 }
+
+/// Network address translation in a namespace of its own comes after the hook. What really goes out is looked at once more.
+#[test]
+fn who_has_its_packets_sent_elsewhere_is_dropped() -> Result<()> {
+    let house = House::open(|_| ())?;
+    let space = Space::new()?;
+    let _server = server_in(&space, "127.0.0.1")?;
+    space.run("nft add table ip t")?;
+    space.run("nft add chain ip t out '{ type nat hook output priority -100; }'")?;
+    // Somewhere that is not captured, and where the daemon itself should be.
+    house.agent(&format!("PGHOST=127.0.0.1 {} psql -c ''", space.enter()))?;
+    let listening = house.agent(&format!("{} ss -Hltn 'src 127.0.0.1 and not sport = 5432'", space.enter()))?.out;
+    let port = listening.split_whitespace().nth(3).and_then(|address| address.rsplit(':').next()).context("the daemon's port")?;
+    for from in ["9999", port] {
+        space.run(&format!("nft add rule ip t out tcp dport {from} dnat to 127.0.0.1:5432"))?;
+    }
+    for dialled in ["9999", "5432"] {
+        let said = house.agent(&format!("PGCONNECT_TIMEOUT=3 PGHOST=127.0.0.1 PGPORT={dialled} {} {WHO}", space.enter()))?;
+        assert!(said.out.is_empty() && said.err.contains("timeout expired"), "{dialled}: {} {}", said.out, said.err);
+    }
+    let account = house.accounts(&house.cgroup())?.into_iter().next().context("an account")?;
+    assert!(account.dropped >= 2 && account.around == 0, "{account:?}");
+    let told = eventually(|| house.log().contains("had dodged the connect hook").then_some(()));
+    told.with_context(|| house.log())?;
+    Ok(())
+}
