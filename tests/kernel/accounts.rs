@@ -286,3 +286,34 @@ EOF"#,
     std::os::unix::net::UnixStream::connect(folder.join(".s.PGSQL.5432"))?;
     Ok(())
 }
+
+/// What the kernel can do is asked, and what hinders or helps is said with what to do about it.
+#[test]
+fn the_doctor_looks_at_what_is_not_needed_but_good_to_have() -> Result<()> {
+    let house = House::open(|_| ())?;
+    let config = house.file("interceptor.toml").display().to_string();
+    let doctor = || -> Result<Vec<serde_json::Value>> {
+        let output = house.interceptor(&["doctor", "--json", "--config", &config])?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let socket = house.file(".s.PGSQL.5432");
+    let _exposed = std::os::unix::net::UnixListener::bind(&socket)?;
+    for path in [house.file(""), socket] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    }
+    let lines = doctor()?;
+    for (what, ok, needed) in [
+        ("programs", true, true),
+        ("agents that move", true, false),
+        ("earlier connections", true, false),
+        ("listening port", true, false),
+        ("exposed Unix sockets", false, false),
+    ] {
+        let line = lines.iter().find(|line| line["what"] == what).with_context(|| what.to_owned())?;
+        assert_eq!((&line["ok"], &line["needed"]), (&json!(ok), &json!(needed)), "{line}");
+        assert_eq!(line["remedy"] == "", ok, "{line}");
+    }
+    fs::set_permissions(house.file(""), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
+}

@@ -54,7 +54,7 @@ fn a_newer_daemon_takes_over_and_nobody_is_refused() -> Result<()> {
         let odd: Vec<_> = said.lines().filter(|line| *line != "1").collect();
         assert!(!said.contains("refused"), "{odd:?}\n{}", house.log());
         assert!(said.lines().count() > 10, "{said}");
-        println!("{} connections, {} ended in order", said.lines().count(), odd.len());
+        println!("{} connections, {} ended in order: {odd:?}", said.lines().count(), odd.len());
     }
     drop(inner);
     house.end(Signal::SIGTERM)?;

@@ -60,6 +60,12 @@ pub(super) fn unix_symbols() -> Option<UnixSymbols> {
     })
 }
 
+/// The number of a kernel function, for programs that hang on it.
+pub(super) fn function(name: &str) -> Option<u32> {
+    let description = fs::read(Path::new(VMLINUX)).ok()?;
+    Types::parse(&description)?.function(name)
+}
+
 /// The types of a description, by their number (0 is `void`, which is not in the list).
 struct Types<'description> {
     types: Vec<Type<'description>>,

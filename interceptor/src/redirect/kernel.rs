@@ -157,6 +157,63 @@ pub(super) fn attached(pin: &Path) -> io::Result<Attached> {
 ///
 /// Source: `BPF_PROG_LOAD` of `linux/bpf.h`.
 pub(super) fn load_instructions(kind: u32, attach: u32, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
+    load_program(kind, attach, 0, name, instructions)
+}
+
+/// Whether the kernel lets guards of its security decisions in (BPF LSM): one that decides nothing is loaded and let go of.
+pub(super) fn load_lsm() -> io::Result<()> {
+    const BPF_PROG_TYPE_LSM: u32 = 29;
+    const BPF_LSM_MAC: u32 = 27;
+    let missing = || io::Error::new(io::ErrorKind::Unsupported, "built without CONFIG_BPF_LSM");
+    let at = super::btf::function("bpf_lsm_file_mprotect").ok_or_else(missing)?;
+    // Return 0.
+    load_program(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, at, "probe", &[0xb7, 0x95]).map(drop)
+}
+
+/// The programs at one hook of a cgroup.
+pub(super) struct Attachments {
+    /// Their numbers.
+    pub(super) programs: Vec<u32>,
+    /// Whether others may be attached beside them.
+    pub(super) shared: bool,
+}
+
+/// Source: `BPF_PROG_QUERY` of `linux/bpf.h`.
+pub(super) fn attachments(cgroup: BorrowedFd<'_>, hook: u32) -> io::Result<Attachments> {
+    #[repr(C)]
+    struct Query {
+        target: u32,
+        hook: u32,
+        flags: u32,
+        attach_flags: u32,
+        ids: u64,
+        count: u32,
+        padding: u32,
+    }
+    const BPF_PROG_QUERY: c_long = 16;
+    const BPF_F_ALLOW_MULTI: u32 = 2;
+    const MOST: usize = 64;
+    let mut ids = [0_u32; MOST];
+    let mut query = Query {
+        target: cgroup.as_raw_fd().cast_unsigned(),
+        hook,
+        flags: 0,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr() as u64,
+        count: MOST as u32,
+        padding: 0,
+    };
+    // SAFETY: the attribute is as long as said, and the room for ids as large as it says.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, ptr::from_mut(&mut query), mem::size_of_val(&query)) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let programs = ids.into_iter().take(query.count as usize).collect();
+    Ok(Attachments { programs, shared: query.attach_flags & BPF_F_ALLOW_MULTI != 0 })
+}
+
+fn load_program(kind: u32, attach: u32, function: u32, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
     #[repr(C)]
     #[derive(Default)]
     struct ProgramLoad {
@@ -172,6 +229,16 @@ pub(super) fn load_instructions(kind: u32, attach: u32, name: &str, instructions
         name: [u8; 16],
         interface: u32,
         attach: u32,
+        types: u32,
+        function_size: u32,
+        functions: u64,
+        function_count: u32,
+        line_size: u32,
+        lines: u64,
+        line_count: u32,
+        attach_function: u32,
+        attach_program: u32,
+        relocations: u32,
     }
     const BPF_PROG_LOAD: c_long = 5;
     let mut load = ProgramLoad {
@@ -180,6 +247,7 @@ pub(super) fn load_instructions(kind: u32, attach: u32, name: &str, instructions
         instructions: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         attach,
+        attach_function: function,
         ..ProgramLoad::default()
     };
     for (slot, byte) in load.name.iter_mut().take(15).zip(name.bytes()) {

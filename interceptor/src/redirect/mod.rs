@@ -14,6 +14,7 @@
 //!
 //! The only room with `unsafe`, all of it in `kernel`.
 
+mod advise;
 mod attach;
 mod btf;
 mod capture;
@@ -36,6 +37,7 @@ mod settings;
 mod unix_guard;
 mod watch;
 
+pub use advise::advise;
 pub use attach::Redirect;
 pub use cgroup::{cgroup_path, enter_daemon_cgroup};
 pub use connections::{Destroyed, destroy_connections, destroy_of};
