@@ -19,8 +19,8 @@ mod record;
 mod stream;
 
 pub use config::{
-    CGROUP_DEPTH, CGROUP_PATH_BYTES, CGROUPS_MAX, COVERED_MAX, CgroupPath, Config, NAMES_MAX, NAMESPACES_MAX, PORT_WORDS,
-    ProgramFile, TAGS_MAX, Target, flag, port_bit, role, scope,
+    CGROUP_DEPTH, CGROUP_PATH_BYTES, CGROUPS_MAX, COVERED_MAX, CgroupPath, Config, NAMES_MAX, NAMESPACES_MAX,
+    PORT_WORDS, ProgramFile, TAGS_MAX, Target, flag, port_bit, role, scope,
 };
 pub use connection::{CONNECTIONS_MAX, Connection};
 pub use counters::{COUNTERS, Counter};

@@ -62,6 +62,11 @@ fn every_connection_of_a_cgroup_is_accounted_for_and_on_record_when_it_ends() ->
     let coverage = &record["coverage"];
     assert_eq!((&coverage["connects"], &coverage["mediated"], &coverage["around"]), (&json!(8), &json!(3), &json!(0)));
     assert_eq!(house.accounts("job-1")?, [], "its account is closed");
+    let audit = house.file("audit").display().to_string();
+    let job = format!("/{cgroup}");
+    let found =
+        house.interceptor(&["audit", "search", "--audit", &audit, "--job", &job, "--event", "coverage", "--json"])?;
+    assert_eq!(String::from_utf8_lossy(&found.stdout).lines().count(), 1, "it is found with the job");
     house.end(Signal::SIGTERM)?;
     let verified = house.verified()?;
     assert!(verified.starts_with("the trail stands"), "{verified}");
@@ -87,7 +92,7 @@ fn take(mut stream: TcpStream, said: &mpsc::Sender<Vec<u8>>) {
     let mut all = Vec::new();
     let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
     while let Ok(length @ 1..) = stream.read(&mut bytes) {
-        all.extend_from_slice(&bytes[..length]);
+        all.extend_from_slice(bytes.get(..length).unwrap_or_default());
     }
     let _ = stream.write_all(b"H");
     let _ = said.send(all);
@@ -180,7 +185,8 @@ fn postgresql_on_another_port_is_stopped_and_the_port_captured() -> Result<()> {
         assert!(names == usize::from(text.starts_with("hello")), "{name}: {reached:?}");
         assert!(reached.len() < 8 || text.starts_with("hello"), "{name}: {reached:?}");
         // The second time it comes to the daemon, which is not the talker and says what it thinks of it.
-        eventually(|| (speak(&house, port, text, 10_000).ok()? != "H").then_some(())).with_context(|| format!("{name} again"))?;
+        eventually(|| (speak(&house, port, text, 10_000).ok()? != "H").then_some(()))
+            .with_context(|| format!("{name} again"))?;
         assert!(heard.recv_timeout(Duration::from_millis(100)).is_err(), "{name} reached it again");
     }
     let account = house.accounts(&house.cgroup())?.into_iter().next().context("an account")?;
@@ -225,7 +231,8 @@ fn who_takes_the_enforcement_away_is_noticed() -> Result<()> {
         ("maps/CONFIG", "map `CONFIG` is no longer pinned"),
     ] {
         fs::remove_file(pins.join(pin))?;
-        eventually(|| (house.status().ok()?["missing"].to_string().contains(expected)).then_some(())).with_context(|| expected.to_owned())?;
+        eventually(|| (house.status().ok()?["missing"].to_string().contains(expected)).then_some(()))
+            .with_context(|| expected.to_owned())?;
     }
     assert_eq!(house.status()?["health"], "unenforced");
     house.record("ENFORCEMENT IS NOT WHAT IT WAS")?;
@@ -238,7 +245,10 @@ fn who_takes_the_enforcement_away_is_noticed() -> Result<()> {
 fn a_daemon_that_is_killed_or_stopped_lets_nobody_through() -> Result<()> {
     let mut house = House::open(|_| ())?;
     let server = server();
-    let ask = format!("PGCONNECT_TIMEOUT=3 PGHOST={} psql -XAtc \"select current_setting('interceptor.agent')\"", server.address);
+    let ask = format!(
+        "PGCONNECT_TIMEOUT=3 PGHOST={} psql -XAtc \"select current_setting('interceptor.agent')\"",
+        server.address
+    );
     house.signal(Signal::SIGSTOP)?;
     let said = house.agent(&ask)?;
     assert!(said.out.is_empty() && said.err.contains("timeout expired"), "{} {}", said.out, said.err);
@@ -260,9 +270,8 @@ fn sockets_of_postgresql_in_the_file_system_are_refused_to_agents() -> Result<()
     assert!(!absent.contains("connect_unix"), "this kernel has no hook for Unix sockets: {absent}");
     let folder = house.file("sockets");
     fs::create_dir(&folder)?;
-    let listeners = [".s.PGSQL.5432", ".s.PGSQL.5433", "other.sock"].map(|name| {
-        std::os::unix::net::UnixListener::bind(folder.join(name)).map(|listener| (name, listener))
-    });
+    let listeners = [".s.PGSQL.5432", ".s.PGSQL.5433", "other.sock"]
+        .map(|name| std::os::unix::net::UnixListener::bind(folder.join(name)).map(|listener| (name, listener)));
     let script = format!(
         r#""$PYTHON" - <<'EOF'
 import os, socket

@@ -49,7 +49,8 @@ const WAYS: &[(&str, &str, &str)] = &[
 fn whatever_an_agent_tries_ends_in_the_daemon_or_in_an_error() -> Result<()> {
     let house = House::open(|_| ())?;
     let role = "create role gateway login superuser password 'secret'";
-    let server = Server::start_from(Path::new(&environment("PG_BIN")), &[], &[], "host all all 127.0.0.0/8 scram-sha-256", role);
+    let server =
+        Server::start_from(Path::new(&environment("PG_BIN")), &[], &[], "host all all 127.0.0.0/8 scram-sha-256", role);
     let mut wrong = Vec::new();
     for (way, cases, expected) in WAYS {
         let answer = attempt(&house, &server, way)?;
@@ -78,5 +79,9 @@ fn attempt(house: &House, server: &Server, way: &str) -> Result<String> {
         .output()?;
     let said = said(output)?;
     // A signal, or Python's own words, are no answer.
-    Ok(if said.status == 0 { said.out } else { format!("status {} {}", said.status, said.err.lines().last().unwrap_or_default()) })
+    Ok(if said.status == 0 {
+        said.out
+    } else {
+        format!("status {} {}", said.status, said.err.lines().last().unwrap_or_default())
+    })
 }

@@ -104,7 +104,11 @@ impl House {
 
     pub(crate) fn ready(&mut self) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(30);
-        while !self.interceptor(&["status", "--socket", &self.file("control.sock").display().to_string()])?.status.success() {
+        while !self
+            .interceptor(&["status", "--socket", &self.file("control.sock").display().to_string()])?
+            .status
+            .success()
+        {
             let gone = self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().is_ok_and(|status| status.is_some()));
             anyhow::ensure!(!gone && Instant::now() < until, "the daemon is not ready: {}", self.log());
             thread::sleep(Duration::from_millis(50));
@@ -168,7 +172,8 @@ impl House {
         let shown = self.interceptor(&["status", "--coverage", "--json", "--socket", &socket])?;
         let accounts: Vec<Account> = serde_json::from_slice(&shown.stdout)
             .with_context(|| format!("coverage: {}", String::from_utf8_lossy(&shown.stderr)))?;
-        let is_of = |account: &Account| account.cgroup.as_ref().is_some_and(|path| path.display().to_string().contains(of));
+        let is_of =
+            |account: &Account| account.cgroup.as_ref().is_some_and(|path| path.display().to_string().contains(of));
         Ok(accounts.into_iter().filter(is_of).collect())
     }
 
@@ -187,7 +192,9 @@ impl House {
             });
             if is_segment {
                 let lines = fs::read_to_string(file)?;
-                found.extend(lines.lines().filter(|line| line.contains(text)).filter_map(|line| serde_json::from_str(line).ok()));
+                found.extend(
+                    lines.lines().filter(|line| line.contains(text)).filter_map(|line| serde_json::from_str(line).ok()),
+                );
             }
         }
         Ok(found)

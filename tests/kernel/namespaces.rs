@@ -16,7 +16,13 @@ fn server_in(space: &Space, addresses: &str) -> Result<Server> {
     let bin = environment("PG_BIN");
     let addresses = format!("listen_addresses={addresses}");
     let start = || {
-        Server::start_from(Path::new(&bin), &[&addresses], &[], "host all all 0.0.0.0/0 scram-sha-256\nhost all all ::0/0 scram-sha-256", ROLE)
+        Server::start_from(
+            Path::new(&bin),
+            &[&addresses],
+            &[],
+            "host all all 0.0.0.0/0 scram-sha-256\nhost all all ::0/0 scram-sha-256",
+            ROLE,
+        )
     };
     Ok(Network::of_process(space.pid())?.within(start)?)
 }
@@ -111,7 +117,11 @@ fn namespaces_that_nobody_lives_in_are_let_go_of() -> Result<()> {
     let daemon = house.daemon.as_ref().context("a daemon")?.id();
     let held = || -> Option<usize> {
         let descriptors = std::fs::read_dir(format!("/proc/{daemon}/fd")).ok()?.flatten();
-        Some(descriptors.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().starts_with("net:["))).count())
+        Some(
+            descriptors
+                .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().starts_with("net:[")))
+                .count(),
+        )
     };
     house.agent("unshare --net bash -c 'ip link set lo up; PGHOST=127.0.0.1 psql -c \"\"'")?;
     assert_eq!(held(), Some(1), "{}", house.log());
@@ -123,7 +133,8 @@ fn namespaces_that_nobody_lives_in_are_let_go_of() -> Result<()> {
 #[test]
 fn a_namespace_of_an_agents_own_making_gets_no_credential() -> Result<()> {
     let house = House::open(|_| ())?;
-    let said = house.agent("unshare --user --map-root-user --net bash -c 'ip link set lo up; PGHOST=127.0.0.1 psql -c \"\"'")?;
+    let said = house
+        .agent("unshare --user --map-root-user --net bash -c 'ip link set lo up; PGHOST=127.0.0.1 psql -c \"\"'")?;
     assert!(said.err.contains("only a verified certificate tells who answers"), "{}\n{}", said.err, house.log());
     Ok(())
 }
@@ -139,12 +150,17 @@ fn who_has_its_packets_sent_elsewhere_is_dropped() -> Result<()> {
     // Somewhere that is not captured, and where the daemon itself should be.
     house.agent(&format!("PGHOST=127.0.0.1 {} psql -c ''", space.enter()))?;
     let listening = house.agent(&format!("{} ss -Hltn 'src 127.0.0.1 and not sport = 5432'", space.enter()))?.out;
-    let port = listening.split_whitespace().nth(3).and_then(|address| address.rsplit(':').next()).context("the daemon's port")?;
+    let port = listening
+        .split_whitespace()
+        .nth(3)
+        .and_then(|address| address.rsplit(':').next())
+        .context("the daemon's port")?;
     for from in ["9999", port] {
         space.run(&format!("nft add rule ip t out tcp dport {from} dnat to 127.0.0.1:5432"))?;
     }
     for dialled in ["9999", "5432"] {
-        let said = house.agent(&format!("PGCONNECT_TIMEOUT=3 PGHOST=127.0.0.1 PGPORT={dialled} {} {WHO}", space.enter()))?;
+        let said =
+            house.agent(&format!("PGCONNECT_TIMEOUT=3 PGHOST=127.0.0.1 PGPORT={dialled} {} {WHO}", space.enter()))?;
         assert!(said.out.is_empty() && said.err.contains("timeout expired"), "{dialled}: {} {}", said.out, said.err);
     }
     let account = house.accounts(&house.cgroup())?.into_iter().next().context("an account")?;

@@ -493,7 +493,8 @@ fn an_address_is_captured_without_its_port_being_so_elsewhere() -> Result<()> {
     elsewhere.listen()?;
     let port = elsewhere.port;
     let stage = Stage::set_with(|settings| {
-        settings.addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+        settings.addresses =
+            vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
     })?;
     let mut agent = stage.agent()?;
     for ip in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"] {
@@ -501,7 +502,11 @@ fn an_address_is_captured_without_its_port_being_so_elsewhere() -> Result<()> {
         assert!(stage.redirect.origin(stage.daemon.accept()?.as_fd())?.is_some(), "{ip}");
     }
     assert!(elsewhere.try_accept()?.is_none(), "nobody went there");
-    assert_eq!(agent.tell(format!("connect 127.0.0.2:{port}"))?, ECONNREFUSED, "nobody listens there, and nobody redirects");
+    assert_eq!(
+        agent.tell(format!("connect 127.0.0.2:{port}"))?,
+        ECONNREFUSED,
+        "nobody listens there, and nobody redirects"
+    );
     assert_eq!(stage.redirect.counters()?.seen, 5);
     Ok(())
 }

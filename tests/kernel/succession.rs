@@ -1,12 +1,6 @@
 //! One daemon after the other: who dials meanwhile waits, and is not refused.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use interceptor_tests::{Server, binary, environment};
@@ -26,7 +20,8 @@ fn a_newer_daemon_takes_over_and_nobody_is_refused() -> Result<()> {
     let mut house = House::open(|_| ())?;
     let server = server(&[]);
     let space = Space::new()?;
-    let inner = interceptor::redirect::Network::of_process(space.pid())?.within(|| self::server(&["listen_addresses=127.0.0.1"]))?;
+    let inner = interceptor::redirect::Network::of_process(space.pid())?
+        .within(|| self::server(&["listen_addresses=127.0.0.1"]))?;
     let at_home = format!("PGCONNECT_TIMEOUT=30 PGHOST={} psql -XAtc 'select 1' 2>&1", server.address);
     let elsewhere = format!("PGCONNECT_TIMEOUT=30 PGHOST=127.0.0.1 {} psql -XAtc 'select 1' 2>&1", space.enter());
     house.agent(&elsewhere)?;

@@ -233,7 +233,7 @@ fn number(stream: *mut Stream, now: u32, value: u32) {
     /// Length, version and random bytes.
     const BEFORE_SESSION: u32 = 3 + 2 + 32;
     match now {
-        stage::LENGTH if value >= 8 && value <= LONGEST_STARTUP => enter(stream, stage::CODE),
+        stage::LENGTH if (8..=LONGEST_STARTUP).contains(&value) => enter(stream, stage::CODE),
         stage::CODE if value >> 16 == 3 || matches!(value, 80_877_102..=80_877_104) => {
             set!(stream.stage = stage::FOUND);
         }

@@ -78,9 +78,8 @@ fn listen_in(context: &SkBuffContext, config: &Config, segment: Segment) -> i32 
         Heard::Postgres => {
             count(Counter::Detected);
             // SAFETY: storage of a socket that the packet holds.
-            let (pid, cgroup_id, netns_cookie, socket_cookie) = unsafe {
-                ((*watched).pid, (*watched).cgroup_id, (*watched).netns_cookie, (*watched).socket_cookie)
-            };
+            let (pid, cgroup_id, netns_cookie, socket_cookie) =
+                unsafe { ((*watched).pid, (*watched).cgroup_id, (*watched).netns_cookie, (*watched).socket_cookie) };
             cover(cgroup_id, if stops { Covered::Blocked } else { Covered::Detected });
             tell(&Event {
                 kind: if stops { event::BLOCKED } else { event::DETECTED },

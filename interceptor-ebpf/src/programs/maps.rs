@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use interceptor_ebpf::{
-    Address, CGROUPS_MAX, CONNECTIONS_MAX, COUNTERS as COUNTER_COUNT, COVERED_MAX, CgroupPath, Config, Connection, Counter,
-    Coverage, EVENTS_BYTES, Event, NAMES_MAX, NAMESPACES_MAX, PORT_WORDS, ProgramFile, Record, Stream, TAGS_MAX, Target,
-    flag, port_bit,
+    Address, CGROUPS_MAX, CONNECTIONS_MAX, COUNTERS as COUNTER_COUNT, COVERED_MAX, CgroupPath, Config, Connection,
+    Counter, Coverage, EVENTS_BYTES, Event, NAMES_MAX, NAMESPACES_MAX, PORT_WORDS, ProgramFile, Record, Stream,
+    TAGS_MAX, Target, flag, port_bit,
 };
 
 /// Entries are allocated when needed: preallocated, 65,536 handshakes would hold 12 MB for a handful.

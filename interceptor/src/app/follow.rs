@@ -4,10 +4,10 @@
 //! A namespace is entered as soon as it is heard of, because somebody is about to dial: until we listen there they are
 //! refused. It is let go of when no process lives there.
 
-use super::succession::Estate;
+use super::succession::{Elsewhere, Estate};
 use super::{BACKLOG, bind_pair, note};
 use crate::proxy::{Door, Proxy};
-use crate::redirect::{Elsewhere, Network, Redirect, Sign, Signs, destroy_connections, inhabited_networks};
+use crate::redirect::{self, Network, Redirect, Sign, Signs, destroy_connections, inhabited_networks};
 use anyhow::{Context, Result};
 use socket2::Socket;
 use std::collections::HashMap;
@@ -48,13 +48,13 @@ pub(super) fn follow(
     redirect: Arc<Redirect>,
     port: u16,
     workers: Vec<mpsc::UnboundedSender<Opened>>,
-    (estate, inherited): (Arc<Estate>, Vec<(Arc<Network>, Vec<Socket>)>),
+    (estate, inherited): (Arc<Estate>, Vec<Elsewhere>),
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>> {
     let mut signs = redirect.signs().context("the kernel half is listened to already")?;
     let own = Network::own().context("the daemon's own network namespace cannot be read")?;
     // The others that an earlier daemon listened in it took with it.
-    redirect.receive_only_in(inherited.iter().map(|(network, _)| &**network).chain([&own]))?;
+    redirect.receive_only_in(inherited.iter().map(|elsewhere| &*elsewhere.network).chain([&own]))?;
     let mut follower = Follower {
         proxy,
         redirect,
@@ -66,7 +66,7 @@ pub(super) fn follow(
         said: HashMap::new(),
         swept: Instant::now(),
     };
-    for (network, sockets) in inherited {
+    for Elsewhere { network, sockets } in inherited {
         let followed = follower.serve(network, sockets)?;
         follower.known.insert(followed.network.cookie(), followed);
     }
@@ -125,7 +125,8 @@ impl Follower {
             Sign::Namespace { pid, netns_cookie } => self.enter(pid, netns_cookie),
             Sign::Detected(elsewhere) => self.detected(&elsewhere),
             Sign::Dropped { cgroup_id, destination } => {
-                let to = destination.map_or_else(|| "an unreadable packet".to_owned(), |to| format!("a packet to {to}"));
+                let to =
+                    destination.map_or_else(|| "an unreadable packet".to_owned(), |to| format!("a packet to {to}"));
                 self.say(&format!("{to} from cgroup {cgroup_id} had dodged the connect hook and was dropped"));
             }
             Sign::Entered { pid } => self.end_earlier_connections(Some(pid)),
@@ -188,6 +189,9 @@ impl Follower {
         self.swept = Instant::now();
         self.failed.retain(|_, at| at.elapsed() < AGAIN);
         self.said.retain(|_, at| at.elapsed() < REPEAT);
+        if let Err(error) = self.redirect.forget_waits() {
+            tracing::warn!(%error, "where agents have waited could not be forgotten");
+        }
         if self.known.is_empty() {
             return;
         }
@@ -210,8 +214,8 @@ impl Follower {
         });
     }
 
-    fn detected(&mut self, elsewhere: &Elsewhere) {
-        let Elsewhere { pid, cgroup_id, socket_cookie, destination, blocked, netns_cookie } = *elsewhere;
+    fn detected(&mut self, elsewhere: &redirect::Elsewhere) {
+        let redirect::Elsewhere { pid, cgroup_id, socket_cookie, destination, blocked, netns_cookie } = *elsewhere;
         if !blocked {
             return self.record(&format!(
                 "process {pid} of cgroup {cgroup_id} speaks PostgreSQL with {destination}, which is not captured: add it to \
@@ -240,7 +244,9 @@ impl Follower {
         match self.redirect.end_earlier_connections(of) {
             Ok(destroyed) => {
                 for remote in destroyed.ended {
-                    self.record(&format!("a connection to {remote} was ended: it was opened before its process was an agent"));
+                    self.record(&format!(
+                        "a connection to {remote} was ended: it was opened before its process was an agent"
+                    ));
                 }
                 for (remote, why) in destroyed.alive {
                     self.record(&format!(
@@ -278,7 +284,10 @@ impl Follower {
 pub(super) fn end_earlier_connections(proxy: &Proxy, redirect: &Redirect) -> Result<()> {
     let destroyed = redirect.end_earlier_connections(None)?;
     for remote in destroyed.ended {
-        note(&proxy.shared.trail, &format!("a connection to {remote} was ended: it was opened before the daemon was there"))?;
+        note(
+            &proxy.shared.trail,
+            &format!("a connection to {remote} was ended: it was opened before the daemon was there"),
+        )?;
     }
     for (remote, why) in destroyed.alive {
         tracing::error!(%remote, %why, "an agent's connection goes on past the daemon");

@@ -2,7 +2,7 @@
 //! ended, which go on record.
 
 use super::note;
-use crate::audit::{Coverage, Event, Record, Subject};
+use crate::audit::{Coverage, Event, Process, Record, Subject};
 use crate::proxy::Proxy;
 use crate::redirect::{Account, Redirect};
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_secs(1);
 /// How often a loss is said again while it lasts.
 const REPEAT: Duration = Duration::from_secs(30);
 /// Accounts that are closed in one go.
@@ -73,15 +73,16 @@ fn look(proxy: &Proxy, redirect: &Redirect, missing: &watch::Sender<Vec<String>>
 
 /// Whatever a cgroup did is on record before its account is closed.
 fn close_accounts(proxy: &Proxy, redirect: &Redirect) -> Result<()> {
-    let ended = redirect.accounts()?.into_iter().take_while(|account| account.ended).take(AT_ONCE);
+    let ended = redirect.ended_accounts()?.into_iter().take(AT_ONCE);
     for account in ended {
         // What was never near PostgreSQL is no news.
         if account.postgres + account.around + account.stopped + account.dropped > 0 {
-            let mut record = Record::new(Event::Coverage, Arc::new(Subject::default()));
-            let cgroup = match &account.cgroup {
-                Some(path) => path.display().to_string(),
-                None => format!("number {}", account.cgroup_id),
-            };
+            let path = account.cgroup.as_ref().map(|path| path.display().to_string());
+            // So that it is found with what else the job did.
+            let mut subject = Subject::default();
+            subject.process = path.clone().map(|cgroup| Process { cgroup, ..Process::default() });
+            let mut record = Record::new(Event::Coverage, Arc::new(subject));
+            let cgroup = path.unwrap_or_else(|| format!("number {}", account.cgroup_id));
             record.statement = Some(format!("cgroup {cgroup} has ended: {}", account.sentence()));
             record.coverage = Some(coverage(&account));
             proxy.shared.trail.write(record)?;

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use succession::{Estate, Heir, Heritage};
+use succession::{Elsewhere, Estate, Heir, Heritage};
 use supervisor::Supervisor;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +45,7 @@ pub struct Bound {
     proxy: Arc<Proxy>,
     redirect: Arc<Redirect>,
     listeners: Vec<Socket>,
-    inherited: Vec<(Arc<Network>, Vec<Socket>)>,
+    inherited: Vec<Elsewhere>,
     port: u16,
     control: UnixListener,
     control_path: PathBuf,
@@ -130,7 +130,19 @@ impl Bound {
 
     /// Serves until SIGTERM or SIGINT, then lets running statements end.
     pub async fn run(self) -> Result<()> {
-        let Self { proxy, redirect, listeners, inherited, port, control, control_path, policies, threads, capture, stop } = self;
+        let Self {
+            proxy,
+            redirect,
+            listeners,
+            inherited,
+            port,
+            control,
+            control_path,
+            policies,
+            threads,
+            capture,
+            stop,
+        } = self;
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
@@ -140,8 +152,9 @@ impl Bound {
         for listener in &listeners {
             estate.add(home, listener)?;
         }
-        let (workers, doors) = workers(&proxy, listeners, threads, &stop)?;
-        let follower = follow(proxy.clone(), redirect.clone(), port, doors, (estate.clone(), inherited), stop.subscribe())?;
+        let Workers { threads: workers, doors } = workers(&proxy, listeners, threads, &stop)?;
+        let follower =
+            follow(proxy.clone(), redirect.clone(), port, doors, (estate.clone(), inherited), stop.subscribe())?;
         let (losing, missing) = watch::channel(Vec::new());
         let keeper = keep(proxy.clone(), redirect.clone(), stop.subscribe(), losing)?;
         for (program, why) in redirect.absent() {
@@ -210,13 +223,14 @@ impl Bound {
     }
 }
 
+/// The threads that serve, and how each is given listeners elsewhere.
+struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    doors: Vec<mpsc::UnboundedSender<Opened>>,
+}
+
 /// One thread each with a runtime of its own: a session lives and dies on one of them.
-fn workers(
-    proxy: &Arc<Proxy>,
-    listeners: Vec<Socket>,
-    threads: usize,
-    stop: &watch::Sender<bool>,
-) -> Result<(Vec<JoinHandle<()>>, Vec<mpsc::UnboundedSender<Opened>>)> {
+fn workers(proxy: &Arc<Proxy>, listeners: Vec<Socket>, threads: usize, stop: &watch::Sender<bool>) -> Result<Workers> {
     let mut parts: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
     for (index, socket) in listeners.into_iter().enumerate() {
         if let Some(part) = parts.get_mut(index % threads) {
@@ -257,11 +271,16 @@ fn workers(
             .context("a worker thread cannot be started")?;
         Ok((thread, door))
     };
-    Ok(parts.into_iter().enumerate().map(spawn).collect::<Result<Vec<_>>>()?.into_iter().unzip())
+    let (threads, doors) = parts.into_iter().enumerate().map(spawn).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    Ok(Workers { threads, doors })
 }
 
 /// Serves the listeners in other network namespaces that fall to this thread.
-async fn serve_elsewhere(proxy: Arc<Proxy>, mut opened: mpsc::UnboundedReceiver<Opened>, mut stop: watch::Receiver<bool>) {
+async fn serve_elsewhere(
+    proxy: Arc<Proxy>,
+    mut opened: mpsc::UnboundedReceiver<Opened>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut serving = tokio::task::JoinSet::new();
     loop {
         tokio::select! {

@@ -22,7 +22,14 @@ pub(super) struct Heritage {
     /// Listeners of our own network namespace.
     pub(super) listeners: Vec<Socket>,
     /// Those of others.
-    pub(super) elsewhere: Vec<(Arc<Network>, Vec<Socket>)>,
+    pub(super) elsewhere: Vec<Elsewhere>,
+}
+
+/// Listeners of another network namespace.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    pub(super) network: Arc<Network>,
+    pub(super) sockets: Vec<Socket>,
 }
 
 impl Heritage {
@@ -53,12 +60,12 @@ impl Heritage {
                 heritage.listeners.push(socket);
                 continue;
             }
-            match heritage.elsewhere.iter_mut().find(|(known, _)| **known == network) {
-                Some((_, sockets)) => sockets.push(socket),
-                None => heritage.elsewhere.push((Arc::new(network), vec![socket])),
+            match heritage.elsewhere.iter_mut().find(|known| *known.network == network) {
+                Some(known) => known.sockets.push(socket),
+                None => heritage.elsewhere.push(Elsewhere { network: Arc::new(network), sockets: vec![socket] }),
             }
         }
-        // Half of a pair is none: those who dial the other family would be refused.
+        // Round-robin over threads has to give each thread one of each family.
         heritage.listeners.sort_by_key(|socket| socket.local_addr().is_ok_and(|address| address.is_ipv6()));
         Ok(heritage)
     }

@@ -1,8 +1,8 @@
 //! What a supervisor is told: that the daemon is ready, that it lives, that it ends (`sd_notify(3)`).
 
-use std::os::linux::net::SocketAddrExt;
 use crate::redirect::store;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;

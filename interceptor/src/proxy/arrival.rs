@@ -71,7 +71,8 @@ impl<'a> Arrival<'a> {
         evidence: Result<Evidence, EvidenceError>,
         tls: Option<&'static str>,
     ) -> Self {
-        let mut arrival = Self { proxy, peer, origin, network, evidence: None, subject: Subject::default(), reason: None, tls };
+        let mut arrival =
+            Self { proxy, peer, origin, network, evidence: None, subject: Subject::default(), reason: None, tls };
         arrival.subject.session = format!("{:016x}", rand::random::<u64>());
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {

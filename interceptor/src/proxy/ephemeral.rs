@@ -6,8 +6,8 @@
 //! daemon that has died are swept away by the next one.
 
 use super::login::LoginError;
-use super::secret::Secret;
 use super::route::Route;
+use super::secret::Secret;
 use super::upstream::{Credential, Server};
 use crate::identity::Identity;
 use postgres_protocol::password::scram_sha_256;
@@ -84,8 +84,13 @@ impl Ephemeral {
         base: &Credential,
     ) -> Result<(Role, Credential), LoginError> {
         let name = self.name(session);
-        let role =
-            Role { maker: self.clone(), server: server.clone(), database: database.to_owned(), name: name.clone(), dropped: false };
+        let role = Role {
+            maker: self.clone(),
+            server: server.clone(),
+            database: database.to_owned(),
+            name: name.clone(),
+            dropped: false,
+        };
         lock(&self.used).insert(name.clone());
         let password: String = rand::random::<[u8; 24]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let until = i64::try_from(identity.expires).unwrap_or(i64::MAX).min(253_402_300_799);

@@ -5,8 +5,8 @@
 //! nothing at all is believed if it has shown that, or on the loopback interface, where whoever could stand in its place
 //! owns the host.
 
-use super::scram::{Binding, First, Keys, ScramError};
 use super::route::Route;
+use super::scram::{Binding, First, Keys, ScramError};
 use super::secret::SecretError;
 use super::tls::{Stream, TlsError, end_point};
 use super::upstream::{Credential, Server};
@@ -46,7 +46,9 @@ pub(super) enum LoginError {
     Client(String),
     #[error("a catalogue that is read in the agent's own session cannot be read now")]
     NotNow,
-    #[error("the credential is not used in a network namespace that an agent may have made, where only a verified certificate tells who answers")]
+    #[error(
+        "the credential is not used in a network namespace that an agent may have made, where only a verified certificate tells who answers"
+    )]
     Elsewhere,
     #[error(transparent)]
     Scram(#[from] ScramError),
@@ -190,12 +192,7 @@ async fn oauth(server: &mut Server, offered: &[u8], bearer: &Bearer) -> Result<(
     }
 }
 
-async fn scram(
-    server: &mut Server,
-    offered: &[u8],
-    route: &Route,
-    credential: &Credential,
-) -> Result<(), LoginError> {
+async fn scram(server: &mut Server, offered: &[u8], route: &Route, credential: &Credential) -> Result<(), LoginError> {
     let secret = credential.password(route.address).await?;
     let end_point = server.stream.certificate().and_then(|certificate| end_point(certificate));
     let Some(binding) = Binding::choose(&mechanisms(offered), end_point) else {

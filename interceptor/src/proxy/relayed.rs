@@ -9,8 +9,8 @@
 //! that it speaks to that one.
 
 use super::login::{LoginError, authentication, begin, greet, mechanisms};
-use super::tls::Stream;
 use super::route::Route;
+use super::tls::Stream;
 use super::upstream::{Credential, Server};
 use crate::session::Session;
 use crate::wire::{Chunk, Frame, Splitter};

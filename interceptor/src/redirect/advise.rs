@@ -45,9 +45,9 @@ pub fn advise(settings: Option<&Settings>) -> Vec<Finding> {
         ),
         Finding::advice(
             "BPF LSM",
-            load_lsm().map(|()| "the kernel would allow it; this build does not use it".to_owned()).map_err(|error| {
-                format!("the kernel does not allow it ({error}); this build does not use it")
-            }),
+            load_lsm()
+                .map(|()| "the kernel would allow it; this build does not use it".to_owned())
+                .map_err(|error| format!("the kernel does not allow it ({error}); this build does not use it")),
             "nothing to be done now; what it would close is listed in SECURITY.md",
         ),
         Finding::advice("cgroup layout", layout(), "boot with systemd.unified_cgroup_hierarchy=1"),
@@ -56,11 +56,7 @@ pub fn advise(settings: Option<&Settings>) -> Vec<Finding> {
             conflicts(),
             "see `bpftool cgroup show` on the mount of cgroup v2; a program that runs after ours may send connections elsewhere",
         ),
-        Finding::advice(
-            "pins",
-            pins(),
-            "`chmod 0700` the folder: whoever can write there can end the enforcement",
-        ),
+        Finding::advice("pins", pins(), "`chmod 0700` the folder: whoever can write there can end the enforcement"),
         Finding::advice(
             "exposed Unix sockets",
             exposure(),

@@ -18,7 +18,7 @@ use interceptor_ebpf::{Config, OFFSETS, PORT_WORDS, flag, map, namespace, port_b
 use super::{
     Account, Counters, Destroyed, Detect, Network, Origin, RedirectError, Settings, Signs, Watch, btf, capture, cgroup,
     connections::destroy_of,
-    coverage::Accounts,
+    coverage::{Accounts, Which},
     detach::remove_version,
     kernel::{ConfigBytes, FileBytes, OffsetsBytes, RecordBytes, TargetBytes, update_link},
     mounts::cgroup_mount,
@@ -149,6 +149,20 @@ impl Redirect {
         capture::replace(&mut namespaces, map::NAMESPACES, &wanted)
     }
 
+    /// Forgets where somebody has waited for us in vain, so that the table does not fill up; they may wait once more.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn forget_waits(&self) -> Result<(), RedirectError> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            namespaces.iter().collect::<Result<Vec<_>, _>>().map_err(RedirectError::map("read", map::NAMESPACES))?;
+        for (cookie, _) in known.into_iter().filter(|(_, state)| *state == namespace::WAITED) {
+            capture::forget(&mut namespaces, map::NAMESPACES, &cookie)?;
+        }
+        Ok(())
+    }
+
     /// What the programs tell at once. There is one reader: `None` the second time.
     #[must_use]
     pub fn signs(&self) -> Option<Signs> {
@@ -160,7 +174,16 @@ impl Redirect {
     /// # Errors
     /// If the kernel does not let us read the maps.
     pub fn accounts(&self) -> Result<Vec<Account>, RedirectError> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).list()
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).list(Which::All)
+    }
+
+    /// Those of cgroups that are gone.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ended_accounts(&self) -> Result<Vec<Account>, RedirectError> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).list(Which::Ended)?;
+        Ok(accounts.into_iter().filter(|account| account.ended).collect())
     }
 
     /// Closes the account of a cgroup that is gone, when it is on record.

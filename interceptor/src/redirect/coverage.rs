@@ -69,8 +69,7 @@ impl Account {
     pub fn sentence(&self) -> String {
         let Self { connects, postgres, mediated, refused, dropped, around, stopped, .. } = self;
         let mut text = format!("{connects} connects, {postgres} to PostgreSQL, {mediated} mediated, {around} around");
-        for (number, what) in
-            [(refused, "refused"), (dropped, "packets dropped"), (stopped, "stopped on other ports")]
+        for (number, what) in [(refused, "refused"), (dropped, "packets dropped"), (stopped, "stopped on other ports")]
         {
             if *number > 0 {
                 text.push_str(&format!(", {number} {what}"));
@@ -84,6 +83,13 @@ impl Account {
     }
 }
 
+/// Which accounts are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    Ended,
+}
+
 /// The kernel's tables.
 pub(super) struct Accounts {
     pub(super) coverage: HashMap<MapData, u64, Coverage>,
@@ -91,8 +97,8 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// All accounts, those of cgroups that are gone first.
-    pub(super) fn list(&self) -> Result<Vec<Account>, RedirectError> {
+    /// The accounts of cgroups that are gone, or all, those that are gone first. Only for all is looked up what they are called.
+    pub(super) fn list(&self, which: Which) -> Result<Vec<Account>, RedirectError> {
         let mount = cgroup_mount()?;
         let folder = fs::File::open(&mount).map_err(RedirectError::file("open", &mount))?;
         let mut found = Vec::new();
@@ -112,6 +118,7 @@ impl Accounts {
                 }
                 // Not told, or no program tells: the kernel knows whether it is there.
                 Err(MapError::KeyNotFound) => match open_cgroup(&folder, cgroup_id) {
+                    Ok(_) if which == Which::Ended => continue,
                     Ok(_) => account.cgroup = super::cgroup_path(cgroup_id),
                     Err(error) => account.ended = error.raw_os_error() == Some(libc::ESTALE),
                 },

@@ -260,12 +260,7 @@ fn load_program(kind: u32, attach: u32, function: u32, name: &str, instructions:
 /// Source: `BPF_LINK_CREATE` of `linux/bpf.h`.
 pub(super) fn link_to_cgroup(program: &OwnedFd, cgroup: BorrowedFd<'_>, attach: u32) -> io::Result<OwnedFd> {
     const BPF_LINK_CREATE: c_long = 28;
-    let create = [
-        program.as_raw_fd().cast_unsigned(),
-        cgroup.as_raw_fd().cast_unsigned(),
-        attach,
-        0,
-    ];
+    let create = [program.as_raw_fd().cast_unsigned(), cgroup.as_raw_fd().cast_unsigned(), attach, 0];
     // SAFETY: program, target, attach type and flags are the first four words of the attribute, which is as long as said.
     owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, create.as_ptr(), mem::size_of_val(&create)) })
 }

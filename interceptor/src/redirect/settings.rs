@@ -103,7 +103,8 @@ impl Settings {
             );
         }
         if self.addresses.iter().any(|address| address.ip().is_unspecified() || address.port() == 0) {
-            mistakes.push("`addresses` names one without a host or port: write `10.0.0.5:6432`, or use `ports`".to_owned());
+            mistakes
+                .push("`addresses` names one without a host or port: write `10.0.0.5:6432`, or use `ports`".to_owned());
         }
         if self.host == Some(false) && !self.names_anybody() {
             mistakes.push(
@@ -140,7 +141,8 @@ impl Settings {
     /// What is captured, for people to read.
     #[must_use]
     pub fn summary(&self) -> String {
-        let listed = |what: &str, names: Vec<String>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+        let listed =
+            |what: &str, names: Vec<String>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
         let to = [
             listed("port", self.ports.iter().map(ToString::to_string).collect()),

@@ -20,7 +20,10 @@ pub struct Watch {
 impl Watch {
     /// As it is now, right after it was put in place.
     pub(super) fn begin(pins: &Pins, absent: &[(&'static str, String)]) -> io::Result<Self> {
-        let placed = program::ALL.into_iter().chain([unix_guard::NAME]).filter(|name| absent.iter().all(|(absent, _)| absent != name));
+        let placed = program::ALL
+            .into_iter()
+            .chain([unix_guard::NAME])
+            .filter(|name| absent.iter().all(|(absent, _)| absent != name));
         let links = placed.map(|name| {
             let pin = pins.link(name);
             attached(&pin).map(|attached| (name, pin, attached))
@@ -38,7 +41,9 @@ impl Watch {
         for (name, pin, was) in &self.links {
             match attached(pin) {
                 Ok(is) if is.cgroup_id == was.cgroup_id => {}
-                Ok(Attached { cgroup_id: 0, .. }) => missing.push(format!("program `{name}` is detached from the root cgroup")),
+                Ok(Attached { cgroup_id: 0, .. }) => {
+                    missing.push(format!("program `{name}` is detached from the root cgroup"))
+                }
                 Ok(_) => missing.push(format!("program `{name}` is attached to another cgroup")),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     missing.push(format!("the link of program `{name}` is no longer pinned"));
@@ -60,7 +65,8 @@ impl Watch {
     /// Programs behind our links that are not the ones that we put there: a newer daemon's, or somebody else's.
     #[must_use]
     pub fn replaced(&self) -> Vec<&'static str> {
-        let is_other = |(_, pin, was): &&(_, PathBuf, Attached)| attached(pin).is_ok_and(|is| is.program != was.program);
+        let is_other =
+            |(_, pin, was): &&(_, PathBuf, Attached)| attached(pin).is_ok_and(|is| is.program != was.program);
         self.links.iter().filter(is_other).map(|(name, ..)| *name).collect()
     }
 }
