@@ -234,7 +234,7 @@ fn who_takes_the_enforcement_away_is_noticed() -> Result<()> {
         eventually(|| (house.status().ok()?["missing"].to_string().contains(expected)).then_some(()))
             .with_context(|| expected.to_owned())?;
     }
-    assert_eq!(house.status()?["health"], "unenforced");
+    assert_eq!(house.status()?["health"], "failing");
     house.record("ENFORCEMENT IS NOT WHAT IT WAS")?;
     assert!(house.log().contains("ERROR") && house.log().contains("ENFORCEMENT IS NOT WHAT IT WAS"), "{}", house.log());
     Ok(())

@@ -308,7 +308,7 @@ fn mistakes_are_found_at_the_start() {
     check("", "the [[upstream]] for `a` has no password");
     check(&format!("{password}\noauth = true"), "has more than one of");
     check(&format!("{password}\nca_file = \"{}\"", key_of(&folder)), "holds no certificate in PEM that can be used");
-    check(&format!("{password}\ntls = \"prefer\""), "unknown variant `prefer`");
+    check(&format!("{password}\ntls = \"prefer\""), "which is for `relay` only");
     check("relay = true", "has `relay`, and so no `user` and nothing to log in with");
     check(&format!("{password}\ntls = \"require\"\nca_file = \"{ca}\""), "does not look at certificates");
     std::fs::set_permissions(Path::new(&key), std::fs::Permissions::from_mode(0o644)).unwrap();

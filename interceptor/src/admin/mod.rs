@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod client;
+mod vital;
 
 pub use agents::{Enroll, Kill, Revoke};
 pub use approvals::Word;
@@ -11,9 +12,11 @@ pub use client::{ClientError, get, post};
 
 use crate::audit::Trail;
 use crate::identity::IssuerState;
+use crate::policy::Mode;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
 use crate::redirect::{Account, Counters, Redirect};
+use crate::telemetry::{Arrived, metrics};
 use approvals::Peer;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -21,10 +24,11 @@ use axum::routing::{get as on_get, post as on_post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 /// Where the control socket is.
@@ -32,12 +36,28 @@ use tokio::sync::watch;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Its path; the folder is made if it is not there.
+    #[serde(default = "socket")]
     pub socket: PathBuf,
+    /// Where `/metrics`, `/health` and `/ready` are served over TCP besides; a loopback address, for anybody on the host may ask.
+    pub metrics: Option<SocketAddr>,
+}
+
+fn socket() -> PathBuf {
+    PathBuf::from("/run/interceptor/control.sock")
+}
+
+impl Settings {
+    /// What cannot be meant.
+    pub fn mistakes(&self) -> Vec<String> {
+        let open = self.metrics.filter(|address| !address.ip().is_loopback());
+        let said = |address| format!("admin.metrics is {address}, which others can reach: name a loopback address");
+        open.map(said).into_iter().collect()
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/interceptor/control.sock") }
+        Self { socket: socket(), metrics: None }
     }
 }
 
@@ -75,9 +95,14 @@ pub struct Status {
     pub policy_digest: String,
     /// Sessions that are open.
     pub sessions: usize,
-    /// `ok`; `degraded`: an issuer cannot be asked, and its agents may not get in; `unenforced`: the kernel half is not in place
-    /// as it was.
+    /// `ok`, `degraded` (an issuer cannot be asked, and its agents may not get in) or `failing` (nothing runs, or the kernel half is
+    /// not in place as it was).
     pub health: String,
+    /// Why it is not well.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// Where policies are only observed: what would have been refused since the daemon started.
+    pub observed: Option<Observed>,
     /// How it stands with the issuers of tokens.
     pub issuers: Vec<IssuerState>,
     /// What of the kernel half is not in place any more.
@@ -93,6 +118,19 @@ pub struct Status {
     pub audit_seq: u64,
     /// What the kernel half counted, by name.
     pub kernel: Vec<(String, u64)>,
+}
+
+/// What was let through and would not have been, and what is missing for it not to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Observed {
+    /// Statements.
+    pub statements: u64,
+    /// Sessions of processes without an identity.
+    pub unidentified: u64,
+    /// Sessions that passed unread.
+    pub unread: u64,
+    /// What is left to do, in order.
+    pub steps: Vec<String>,
 }
 
 /// Binds the socket. Left-overs of a daemon that is gone are removed; one that answers is not.
@@ -127,6 +165,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))
         .route("/approvals/{id}/deny", on_post(approvals::deny))
+        .merge(vital())
         .with_state(subjects)
         .into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
@@ -141,9 +180,29 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
     }
 }
 
+/// What machines ask, which tells nothing about statements.
+fn vital() -> Router<Subjects> {
+    Router::new()
+        .route("/metrics", on_get(vital::prometheus))
+        .route("/health", on_get(vital::health))
+        .route("/ready", on_get(vital::ready))
+}
+
+/// Answers machines over TCP until the daemon stops.
+pub async fn serve_metrics(listener: TcpListener, subjects: Subjects, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        let _stop = stop.changed().await;
+    };
+    let router = vital().with_state(subjects);
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "metrics cannot be served any more");
+    }
+}
+
 async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (StatusCode, String)> {
     let policies = subjects.proxy.policies.load();
     let issuers = subjects.proxy.registrar.issuers();
+    let health = vital::Health::of(&subjects);
     let counters: Counters =
         subjects.redirect.counters().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let missing = subjects.missing.borrow().clone();
@@ -157,14 +216,9 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
         policies: policies.len(),
         policy_digest: policies.digest().to_owned(),
         sessions: subjects.proxy.live.len(),
-        health: if !missing.is_empty() {
-            "unenforced"
-        } else if issuers.iter().all(|issuer| issuer.state == "ready") {
-            "ok"
-        } else {
-            "degraded"
-        }
-        .to_owned(),
+        health: health.state.to_owned(),
+        reasons: health.reasons,
+        observed: (subjects.proxy.mode == Mode::Observe).then(|| observed(&subjects)),
         missing,
         absent: subjects.redirect.absent().iter().map(|(name, _)| (*name).to_owned()).collect(),
         exempt: exempt.map(|path| path.display().to_string()).collect(),
@@ -177,6 +231,24 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
 async fn coverage(State(subjects): State<Subjects>) -> Result<Json<Vec<Account>>, (StatusCode, String)> {
     let accounts = subjects.redirect.accounts();
     accounts.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+fn observed(subjects: &Subjects) -> Observed {
+    let metrics = metrics();
+    let mut steps = Vec::new();
+    if subjects.proxy.registrar.issuers().is_empty() {
+        steps.push("say who issues the agents' tokens: [[identity.issuers]] and [identity.exchange]".to_owned());
+    }
+    if !subjects.proxy.upstreams.has_credential() {
+        steps.push("give the daemon a credential that no agent holds: [[upstream]] with `user`".to_owned());
+    }
+    steps.push("look at `interceptor audit search --observed` and `interceptor policy suggest`, then [policy] mode = \"enforce\"".to_owned());
+    Observed {
+        statements: metrics.counted_observed(),
+        unidentified: metrics.counted_nobody(),
+        unread: metrics.counted_connections(Arrived::Unread),
+        steps,
+    }
 }
 
 async fn sessions(State(subjects): State<Subjects>) -> Json<Vec<SessionInfo>> {

@@ -49,6 +49,7 @@ pub struct Bound {
     port: u16,
     control: UnixListener,
     control_path: PathBuf,
+    metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
     threads: usize,
     capture: String,
@@ -91,6 +92,12 @@ impl Bound {
         }
         let control = admin::bind(&config.admin)
             .with_context(|| format!("control socket `{}` cannot be bound", config.admin.socket.display()))?;
+        let metrics = config.admin.metrics.map(|address| {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            std::io::Result::Ok(listener)
+        });
+        let metrics = metrics.transpose().context("`admin.metrics` cannot be bound")?;
         let proxy = Arc::new(Proxy {
             origins: redirect.clone(),
             registrar,
@@ -121,6 +128,7 @@ impl Bound {
             port,
             control,
             control_path: config.admin.socket.clone(),
+            metrics,
             policies: config.policy.dir.clone(),
             threads,
             capture: config.capture.summary(),
@@ -138,6 +146,7 @@ impl Bound {
             port,
             control,
             control_path,
+            metrics,
             policies,
             threads,
             capture,
@@ -169,6 +178,10 @@ impl Bound {
             since,
             capture: capture.clone(),
         };
+        if let Some(listener) = metrics {
+            let listener = TcpListener::from_std(listener)?;
+            tokio::spawn(admin::serve_metrics(listener, subjects.clone(), stop.subscribe()));
+        }
         let mut answering = Box::pin(admin::serve(control, subjects, stop.subscribe(), &control_path));
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 

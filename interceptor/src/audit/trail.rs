@@ -270,6 +270,20 @@ impl Trail {
         }
     }
 
+    /// Why nothing can be written, if that is so.
+    pub fn failure(&self) -> Option<&'static str> {
+        self.lock().failed.map(|failure| match failure {
+            Failure::Torn => "a write broke off",
+            Failure::Lost => "the disk did not take what was written",
+        })
+    }
+
+    /// How many bytes of records the disk may not have yet.
+    pub fn unsynced(&self) -> u64 {
+        let state = self.lock();
+        u64::try_from(state.unsynced.len() + state.pending.len()).unwrap_or(u64::MAX)
+    }
+
     /// Number of the last record.
     pub fn seq(&self) -> u64 {
         self.lock().head.seq

@@ -44,12 +44,12 @@ pub(super) fn enroll(enroll: Enroll) -> Result<ExitCode> {
         let revoked: Vec<Enrolled> = wait_for(admin::post(&socket, "/enrollments/revoke", None, &Revoke { enrollee }))?;
         return show(&talk, revoked);
     }
-    let token = token(&token_file.unwrap_or_default())?;
+    let token = read_token(&token_file.unwrap_or_default())?;
     let enrolled: Enrolled = wait_for(admin::post(&socket, "/enrollments", None, &Said { enrollee, token }))?;
     show(&talk, vec![enrolled])
 }
 
-fn token(file: &Path) -> Result<String> {
+pub(super) fn read_token(file: &Path) -> Result<String> {
     let mut token = String::new();
     if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut token).context("the token cannot be read from standard input")?;

@@ -6,6 +6,8 @@ mod ca;
 mod configuration;
 mod doctor;
 mod enroll;
+mod exec;
+mod install;
 mod policy;
 mod run;
 mod sessions;
@@ -68,6 +70,19 @@ enum Command {
         after_help = "The token holds for what runs in the cgroup, or for the process and what it starts, before any other source, and for nobody else; it is gone with the cgroup or the process. Enrolling again replaces it: sessions of the same agent go on.\n\nExamples:\n  interceptor enroll --cgroup /sys/fs/cgroup/ci/job-17 --token-file /run/ci/job-17.jwt\n  interceptor enroll --pid 4711 --token-file -\n  interceptor enroll --cgroup ci/job-17 --revoke\n  interceptor enroll --list --json"
     )]
     Enroll(enroll::Enroll),
+    /// Run a command as an agent, in a captured cgroup that ends with it
+    #[command(
+        after_help = "The exit status is the command's, 128 and more for signals. What the command has left running ends with it.\n\nExamples:\n  interceptor exec --token-file /run/ci/job-17.jwt -- make migrate\n  interceptor exec --token-file - --user ci --within ci.slice -- ./run-job < job-17.jwt"
+    )]
+    Exec(exec::Exec),
+    /// Install this program as a system service, on hosts without packages
+    #[command(
+        after_help = "Writes the program, a systemd unit, the default configuration and policies, completions and manual pages. What is there already of configuration and policies stays.\n\nExamples:\n  interceptor install --dry-run\n  sudo interceptor install && sudo systemctl enable --now interceptor"
+    )]
+    Install(install::Install),
+    /// Take away what `install` has written, and the kernel programs
+    #[command(after_help = "Examples:\n  sudo interceptor uninstall\n  sudo interceptor uninstall --purge")]
+    Uninstall(install::Uninstall),
     /// Look at what waits for a human, and decide it
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -125,6 +140,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Status(command) => status::status(&command),
         Command::Sessions(command) => sessions::sessions(command),
         Command::Enroll(command) => enroll::enroll(command),
+        Command::Exec(command) => exec::exec(command),
+        Command::Install(command) => install::install(&command, Cli::command()),
+        Command::Uninstall(command) => install::uninstall(&command),
         Command::Approvals(command) => approvals::approvals(command),
         Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),

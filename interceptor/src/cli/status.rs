@@ -35,7 +35,7 @@ pub(super) fn status(command: &Status) -> Result<ExitCode> {
         ["policies".to_owned(), format!("{} (set {})", status.policies, status.policy_digest)],
         ["sessions".to_owned(), status.sessions.to_string()],
         ["audit records".to_owned(), status.audit_seq.to_string()],
-        ["health".to_owned(), status.health],
+        ["health".to_owned(), std::iter::once(status.health).chain(status.reasons).collect::<Vec<_>>().join("; ")],
     ];
     rows.extend(status.exempt.into_iter().map(|cgroup| ["left alone".to_owned(), cgroup]));
     rows.extend(status.missing.into_iter().map(|what| ["NOT ENFORCED".to_owned(), what]));
@@ -46,7 +46,23 @@ pub(super) fn status(command: &Status) -> Result<ExitCode> {
         [format!("issuer {}", issuer.url), format!("{}, {} key(s){age}{failure}", issuer.state, issuer.keys)]
     }));
     rows.extend(status.kernel.into_iter().map(|(name, count)| [name, count.to_string()]));
+    let observed = status.observed;
+    if let Some(observed) = &observed {
+        let counts = [
+            ("statements", observed.statements),
+            ("sessions without an identity", observed.unidentified),
+            ("sessions unread", observed.unread),
+        ];
+        let counts = counts.map(|(what, count)| format!("{count} {what}")).join(", ");
+        rows.push(["would have refused".to_owned(), counts]);
+    }
     print!("{}", table(&[], &rows.iter().map(<[String; 2]>::as_slice).collect::<Vec<_>>()));
+    if let Some(observed) = observed {
+        println!("\nPolicies are observed, not enforced. To enforce them:");
+        for (number, step) in (1..).zip(observed.steps) {
+            println!("  {number}. {step}");
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

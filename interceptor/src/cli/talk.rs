@@ -17,7 +17,7 @@ pub(super) struct Talk {
     socket: PathBuf,
     /// Configuration file of the daemon, which says where its control socket is
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

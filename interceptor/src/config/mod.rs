@@ -16,6 +16,7 @@ pub struct Config {
     #[serde(default)]
     pub capture: redirect::Settings,
     /// Who agents are.
+    #[serde(default)]
     pub identity: identity::Settings,
     /// What agents that ask for TLS get.
     #[serde(default)]
@@ -88,6 +89,13 @@ impl Config {
         mistakes.extend(config.audit.mistakes());
         mistakes.extend(config.approval.mistakes());
         mistakes.extend(config.limits.mistakes());
+        mistakes.extend(config.admin.mistakes());
+        if config.identity.issuers.is_empty() && config.policy.mode == policy::Mode::Enforce {
+            mistakes.push(
+                "identity.issuers is empty: name at least one issuer, or nobody can connect (only where `mode = \"observe\"` may it be left out)"
+                    .to_owned(),
+            );
+        }
         if !mistakes.is_empty() {
             return Err(ConfigError::Wrong { path: path.to_owned(), text: mistakes.join("; ") });
         }

@@ -1,6 +1,9 @@
 //! What was seen about a process that dialled: evidence, not identity.
 
-use super::{cgroup, process::Process};
+use super::{
+    cgroup,
+    process::{Process, Stat},
+};
 use nix::{
     errno::Errno,
     time::{ClockId, clock_gettime},
@@ -13,7 +16,7 @@ const ANCESTORS: usize = 64;
 const TICK_NS: u64 = 1_000_000_000 / 100;
 
 /// What was seen about the process that dialled.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Evidence {
     /// The process (thread group).
     pub pid: u32,
@@ -110,7 +113,7 @@ impl Evidence {
         }
         let exe = process.exe().map_err(look("exe"))?;
         let netns = process.network_namespace().map_err(look("ns/net"))?;
-        let ancestry = ancestors(&process, &cgroup);
+        let ancestry = ancestors(&before, &cgroup);
         let after = process.stat().map_err(look("stat"))?;
         if after.start != before.start {
             return Err(EvidenceError::Reused(pid));
@@ -126,21 +129,21 @@ impl Evidence {
     }
 }
 
-/// Ancestors that end while we look are left out: they are shown to people and to policies, and decide nothing here.
 /// The cgroup of a process; `None` if it is gone.
 pub fn cgroup_of(pid: u32) -> Option<String> {
     Process::open(pid).ok()?.cgroup().ok()
 }
 
-fn ancestors(process: &Process, cgroup: &str) -> Vec<Ancestor> {
+/// Ancestors that end while we look are left out: they are shown to people and to policies, and decide nothing here.
+fn ancestors(stat: &Stat, cgroup: &str) -> Vec<Ancestor> {
     let mut ancestors = Vec::new();
-    let mut next = process.parent_in_cgroup(cgroup).ok().flatten();
-    while let Some(parent) = next
+    let mut next = Process::parent_in_cgroup(stat, cgroup).ok().flatten();
+    while let Some((parent, stat)) = next
         && ancestors.len() < ANCESTORS
     {
-        let (Ok(exe), Ok(stat)) = (parent.exe(), parent.stat()) else { break };
+        let Ok(exe) = parent.exe() else { break };
         ancestors.push(Ancestor { pid: parent.pid, start: stat.start, exe });
-        next = parent.parent_in_cgroup(cgroup).ok().flatten();
+        next = Process::parent_in_cgroup(&stat, cgroup).ok().flatten();
     }
     ancestors
 }

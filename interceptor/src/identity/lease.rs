@@ -99,6 +99,14 @@ impl Lease {
         }
     }
 
+    /// Why whoever has it is nobody, if so.
+    pub fn why_nobody(&self) -> Option<&Unidentified> {
+        match &self.outcome {
+            Outcome::Failed { why, .. } => Some(why),
+            Outcome::Known { .. } => None,
+        }
+    }
+
     /// Waits until something has been revoked, or replaced, somewhere.
     pub async fn changed(&mut self) {
         if self.revocations.changed().await.is_err() {
@@ -116,6 +124,10 @@ impl Registrar {
     /// The session may not go on.
     pub async fn renew(&self, lease: &mut Lease, now: u64) -> Result<Option<Arc<Identity>>, Ended> {
         lease.revocations.mark_unchanged();
+        if lease.identity.is_nobody() {
+            lease.next = lease.identity.expires;
+            return Ok(None);
+        }
         if self.memory.is_revoked(&lease.token) {
             return Err(Ended::Revoked);
         }

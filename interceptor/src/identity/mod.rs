@@ -82,7 +82,21 @@ pub struct Identity {
     pub expires: u64,
 }
 
+/// Longer than any session, in seconds.
+const DECADE: u64 = 10 * 365 * 24 * 60 * 60;
+
 impl Identity {
+    /// Somebody whom nobody vouches for. It has no issuer, which no token can say.
+    pub(crate) fn nobody() -> Self {
+        Self { subject: "unknown".to_owned(), expires: now() + DECADE, ..Self::default() }
+    }
+
+    /// Whether nobody vouches for it.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.issuer.is_empty()
+    }
+
     /// A number that stays the same across exchanges (and restarts) as long as the token says the same about the agent:
     /// the key under which decisions are remembered. When the token ends is not part of it.
     #[must_use]
@@ -162,6 +176,9 @@ pub enum Unidentified {
     /// The token was taken back.
     #[error("the agent's token was revoked")]
     Revoked,
+    /// The process was not seen.
+    #[error("{0}")]
+    Unseen(String),
     /// Rules say what processes are, and none is about this one.
     #[error("no [[identity.attest]] is about the process (`{}` in cgroup `{}`)", .exe.escape_debug(), .cgroup.escape_debug())]
     NotAttested {
@@ -178,7 +195,7 @@ impl Unidentified {
     #[must_use]
     pub fn unavailable(&self) -> bool {
         match self {
-            Self::NoToken(_) | Self::Copied(_) | Self::Revoked | Self::NotAttested { .. } => false,
+            Self::NoToken(_) | Self::Copied(_) | Self::Revoked | Self::Unseen(_) | Self::NotAttested { .. } => false,
             Self::Source(error) => error.unavailable(),
             Self::Token(error) => error.unavailable(),
             Self::Exchange(error) => error.unavailable(),
@@ -191,7 +208,8 @@ impl Unidentified {
 pub struct Registrar {
     sources: Sources,
     issuers: Vec<Trust>,
-    exchange: Exchange,
+    /// Absent where nobody's tokens are accepted.
+    exchange: Option<Exchange>,
     memory: Memory,
     revocations: watch::Sender<()>,
 }
@@ -215,7 +233,7 @@ impl Registrar {
 
     /// Asks each issuer for its keys, so that the first agent need not wait.
     pub async fn warm(&self) {
-        for trust in self.issuers.iter().chain([&self.exchange.trust]) {
+        for trust in self.issuers.iter().chain(self.exchange.as_ref().map(|exchange| &exchange.trust)) {
             trust.keys.warm().await;
         }
     }
@@ -223,8 +241,10 @@ impl Registrar {
     /// How it stands with the issuers.
     pub fn issuers(&self) -> Vec<IssuerState> {
         let mut states: Vec<_> = self.issuers.iter().map(|trust| trust.keys.state()).collect();
-        if !self.issuers.iter().any(|trust| trust.issuer == self.exchange.trust.issuer) {
-            states.push(self.exchange.trust.keys.state());
+        if let Some(Exchange { trust, .. }) = &self.exchange
+            && !self.issuers.iter().any(|known| known.issuer == trust.issuer)
+        {
+            states.push(trust.keys.state());
         }
         states
     }
@@ -242,6 +262,22 @@ impl Registrar {
             Some(found) => self.identify_by(found, evidence).await,
             None => Err(Unidentified::NoToken(self.settings().sources_in_words())),
         }
+    }
+
+    /// Whoever it was that could not be identified, where policies are only observed: a principal without any rights, for as
+    /// long as the session lasts. There is no token, so no credential of the daemon's may be used for it.
+    pub fn nobody(&self, evidence: Option<&Evidence>, why: Unidentified) -> Identified {
+        let identity = Arc::new(Identity::nobody());
+        let lease = Lease {
+            evidence: evidence.cloned().unwrap_or_default(),
+            identity: identity.clone(),
+            token: Default::default(),
+            enrollment: None,
+            outcome: Outcome::Failed { why, at: Instant::now() },
+            next: identity.expires,
+            revocations: self.revocations.subscribe(),
+        };
+        Identified { identity, lease, bearer: Bearer("".into()) }
     }
 
     /// What a process says about its work; can be made up.
@@ -385,7 +421,9 @@ impl Registrar {
     ) -> Result<(Verified, Identity, String), Unidentified> {
         let (verified, trust) = self.verify(token).await?;
         let party = verified.party_of(attested, trust.delegation).map_err(Unidentified::Token)?;
-        let (identity, bearer) = self.exchange.exchange(token, &party, evidence).await?;
+        let exchange =
+            self.exchange.as_ref().ok_or_else(|| Unidentified::Token(TokenError::Issuer(verified.issuer.clone())))?;
+        let (identity, bearer) = exchange.exchange(token, &party, evidence).await?;
         Ok((verified, identity, bearer))
     }
 

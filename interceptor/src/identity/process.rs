@@ -86,18 +86,17 @@ impl Process {
     ///
     /// The parent is opened by number, so it could be a newcomer with the old parent's number: such a one would be younger
     /// than its child.
-    pub(super) fn parent_in_cgroup(&self, cgroup: &str) -> Result<Option<Self>, Errno> {
-        let stat = self.stat()?;
-        if stat.parent == 0 {
+    pub(super) fn parent_in_cgroup(child: &Stat, cgroup: &str) -> Result<Option<(Self, Stat)>, Errno> {
+        if child.parent == 0 {
             return Ok(None);
         }
-        let parent = match Self::open(stat.parent) {
+        let parent = match Self::open(child.parent) {
             // The parent ended in this moment: the child has been handed on to a reaper, which is no part of the job.
             Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
             other => other?,
         };
-        let (Ok(theirs), Ok(place)) = (parent.stat(), parent.cgroup()) else { return Ok(None) };
-        Ok((theirs.start <= stat.start && place == cgroup).then_some(parent))
+        let (Ok(stat), Ok(place)) = (parent.stat(), parent.cgroup()) else { return Ok(None) };
+        Ok((stat.start <= child.start && place == cgroup).then_some((parent, stat)))
     }
 
     /// Opens a regular file of root's or of `owner` as the process itself would see it, through no link of any kind.
@@ -130,7 +129,8 @@ impl Process {
 
     fn bytes(&self, name: &str, most: u64) -> Result<Vec<u8>, Errno> {
         let file = File::from(openat(&self.folder, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
-        let mut bytes = Vec::new();
+        // The kernel writes these files anew for each read that begins them, and small reads are many.
+        let mut bytes = Vec::with_capacity(4 << 10);
         file.take(most + 1).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
         if bytes.len() as u64 > most { Err(Errno::EFBIG) } else { Ok(bytes) }
     }

@@ -45,10 +45,26 @@ pub struct Settings {
     /// what was enrolled is still there, in seconds.
     #[serde(default = "half_a_minute")]
     pub recheck_seconds: u64,
-    /// Whose tokens are accepted.
+    /// Whose tokens are accepted. Without any nobody is known, which is for hosts that only observe.
+    #[serde(default)]
     pub issuers: Vec<IssuerSettings>,
     /// Who turns them into tokens for databases.
-    pub exchange: ExchangeSettings,
+    pub exchange: Option<ExchangeSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sources: enrolled_and_environment(),
+            environment_variables: agent_id_token(),
+            files: run_agents(),
+            request_url: RequestUrlSettings::default(),
+            attest: Vec::new(),
+            recheck_seconds: half_a_minute(),
+            issuers: Vec::new(),
+            exchange: None,
+        }
+    }
 }
 
 /// A place where subject tokens are looked for.
@@ -291,14 +307,11 @@ const DAY: u64 = 24 * 3600;
 const EMBEDDED: &str = "urn:interceptor:sts";
 
 impl Settings {
-    pub(super) fn check(&self) -> Result<(Vec<Trust>, Exchange), SettingsError> {
+    pub(super) fn check(&self) -> Result<(Vec<Trust>, Option<Exchange>), SettingsError> {
         let mut mistakes = self.source_mistakes();
         mistakes.extend(self.attest.iter().filter_map(AttestRule::mistake));
         if self.recheck_seconds == 0 {
             mistakes.push("identity.recheck_seconds is 0".to_owned());
-        }
-        if self.issuers.is_empty() {
-            mistakes.push("identity.issuers is empty: name at least one issuer, or nobody can connect".to_owned());
         }
         let mut issuers: Vec<(Issuer, Trust)> = Vec::new();
         for settings in &self.issuers {
@@ -314,7 +327,17 @@ impl Settings {
                 Err(more) => mistakes.extend(more),
             }
         }
-        let exchange = self.exchange.check(&issuers, self.issuers.iter().map(|issuer| issuer.allow_http));
+        let http_allowed = self.issuers.iter().map(|issuer| issuer.allow_http);
+        let exchange = match &self.exchange {
+            Some(settings) if self.issuers.is_empty() => settings
+                .check(&issuers, http_allowed)
+                .and(Err(vec!["identity.issuers is empty: whose tokens are to be exchanged?".to_owned()])),
+            Some(settings) => settings.check(&issuers, http_allowed).map(Some),
+            None if self.issuers.is_empty() => Ok(None),
+            None => Err(vec![
+                "identity.exchange is missing: who turns agents' tokens into tokens for databases?".to_owned(),
+            ]),
+        };
         match (exchange, mistakes.is_empty()) {
             (Ok(exchange), true) => Ok((issuers.into_iter().map(|(_, trust)| trust).collect(), exchange)),
             (exchange, _) => {

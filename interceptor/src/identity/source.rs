@@ -228,7 +228,8 @@ fn each_environment<T>(
         if let Some(found) = look(&environment, process.pid)? {
             return Ok(Some(found));
         }
-        next = process.parent_in_cgroup(&evidence.cgroup).map_err(unreadable)?;
+        let stat = process.stat().map_err(unreadable)?;
+        next = Process::parent_in_cgroup(&stat, &evidence.cgroup).map_err(unreadable)?.map(|(parent, _)| parent);
     }
     Ok(None)
 }

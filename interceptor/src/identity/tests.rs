@@ -891,7 +891,9 @@ fn mistakes_in_the_settings_stop_the_start() {
     check_settings(&both.replace("ES256", "none"), "unknown variant `none`");
     check_settings(&both.replace("'ES256'", ""), "algorithms of `https://idp.example` is missing");
     check_settings(&format!("{both}colour = 1\n"), "unknown field `colour`");
-    check_settings(&format!("issuers = []\n{exchange}"), "identity.issuers is empty");
+    check_settings(&format!("issuers = []\n{exchange}algorithms = ['ES256']\n"), "identity.issuers is empty");
+    check_settings("", "accepted");
+    check_settings(issuer, "identity.exchange is missing");
     check_settings(&format!("{issuer}{both}"), "named twice");
     check_settings(&both.replace("https", "http"), "plain HTTP: use https");
     check_settings(&format!("sources = []\n{both}"), "identity.sources is empty");

@@ -159,12 +159,13 @@ impl PolicySet {
             let mut denial = Denial::new(DenialKind::Opaque, "statement cannot be judged");
             denial.reason = Some(opaque.to_string());
             denial.hint = Some("write it in a form that says what it does".to_owned());
-            return Err(Box::new(denial));
+            return self.conclude(Err(Box::new(denial)), mode).map(Arc::new);
         }
         if let Some(missing) = &statement.missing
             && !self.may_name(principal, missing)
         {
-            return Err(Box::new(Denial::new(DenialKind::Missing(missing.clone()), missing.to_string())));
+            let denial = Denial::new(DenialKind::Missing(missing.clone()), missing.to_string());
+            return self.conclude(Err(Box::new(denial)), mode).map(Arc::new);
         }
         let who = (principal.fingerprint(), catalog.snapshot());
         // A reading without a number is not kept, and so cannot be told from another one.

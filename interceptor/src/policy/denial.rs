@@ -20,6 +20,19 @@ pub struct Denial {
     pub obligations: Vec<Obligation>,
 }
 
+impl Denial {
+    /// What the record says where it is not carried out.
+    pub fn observed(&self) -> Vec<String> {
+        let why = match &self.kind {
+            DenialKind::Policy if self.policies.is_empty() => Some("no permit"),
+            DenialKind::Policy => None,
+            DenialKind::Opaque => Some("unreadable"),
+            DenialKind::Missing(_) => Some("unknown name"),
+        };
+        self.policies.iter().map(String::as_str).chain(why).map(|what| format!("{what} (observed)")).collect()
+    }
+}
+
 /// Kinds of refusal, each with an SQLSTATE of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenialKind {

@@ -55,7 +55,7 @@ pub enum Mode {
     /// The statement does not run.
     #[default]
     Enforce,
-    /// The denial is recorded and the statement runs: for trying a policy set out on a live system. Statements that
-    /// cannot be read are denied all the same.
+    /// The denial is recorded and the statement runs: for trying a policy set out on a live system. Nobody is turned away
+    /// for want of an identity. What is no SQL, and what is larger than can be read, is refused all the same.
     Observe,
 }

@@ -7,17 +7,23 @@ use super::greeting::{Greeted, GreetingError, Wishes, negotiate, wishes};
 use super::live::{SessionInfo, Waiter};
 use super::login::LoginError;
 use super::own::read_first;
+use super::refused::{
+    Refused, no_credential, not_connected, not_let_in, unavailable, unidentified, unrecorded, with_sources,
+};
 use super::relay::{Surroundings, now, relay};
 use super::relayed::{self, Client};
 use super::route::Route;
 use super::serve::{Proxy, say};
 use super::tls::Stream;
+use super::unread;
 use super::upstream::{Credential, Server};
-use crate::audit::{Agent, AuditError, Decision as Recorded, Event, Process, Record, Subject};
-use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease};
-use crate::policy::{Circumstances, Denial, Orders, Principal, Totals};
+use super::warm::{self, Whose};
+use crate::audit::{Agent, Decision as Recorded, Event, Process, Record, Subject};
+use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease, Unidentified};
+use crate::policy::{Circumstances, Denial, Mode, Orders, Principal, Totals};
 use crate::redirect::{Network, Origin};
-use crate::session::{Session, audit_report};
+use crate::session::Session;
+use crate::telemetry::{Arrived, metrics};
 use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -38,12 +44,6 @@ pub(super) struct Arrival<'a> {
     reason: Option<String>,
     /// The version of TLS that the agent speaks.
     tls: Option<&'static str>,
-}
-
-/// Why somebody is not let in: what the client is told and what the record says.
-struct Refused {
-    report: Report,
-    reason: String,
 }
 
 /// Somebody who is let in.
@@ -73,7 +73,7 @@ impl<'a> Arrival<'a> {
     ) -> Self {
         let mut arrival =
             Self { proxy, peer, origin, network, evidence: None, subject: Subject::default(), reason: None, tls };
-        arrival.subject.session = format!("{:016x}", rand::random::<u64>());
+        arrival.subject.session = new_session();
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {
             Ok(evidence) => {
@@ -93,7 +93,7 @@ impl<'a> Arrival<'a> {
         let report = error.report();
         let reason = with_sources(error);
         let told = report.clone().unwrap_or_else(|| Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()));
-        let refused = self.refuse(Refused { report: told, reason });
+        let refused = self.refuse(Refused::new(told, reason));
         report.map(|_| refused)
     }
 
@@ -134,15 +134,25 @@ impl<'a> Arrival<'a> {
                 let admitted = timeout(self.proxy.limits.login(), self.admit(wishes, &mut client)).await;
                 admitted.unwrap_or_else(|_| {
                     let reason = "log-in took too long".to_owned();
-                    Err(Refused { report: unavailable(&reason), reason })
+                    Err(Refused::new(unavailable(&reason), reason))
                 })
             }
-            Err(report) => Err(Refused { reason: report.message.clone(), report }),
+            Err(report) => Err(Refused { unfollowed: true, ..Refused::told(report) }),
         };
         match admitted {
             Ok(admitted) => {
                 drop(waiter);
+                metrics().connection(Arrived::Session);
+                if admitted.identity.is_nobody() {
+                    metrics().nobody();
+                }
                 self.session(admitted, stream, buffer, hello, minor, stop).await;
+            }
+            Err(refused) if refused.unfollowed && self.proxy.mode == Mode::Observe => {
+                drop(waiter);
+                if let Some(report) = self.carry(startup, &refused.reason, &mut stream, &buffer, stop).await {
+                    say(&mut stream, Some(report)).await;
+                }
             }
             Err(refused) => {
                 let report = self.refuse(refused);
@@ -155,15 +165,22 @@ impl<'a> Arrival<'a> {
     }
 
     async fn identify(&self) -> Result<Identified, Refused> {
-        let Some(evidence) = &self.evidence else {
-            return Err(unidentified(self.reason.clone().unwrap_or_default()));
+        let registrar = &self.proxy.registrar;
+        let found = match &self.evidence {
+            Some(evidence) => registrar.identify(evidence).await,
+            None => Err(Unidentified::Unseen(self.reason.clone().unwrap_or_default())),
         };
-        self.proxy.registrar.identify(evidence).await.map_err(|error| {
+        found.or_else(|error| {
             let reason = with_sources(&error);
-            if error.unavailable() {
-                Refused { report: unavailable("the identity provider cannot be reached"), reason }
-            } else {
-                unidentified(reason)
+            match self.proxy.mode {
+                Mode::Observe => {
+                    tracing::debug!(%reason, pid = self.origin.pid, "let in as nobody: policies are only observed");
+                    Ok(registrar.nobody(self.evidence.as_ref(), error))
+                }
+                Mode::Enforce if error.unavailable() => {
+                    Err(Refused::new(unavailable("the identity provider cannot be reached"), reason))
+                }
+                Mode::Enforce => Err(unidentified(reason)),
             }
         })
     }
@@ -173,7 +190,7 @@ impl<'a> Arrival<'a> {
         self.subject.claimed_role.clone_from(&wishes.user);
         if self.proxy.live.len() >= self.proxy.limits.connections {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections through interceptor");
-            return Err(Refused { reason: report.message.clone(), report });
+            return Err(Refused::told(report));
         }
         let (identified, claimed) = tokio::join!(self.identify(), self.claimed());
         if let Some(process) = &mut self.subject.process {
@@ -181,21 +198,22 @@ impl<'a> Arrival<'a> {
         }
         let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
-        if self.proxy.live.of(&identity.subject) >= self.proxy.limits.connections_per_agent {
+        let of_agent = self.proxy.live.of(&identity.subject);
+        if of_agent >= self.proxy.limits.connections_per_agent && !identity.is_nobody() {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections of this agent")
                 .hint("close some of those that it has");
-            return Err(Refused { reason: report.message.clone(), report });
+            return Err(Refused::told(report));
         }
-        let server = Route { address: self.origin.destination, network: self.network.clone() };
+        let server = self.route();
         let upstreams = &self.proxy.upstreams;
-        let known = upstreams
-            .credential(&server.address, &wishes.database, &identity)
-            .or_else(|| upstreams.relayed(&server.address, &wishes.database));
-        let Some(credential) = known.cloned() else {
-            let text = format!("no credential is configured for database \"{}\" on {server}", wishes.database);
-            let report = Report::fatal(SqlState::CANNOT_CONNECT_NOW, &text)
-                .hint("whoever operates this host adds an [[upstream]]");
-            return Err(Refused { report, reason: text });
+        let known = if identity.is_nobody() {
+            upstreams.for_nobody(&server.address, &wishes.database)
+        } else {
+            let own = upstreams.credential(&server.address, &wishes.database, &identity);
+            own.or_else(|| upstreams.relayed(&server.address, &wishes.database)).cloned()
+        };
+        let Some(credential) = known else {
+            return Err(no_credential(server.address, &wishes.database));
         };
         let credential = if credential.is_relayed() { credential.relayed_for(&wishes.user) } else { credential };
         let mut credential = credential.with_bearer(bearer);
@@ -212,16 +230,29 @@ impl<'a> Arrival<'a> {
         around.agent_totals = self.proxy.shared.budgets.totals(&identity.issuer, &identity.subject);
         let policies = self.proxy.policies.load_full();
         let principal = Principal::new(identity.clone());
+        let whose = Whose::new(&identity, server.clone(), &wishes.database, &credential.user);
+        let mut warm = None;
         let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
             Ok(permit) => {
-                let deciding = permit.statements().iter().flat_map(|granted| granted.policies());
+                if credential.warm() > 0 {
+                    warm = warm::take(&whose, &wishes.settings);
+                }
+                if let Some(warm) = &warm {
+                    self.subject.session.clone_from(&warm.session);
+                }
+                let granted = || permit.statements().iter();
+                let observed = granted().filter_map(|granted| granted.observed()).flat_map(Denial::observed);
+                let nobody = lease.why_nobody().map(|why| format!("no identity, {why} (observed)"));
+                let deciding = granted().flat_map(|granted| granted.policies()).map(str::to_owned);
+                let deciding = deciding.chain(observed).chain(nobody);
                 self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes, self.tls), deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
             Err(denial) => return Err(self.denied(*denial)),
         };
         let place = Place { server: server.clone(), database: wishes.database.clone(), user: credential.user.clone() };
-        let parameters = self.parameters(&identity, &wishes);
+        let parameters = |session: &str| parameters(&identity, &wishes, session);
+        let own = parameters(&self.subject.session);
         let source = Some(self.peer);
         // The catalogue is read as whoever makes the roles, and once for all of them.
         let reading = credential.ephemeral.as_ref().map_or(&credential, |ephemeral| ephemeral.admin()).clone();
@@ -233,40 +264,91 @@ impl<'a> Arrival<'a> {
             (role, credential) = (Some(made), own);
         }
         let server = if credential.is_relayed() {
-            let own = relayed::connect(&server, source, &credential, &parameters, client).await;
+            let own = relayed::connect(&server, source, &credential, &own, client).await;
             let mut own = own.map_err(|error| not_let_in(&error))?;
             let reading = self.proxy.catalogs.begin(&place, &credential).await;
             read_first(reading, &mut own).await.map_err(|error| not_let_in(&error))?;
             own
         } else {
-            let own = Server::connect(&server, source, &credential, &parameters).await;
+            let own = match warm {
+                Some(warm) => Ok(warm.server),
+                None => Server::connect(&server, source, &credential, &own).await,
+            };
             let own = own.map_err(|error| not_connected(&error))?;
+            warm::prepare(&whose, &credential, &wishes.settings, parameters);
             self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
             own
         };
         Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server })
     }
 
+    /// Has a session pass that cannot be followed. Gives what the client is told if nothing comes of it.
+    async fn carry(
+        mut self,
+        startup: &Startup,
+        why: &str,
+        stream: &mut Stream,
+        said: &BytesMut,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<Report> {
+        let Identified { identity, .. } = match self.identify().await {
+            Ok(found) => found,
+            Err(refused) => return Some(self.refuse(refused)),
+        };
+        self.subject.agent = Some(agent(&identity));
+        let named = |name| startup.parameter(name).unwrap_or_default().to_owned();
+        let (user, database) = (named("user"), named("database"));
+        self.subject.database.clone_from(if database.is_empty() { &user } else { &database });
+        self.subject.claimed_role.clone_from(&user);
+        self.subject.role.clone_from(&user);
+        let server = self.origin.destination;
+        let Some(credential) = self.proxy.upstreams.for_nobody(&server, &self.subject.database) else {
+            return Some(self.refuse(no_credential(server, &self.subject.database)));
+        };
+        let note = format!("unread, {why} (observed)");
+        let text = format!("{why}; carried without being read");
+        if let Err(refused) = self.record(Event::Connect, Recorded::Permit, &text, std::iter::once(note)) {
+            return Some(*refused.report);
+        }
+        tracing::warn!(reason = why, %server, pid = self.origin.pid, "a session passes unread: policies are only observed");
+        metrics().connection(Arrived::Unread);
+        let present = self.proxy.live.enter(SessionInfo {
+            session: self.subject.session.clone(),
+            agent: identity.subject.clone(),
+            on_behalf_of: identity.on_behalf_of.clone(),
+            pid: self.origin.pid,
+            exe: self.subject.process.as_ref().map(|process| process.exe.clone()).unwrap_or_default(),
+            server: self.subject.server.clone(),
+            database: self.subject.database.clone(),
+            backend_pid: 0,
+            claimed_role: user,
+            expires: identity.expires,
+            since: now().0,
+        });
+        let killed = present.killed.clone();
+        let route = self.route();
+        let carried = tokio::select! {
+            carried = unread::carry(&route, Some(self.peer), &credential.tls, startup, stream, said) => carried,
+            _ = stop.changed() => Err(LoginError::Stopped),
+            () = killed.notified() => Err(LoginError::Stopped),
+        };
+        match carried {
+            Ok((up, down)) => self.disconnected(&format!("{up} bytes went up and {down} down, unread")),
+            Err(error) => self.disconnected(&with_sources(&error)),
+        }
+        None
+    }
+
+    /// Where the database is that was dialled.
+    fn route(&self) -> Route {
+        Route { address: self.origin.destination, network: self.network.clone() }
+    }
+
     fn denied(&self, denial: Denial) -> Refused {
         let mut report = Report::fatal(SqlState::INSUFFICIENT_PRIVILEGE, denial.message);
         report.detail = denial.reason;
         report.hint = denial.hint;
-        Refused { reason: report.message.clone(), report }
-    }
-
-    /// What the database is told about the session: the daemon's own settings win over the client's.
-    fn parameters(&self, identity: &Identity, wishes: &Wishes) -> Vec<(String, String)> {
-        let mut parameters = vec![
-            ("database".to_owned(), wishes.database.clone()),
-            ("application_name".to_owned(), application_name(&identity.subject)),
-            ("client_encoding".to_owned(), "UTF8".to_owned()),
-            ("standard_conforming_strings".to_owned(), "on".to_owned()),
-            ("interceptor.agent".to_owned(), identity.subject.clone()),
-            ("interceptor.session".to_owned(), self.subject.session.clone()),
-            ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
-        ];
-        parameters.extend(wishes.settings.iter().cloned());
-        parameters
+        Refused::told(report)
     }
 
     async fn claimed(&self) -> Claimed {
@@ -298,26 +380,27 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    fn record<'p>(
+    fn record(
         &self,
         event: Event,
         decision: Recorded,
         text: &str,
-        policies: impl Iterator<Item = &'p str>,
+        policies: impl Iterator<Item = String>,
     ) -> Result<(), Refused> {
         let mut record = Record::new(event, Arc::new(self.subject.clone()));
         record.statement = Some(text.to_owned());
         record.decision = Some(decision);
-        record.policies = policies.map(str::to_owned).collect();
+        record.policies = policies.collect();
         self.proxy.shared.trail.write(record).map(|_| ()).map_err(|error| unrecorded(&error))
     }
 
     /// Puts a refusal on record and gives back what the client is told.
     fn refuse(&self, refused: Refused) -> Report {
+        metrics().connection(Arrived::Refused);
         tracing::info!(reason = %refused.reason, server = %self.subject.server, pid = self.origin.pid, "refused a connection");
         match self.record(Event::Refusal, Recorded::Deny, &refused.reason, std::iter::empty()) {
-            Ok(()) => refused.report,
-            Err(unrecorded) => unrecorded.report,
+            Ok(()) => *refused.report,
+            Err(unrecorded) => *unrecorded.report,
         }
     }
 
@@ -368,6 +451,9 @@ impl<'a> Arrival<'a> {
         }
         let principal = Principal::new(identity);
         let mut session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
+        if proxy.mode == Mode::Observe {
+            session = session.observing();
+        }
         for (name, value) in &server.parameters {
             session.note_setting(name, value);
         }
@@ -388,6 +474,13 @@ impl<'a> Arrival<'a> {
         self.disconnected(&how);
     }
 
+    /// What a cancel request is about that is none of our keys: a session that passes unread has its server's own.
+    fn unread_target(&self, pid: i32, secret: &[u8]) -> Option<Target> {
+        let server = self.origin.destination;
+        let credential = self.proxy.upstreams.for_nobody(&server, "").filter(|_| self.proxy.mode == Mode::Observe)?;
+        Some(Target { server: self.route(), tls: credential.tls.clone(), pid, secret: secret.to_vec() })
+    }
+
     fn disconnected(&self, how: &str) {
         let mut record = Record::new(Event::Disconnect, Arc::new(self.subject.clone()));
         record.statement = Some(how.to_owned());
@@ -398,8 +491,13 @@ impl<'a> Arrival<'a> {
 
     /// Nobody answers a cancel request; what it does shows on the session that it names.
     async fn cancel(self, pid: i32, secret: &[u8]) {
+        metrics().connection(Arrived::Cancel);
         let target = match self.identify().await {
-            Ok(found) => self.proxy.cancels.find(pid, secret, &found.identity),
+            Ok(found) => self
+                .proxy
+                .cancels
+                .find(pid, secret, &found.identity)
+                .or_else(|| self.unread_target(pid, secret).map(Cancellation::Running)),
             Err(refused) => {
                 self.refuse(refused);
                 return;
@@ -446,88 +544,6 @@ fn greeting_text(wishes: &Wishes, tls: Option<&str>) -> String {
     format!("connect to {database} (the client calls itself user {user:?}, application {claimed:?}; {over})")
 }
 
-fn unidentified(reason: String) -> Refused {
-    // One text for all reasons: whoever probes learns nothing.
-    let report = Report::fatal(SqlState::INVALID_AUTHORIZATION, "the agent's identity is not accepted")
-        .hint("connections of this process need a valid identity token; the reason is in the audit of this host");
-    Refused { report, reason }
-}
-
-fn unavailable(text: &str) -> Report {
-    Report::fatal(SqlState::CANNOT_CONNECT_NOW, text).hint("try again later")
-}
-
-fn unrecorded(error: &AuditError) -> Refused {
-    Refused { report: audit_report(error), reason: with_sources(error) }
-}
-
-fn not_connected(error: &LoginError) -> Refused {
-    let report = match error {
-        LoginError::Unreachable(_) => {
-            Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the database server cannot be reached")
-        }
-        LoginError::Refused { sqlstate, .. } if sqlstate == "3D000" => {
-            Report::fatal(SqlState::INVALID_CATALOG_NAME, "the database does not exist")
-        }
-        LoginError::Refused { sqlstate, .. } if sqlstate == "53300" => {
-            Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "the database server has too many connections")
-        }
-        LoginError::Elsewhere => Report::fatal(SqlState::CANNOT_CONNECT_NOW, error.to_string())
-            .hint("whoever operates this host asks for `tls = \"verify-full\"` in the [[upstream]] of this database"),
-        LoginError::Lost(_)
-        | LoginError::Refused { .. }
-        | LoginError::Protocol(_)
-        | LoginError::Downgrade(_)
-        | LoginError::Tls(_)
-        | LoginError::Secret(_)
-        | LoginError::Token(_)
-        | LoginError::Bound
-        | LoginError::ClientLost(_)
-        | LoginError::Client(_)
-        | LoginError::NotNow
-        | LoginError::Scram(_)
-        | LoginError::Unproven => {
-            Report::fatal(SqlState::CONNECTION_FAILURE, "the database server did not let interceptor in")
-                .hint("the reason is in the audit of this host")
-        }
-    };
-    Refused { report, reason: with_sources(error) }
-}
-
-/// Why a client that logs in itself does not get in: in the server's own words, where it has some.
-fn not_let_in(error: &LoginError) -> Refused {
-    let report = match error {
-        LoginError::Refused { sqlstate, message } => {
-            let code = match sqlstate.as_str() {
-                "28P01" => SqlState::INVALID_PASSWORD,
-                "3D000" => SqlState::INVALID_CATALOG_NAME,
-                "53300" => SqlState::TOO_MANY_CONNECTIONS,
-                "57P03" => SqlState::CANNOT_CONNECT_NOW,
-                _ => SqlState::INVALID_AUTHORIZATION,
-            };
-            Report::fatal(code, message)
-        }
-        LoginError::Bound => Report::fatal(SqlState::INVALID_AUTHORIZATION, error.to_string())
-            .hint("connect with channel_binding=disable and sslmode=disable, or have a credential configured for this database"),
-        LoginError::Downgrade(_) => Report::fatal(SqlState::INVALID_AUTHORIZATION, error.to_string())
-            .hint("whoever operates this host adds an [[upstream]] for the database"),
-        LoginError::Client(_) => Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()),
-        _ => return not_connected(error),
-    };
-    Refused { report, reason: with_sources(error) }
-}
-
-/// An error with its causes, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 fn agent(identity: &Identity) -> Agent {
     Agent {
         subject: identity.subject.clone(),
@@ -537,6 +553,33 @@ fn agent(identity: &Identity) -> Agent {
         on_behalf_of_groups: identity.on_behalf_of_groups.clone(),
         delegation: identity.delegation.clone(),
     }
+}
+
+/// The number of a session, by which the record and the database know it.
+pub(super) fn new_session() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What the database is told about the session: the daemon's own settings win over the client's.
+fn parameters(identity: &Identity, wishes: &Wishes, session: &str) -> Vec<(String, String)> {
+    let mut parameters = vec![
+        ("database".to_owned(), wishes.database.clone()),
+        ("client_encoding".to_owned(), "UTF8".to_owned()),
+        ("standard_conforming_strings".to_owned(), "on".to_owned()),
+    ];
+    if identity.is_nobody() {
+        // Nothing is known that the server could be told instead, and what stands before it may not know our settings.
+        parameters.extend(wishes.application_name.clone().map(|name| ("application_name".to_owned(), name)));
+    } else {
+        parameters.extend([
+            ("application_name".to_owned(), application_name(&identity.subject)),
+            ("interceptor.agent".to_owned(), identity.subject.clone()),
+            ("interceptor.session".to_owned(), session.to_owned()),
+            ("interceptor.on_behalf_of".to_owned(), identity.on_behalf_of.clone().unwrap_or_default()),
+        ]);
+    }
+    parameters.extend(wishes.settings.iter().cloned());
+    parameters
 }
 
 fn process(evidence: &Evidence) -> Process {

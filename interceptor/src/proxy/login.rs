@@ -32,6 +32,10 @@ pub(super) enum LoginError {
     Protocol(String),
     #[error("the database server wants {0}, which is not given away")]
     Downgrade(&'static str),
+    #[error("the database server wants {0}")]
+    Uncarried(&'static str),
+    #[error("it was ended")]
+    Stopped,
     #[error("the database server wants a password, and there is none")]
     Secret(#[from] SecretError),
     #[error("the database server does not take the agent's token: {0}")]
@@ -83,7 +87,8 @@ pub(super) async fn greet(
 ) -> Result<Server, LoginError> {
     let mut server = Server {
         stream,
-        buffer: BytesMut::new(),
+        // What a server says until it is ready, most of which comes at once.
+        buffer: BytesMut::with_capacity(1024),
         splitter: Splitter::default(),
         parameters: Vec::new(),
         pid: 0,

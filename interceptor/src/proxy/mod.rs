@@ -14,6 +14,7 @@ mod leaked;
 mod live;
 mod login;
 mod own;
+mod refused;
 mod relay;
 mod relayed;
 mod route;
@@ -23,7 +24,9 @@ mod serve;
 mod settle;
 mod tasks;
 mod tls;
+mod unread;
 mod upstream;
+mod warm;
 
 pub use crate::session::Shared;
 pub use cancel::Cancels;

@@ -11,6 +11,7 @@ use super::tls::{Reader, Stream, Writer};
 use super::upstream::{Credential, Server};
 use crate::identity::Lease;
 use crate::session::{Bench, Ending, Output, Session, Step};
+use crate::telemetry::metrics;
 use crate::wire::{Chunk, Frame, Report, Speaker, Splitter, SqlState};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
@@ -419,7 +420,13 @@ async fn judge(
         now: &now,
         unix,
     };
-    session.frontend(frame, &bench, out)
+    let since = std::time::Instant::now();
+    let step = session.frontend(frame, &bench, out);
+    // Messages that bring a text, and no others, have something to be judged.
+    if matches!(frame.tag(), b'Q' | b'P') {
+        metrics().judged(since.elapsed());
+    }
+    step
 }
 
 async fn at(deadline: Option<Instant>) {

@@ -5,12 +5,12 @@
 //! server offers. A client that could have done it says so (`y`), and a server with TLS then takes the missing offer for an
 //! attack, rightly; that is found here first, so that somebody can be told what to do about it.
 //!
-//! The password, and MD5 of it, are carried only to a server that has shown by its certificate who it is: the client believes
-//! that it speaks to that one.
+//! The password, and MD5 of it, are carried only to a server that has shown by its certificate who it is, for the client believes
+//! that it speaks to that one; unless the entry says `tls = "prefer"`, under which whatever the client would have done is done.
 
 use super::login::{LoginError, authentication, begin, greet, mechanisms};
 use super::route::Route;
-use super::tls::Stream;
+use super::tls::{Connector, Stream, TlsError};
 use super::upstream::{Credential, Server};
 use crate::session::Session;
 use crate::wire::{Chunk, Frame, Splitter};
@@ -39,29 +39,28 @@ pub(super) async fn connect(
     parameters: &[(String, String)],
     client: &mut Client<'_>,
 ) -> Result<Server, LoginError> {
-    let stream = route.dial(source).await.map_err(LoginError::Unreachable)?;
-    let stream = credential.tls.secure(stream, route.address).await?;
+    let stream = secured(route, source, &credential.tls).await?;
     let mut server = greet(stream, credential, parameters).await?;
     let proven = credential.tls.verifies();
     for step in 0..MOST_STEPS {
         let frame = server.next().await?;
         let (code, data) = authentication(&frame)?;
         match code {
-            0 if step > 0 || proven || route.is_own_loopback() => {
+            0 if step > 0 || proven || credential.tls.prefers() || route.is_own_loopback() => {
                 begin(&mut server).await?;
                 return Ok(server);
             }
             0 => return Err(LoginError::Unproven),
-            3 | 5 if proven => client.say(frame.bytes()).await?,
+            3 | 5 if proven || credential.tls.prefers() => client.say(frame.bytes()).await?,
             3 | 5 => return Err(LoginError::Downgrade("a password over a connection that it is not sure of")),
             10 if mechanisms(data).contains(&SCRAM) => client.say(&offer()).await?,
-            10 => return Err(LoginError::Downgrade("an authentication mechanism other than SCRAM-SHA-256")),
+            10 => return Err(LoginError::Uncarried("an authentication mechanism other than SCRAM-SHA-256")),
             11 => client.say(frame.bytes()).await?,
             12 => {
                 client.say(frame.bytes()).await?;
                 continue;
             }
-            _ => return Err(LoginError::Downgrade("an unknown kind of authentication")),
+            _ => return Err(LoginError::Uncarried("a kind of authentication that cannot be carried")),
         }
         let answer = client.answer().await?;
         if code == 10 && binds(answer.body()) && server.stream.certificate().is_some() {
@@ -72,10 +71,22 @@ pub(super) async fn connect(
     Err(LoginError::Protocol("a log-in without end".to_owned()))
 }
 
-const SCRAM: &[u8] = b"SCRAM-SHA-256";
+/// A connection with as much TLS as is asked for.
+pub(super) async fn secured(route: &Route, source: Option<SocketAddr>, tls: &Connector) -> Result<Stream, LoginError> {
+    let dialled = async |source| route.dial(source).await.map_err(LoginError::Unreachable);
+    match (tls.secure(dialled(source).await?, route.address).await, tls.without_tls()) {
+        (Err(TlsError::Handshake(_) | TlsError::Lost(_)), Some(clear)) => {
+            // The first connection has the port still.
+            Ok(clear.secure(dialled(None).await?, route.address).await?)
+        }
+        (stream, _) => Ok(stream?),
+    }
+}
+
+pub(super) const SCRAM: &[u8] = b"SCRAM-SHA-256";
 
 /// AuthenticationSASL with the one mechanism that can be carried.
-fn offer() -> BytesMut {
+pub(super) fn offer() -> BytesMut {
     let mut offer = BytesMut::new();
     offer.put_u8(b'R');
     offer.put_u32(u32::try_from(4 + 4 + SCRAM.len() + 2).unwrap_or_default());

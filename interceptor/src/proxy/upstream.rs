@@ -49,6 +49,9 @@ pub struct Upstream {
     /// Whether the agent's exchanged token is what is logged in with (OAUTHBEARER, PostgreSQL 18).
     #[serde(default)]
     pub oauth: bool,
+    /// How many connections are logged in beforehand for each agent that has come, so that it need not wait the next time.
+    #[serde(default)]
+    pub warm: usize,
     /// A role of its own for each session.
     pub ephemeral: Option<EphemeralSettings>,
     /// What is asked of the server.
@@ -125,6 +128,12 @@ pub enum CredentialError {
         /// Which.
         server: String,
     },
+    /// Something of the daemon's own would go to whoever answers.
+    #[error("the [[upstream]] for `{server}` has `tls = \"prefer\"`, which is for `relay` only")]
+    Prefers {
+        /// Which.
+        server: String,
+    },
     /// There is more than one.
     #[error(
         "the [[upstream]] for `{server}` has more than one of `password_file`, `password_credential`, `password_command` and `oauth`"
@@ -149,6 +158,14 @@ pub enum CredentialError {
         /// Which.
         server: String,
     },
+    /// What is logged in beforehand is not what this agent would log in with now.
+    #[error(
+        "the [[upstream]] for `{server}` has `warm` beside `relay`, `oauth` or `ephemeral`, where each session logs in by itself"
+    )]
+    Warm {
+        /// Which.
+        server: String,
+    },
     /// TLS cannot be spoken as it is asked for.
     #[error("the [[upstream]] for `{server}` cannot have its TLS")]
     Tls {
@@ -170,7 +187,11 @@ pub(super) struct Credential {
     pub(super) ephemeral: Option<Arc<Ephemeral>>,
     /// Whether there is none: the client logs in itself.
     relayed: bool,
+    /// How many connections wait for each agent.
+    warm: usize,
     pub(super) tls: Arc<Connector>,
+    /// The same without the daemon's own certificate, for whoever is nobody.
+    bare: Arc<Connector>,
 }
 
 impl Credential {
@@ -191,6 +212,11 @@ impl Credential {
         self
     }
 
+    /// How many connections are logged in beforehand for each agent.
+    pub(super) fn warm(&self) -> usize {
+        self.warm
+    }
+
     /// Whether the client logs in itself.
     pub(super) fn is_relayed(&self) -> bool {
         self.relayed
@@ -202,6 +228,21 @@ impl Credential {
         self
     }
 
+    /// Nothing to log in with.
+    fn relaying() -> Self {
+        Self {
+            user: String::new(),
+            password: Source::None,
+            oauth: false,
+            bearer: None,
+            ephemeral: None,
+            relayed: true,
+            warm: 0,
+            tls: Arc::default(),
+            bare: Arc::default(),
+        }
+    }
+
     /// The same server, as another role.
     pub(super) fn of(&self, user: &str, password: Secret) -> Self {
         Self {
@@ -211,7 +252,9 @@ impl Credential {
             bearer: None,
             ephemeral: None,
             relayed: false,
+            warm: 0,
             tls: self.tls.clone(),
+            bare: self.bare.clone(),
         }
     }
 }
@@ -238,6 +281,11 @@ impl Upstreams {
         Ok(Self { entries, relayed: unlisted() })
     }
 
+    /// Whether any database is logged in to with something of the daemon's own.
+    pub fn has_credential(&self) -> bool {
+        self.entries.iter().any(|(_, credential)| !credential.relayed)
+    }
+
     /// The first entry that fits.
     pub(super) fn credential(&self, server: &SocketAddr, database: &str, identity: &Identity) -> Option<&Credential> {
         let server = server.to_string();
@@ -257,6 +305,17 @@ impl Upstreams {
             .map(|(_, credential)| credential)
     }
 
+    /// How a database is spoken to for somebody who is nobody: as the first entry for it says, and with nothing of ours.
+    pub(super) fn for_nobody(&self, server: &SocketAddr, database: &str) -> Option<Credential> {
+        let server = server.to_string();
+        let mut entries = self.entries.iter();
+        let entry = entries
+            .find(|(upstream, _)| fits(&upstream.server, &server) && fits(&upstream.database, database))
+            .map(|(_, credential)| credential)
+            .or(self.relayed.as_ref())?;
+        Some(Credential { tls: entry.bare.clone(), ..Credential::relaying() })
+    }
+
     /// What a database without an entry is spoken to with: nothing of ours, `verify-full`. Where there are entries, for other
     /// agents, whoever none is for has nothing to log in with.
     pub(super) fn relayed(&self, server: &SocketAddr, database: &str) -> Option<&Credential> {
@@ -271,15 +330,8 @@ impl Upstreams {
 
 fn unlisted() -> Option<Credential> {
     let tls = Connector::load(&Wanted::default()).ok()?;
-    Some(Credential {
-        user: String::new(),
-        password: Source::None,
-        oauth: false,
-        bearer: None,
-        ephemeral: None,
-        relayed: true,
-        tls: Arc::new(tls),
-    })
+    let tls = Arc::new(tls);
+    Some(Credential { bare: tls.clone(), tls, ..Credential::relaying() })
 }
 
 /// Whether a value is what a pattern means, in which `*` stands for any characters.
@@ -303,11 +355,17 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
     if upstream.relay && (!nothing || !upstream.user.is_empty() || upstream.ephemeral.is_some()) {
         return Err(CredentialError::Relayed { server: server() });
     }
+    if !upstream.relay && upstream.tls == TlsMode::Prefer {
+        return Err(CredentialError::Prefers { server: server() });
+    }
     if !upstream.relay && upstream.user.is_empty() {
         return Err(CredentialError::NoUser { server: server() });
     }
     if !upstream.relay && nothing {
         return Err(CredentialError::Nothing { server: server() });
+    }
+    if upstream.warm > 0 && (upstream.relay || upstream.oauth || upstream.ephemeral.is_some()) {
+        return Err(CredentialError::Warm { server: server() });
     }
     let key = upstream.key_file.as_deref().map(|path| secret("key", path)).transpose()?;
     let wanted = Wanted {
@@ -317,7 +375,14 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         key: key.as_deref(),
         name: upstream.server_name.as_deref(),
     };
-    let tls = Connector::load(&wanted).map_err(|source| CredentialError::Tls { server: server(), source })?;
+    let load = |wanted: &Wanted<'_>| {
+        Connector::load(wanted).map(Arc::new).map_err(|source| CredentialError::Tls { server: server(), source })
+    };
+    let tls = load(&wanted)?;
+    let bare = match wanted.certificate {
+        Some(_) => load(&Wanted { certificate: None, key: None, ..wanted })?,
+        None => tls.clone(),
+    };
     let mut credential = Credential {
         user: upstream.user.clone(),
         password,
@@ -325,7 +390,9 @@ fn credential(upstream: &Upstream) -> Result<Credential, CredentialError> {
         bearer: None,
         ephemeral: None,
         relayed: upstream.relay,
-        tls: Arc::new(tls),
+        warm: upstream.warm,
+        tls,
+        bare,
     };
     if let Some(EphemeralSettings { template }) = &upstream.ephemeral {
         if upstream.oauth {
@@ -458,6 +525,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Whether nothing has come since it was ready.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.buffer.is_empty() && self.stream.is_quiet()
     }
 
     /// Takes leave.

@@ -48,9 +48,12 @@ impl Session {
             }
             Backend::NotificationResponse => {}
             // Nobody can change it, and so nothing that is said of it later is true.
-            Backend::ParameterStatus { name: "application_name", .. } => return Ok(()),
+            Backend::ParameterStatus { name: "application_name", .. } if self.is_named() => return Ok(()),
             Backend::ParameterStatus { name, value } => {
-                pinned(name, value)?;
+                // What is read from here on may be something else than the server reads, and nothing hangs on it.
+                if !self.observes {
+                    pinned(name, value)?;
+                }
                 self.note_setting(name, value);
             }
 

@@ -100,9 +100,11 @@ impl Session {
             return Ok(self.refuse(refusal, false, out));
         }
         match message {
-            Frontend::Query { text } if claims_name(text) => self.query(NOTHING, &Frame::query(NOTHING), bench, out),
+            Frontend::Query { text } if self.is_named() && claims_name(text) => {
+                self.query(NOTHING, &Frame::query(NOTHING), bench, out)
+            }
             Frontend::Query { text } => self.query(text, frame, bench, out),
-            Frontend::Parse { name, text } if claims_name(text) => {
+            Frontend::Parse { name, text } if self.is_named() && claims_name(text) => {
                 self.parse(name, NOTHING, &Frame::parse(name, NOTHING), bench, out)
             }
             Frontend::Parse { name, text } => self.parse(name, text, frame, bench, out),

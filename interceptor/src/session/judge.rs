@@ -10,6 +10,7 @@ use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
 use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
 use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
+use crate::telemetry::{Judged, NO_VERB, metrics};
 use crate::wire::{Frame, Rows, TransactionStatus};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -105,6 +106,8 @@ impl Session {
     pub(super) fn judge(&mut self, text: &str, run: Run<'_>, bench: &Bench<'_>) -> Result<Judgement, Ending> {
         match self.path.now().clone() {
             Known::Path(path) => self.judge_under(text, &path, run, bench),
+            // Nothing hangs on it.
+            Known::Doubt if bench.mode == Mode::Observe => self.judge_under(text, &None, run, bench),
             Known::Doubt => self.judge_in_doubt(text, run, bench),
         }
     }
@@ -173,7 +176,9 @@ impl Session {
             let record = self.record(text, None);
             return self.refuse_on_record(record, Refusal::TooManyStatements);
         }
-        if let Some(refusal) = self.loses_path(&analysis) {
+        if bench.mode == Mode::Enforce
+            && let Some(refusal) = self.loses_path(&analysis)
+        {
             let record = self.record(text, None);
             return self.refuse_on_record(record, refusal);
         }
@@ -325,7 +330,7 @@ impl Session {
                 record.policies = granted.policies().map(str::to_owned).collect();
                 if let Some(denial) = granted.observed() {
                     // Observed, not enforced: the record says which policies would have refused.
-                    record.policies.extend(denial.policies.iter().map(|id| format!("{id} (observed)")));
+                    record.policies.extend(denial.observed());
                 }
                 record.obligations = orders.shown.iter().cloned().collect();
                 // A reading without a number is not kept and does not come again.
@@ -340,6 +345,8 @@ impl Session {
         };
         let record = Record { binds: bound.filter(|_| orders.records.binds).map(shown), ..record };
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
+        let judged = if granted.observed().is_some() { Judged::Observed } else { Judged::Permit };
+        metrics().statement(statement.verb(), judged);
         self.in_flux |= statement.changes_catalog();
         self.count(Totals { statements: 1, ..Totals::default() });
         self.last_statement = entry.seq();
@@ -382,6 +389,7 @@ impl Session {
         let mut record = self.record(spanned, Some((analysis, statement)));
         record.policies.clone_from(&denial.policies);
         record.obligations = denial.obligations.iter().map(Obligation::show).collect();
+        metrics().statement(statement.verb(), Judged::Deny);
         self.refuse_on_record(record, Refusal::Denied(denial))
     }
 
@@ -392,6 +400,9 @@ impl Session {
 
     fn refuse_on_record(&mut self, mut record: Record, refusal: Refusal) -> Result<Judgement, Ending> {
         record.decision = Some(Recorded::Deny);
+        if !matches!(refusal, Refusal::Denied(_)) {
+            metrics().statement(NO_VERB, Judged::Deny);
+        }
         let sqlstate = Some(refusal.report().code.as_str().to_owned());
         let ended = Ended {
             status: Status::Denied,

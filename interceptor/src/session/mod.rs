@@ -80,6 +80,7 @@ pub struct Session {
     ticket: Option<Arc<Ticket>>,
     /// What the server has said of settings that say what constants mean.
     settings: BTreeMap<String, String>,
+    observes: bool,
     around: Circumstances,
     /// What every statement of the session has to put up with.
     limits: Arc<Orders>,
@@ -177,6 +178,7 @@ impl Session {
             desk,
             ticket: None,
             settings: BTreeMap::new(),
+            observes: false,
             around,
             limits,
             budgets,
@@ -235,6 +237,17 @@ impl Session {
     /// Whether messages of the extended protocol are out that no Sync has ended yet.
     pub fn is_in_batch(&self) -> bool {
         self.in_batch
+    }
+
+    /// The same where policies are only observed: settings that change how statements are read are the client's to change.
+    #[must_use]
+    pub fn observing(self) -> Self {
+        Self { observes: true, ..self }
+    }
+
+    /// Whether the database knows the session by a name that the daemon has given it.
+    fn is_named(&self) -> bool {
+        !self.principal.identity().is_nobody()
     }
 
     /// When the agent's identity ends, in seconds since 1970.

@@ -267,6 +267,15 @@ impl Statement {
         accesses.into_iter().map(Access::name).collect()
     }
 
+    /// The one that says most about it: `delete` of a DELETE that returns rows, `select` of a SELECT that calls functions, `other`
+    /// where it does nothing to an object.
+    pub fn verb(&self) -> &'static str {
+        let beside = |access: &Access| matches!(access, Access::Filter | Access::Execute);
+        let accesses = || self.uses.iter().filter(|asked| asked.named).map(|asked| asked.access);
+        let most = accesses().filter(|access| !beside(access)).max().or_else(|| accesses().max());
+        most.map_or("other", Access::name)
+    }
+
     /// The part of the text that is this statement.
     pub fn text<'a>(&self, text: &'a str) -> &'a str {
         let alone = || text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());

@@ -1,4 +1,8 @@
-//! What the daemon says about itself: logs on standard error.
+//! What the daemon says about itself: logs on standard error, and what it counts.
+
+mod metrics;
+
+pub use metrics::{Arrived, Judged, Metrics, NO_VERB, metrics};
 
 use clap::ValueEnum;
 use std::io::IsTerminal;

@@ -26,5 +26,6 @@ pub use rows::Rows;
 pub use say::{Report, Severity, Speaker};
 pub use sqlstate::SqlState;
 pub use startup::{
-    Opening, OpeningError, Startup, cancel_request, decode_opening, opening_length, ssl_request, startup_message,
+    Opening, OpeningError, Startup, cancel_request, decode_opening, opening_length, ssl_request, startup_again,
+    startup_message,
 };

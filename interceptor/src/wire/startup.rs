@@ -147,9 +147,22 @@ fn readable(bytes: &[u8]) -> Result<String, &'static str> {
 
 /// A StartupMessage of version 3.0, as the daemon sends it upstream.
 pub fn startup_message<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> BytesMut {
+    startup_of(0, parameters)
+}
+
+/// What a client has opened with, to be said once more; its protocol options are named and have no value.
+pub fn startup_again(startup: &Startup) -> BytesMut {
+    let options = startup.options.iter().map(|name| (name.as_str(), ""));
+    startup_of(
+        startup.minor,
+        startup.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(options),
+    )
+}
+
+fn startup_of<'a>(minor: u16, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> BytesMut {
     let mut packet = BytesMut::new();
     packet.put_u32(0);
-    packet.put_u32(3 << 16);
+    packet.put_u32(3 << 16 | u32::from(minor));
     for (name, value) in parameters {
         for text in [name, value] {
             // A NUL would start a parameter of the sender's choice.

@@ -27,6 +27,9 @@ pub(in crate::cli) struct Wanted {
     /// permit, deny or hold
     #[arg(long)]
     decision: Option<String>,
+    /// Only what ran and would have been refused, where policies are observed
+    #[arg(long)]
+    observed: bool,
     /// connect, statement, outcome, approval, refusal, disconnect, admin
     #[arg(long)]
     event: Option<String>,
@@ -40,6 +43,9 @@ pub(in crate::cli) struct Wanted {
     #[arg(long)]
     until: Option<String>,
 }
+
+/// What stands behind the name of a policy that would have refused.
+const OBSERVED: &str = " (observed)";
 
 /// Whether a record is of a process in a cgroup or beneath it.
 fn is_beneath(record: &Record, job: &str) -> bool {
@@ -55,7 +61,7 @@ impl Wanted {
         let exact = exact.into_iter().flatten().filter_map(|value| serde_json::to_string(value).ok());
         // A relation's name may hold quotes, which JSON writes with a backslash.
         let relation = self.relation.iter().filter_map(|value| serde_json::to_string(value).ok());
-        exact.chain(relation).collect()
+        exact.chain(relation).chain(self.observed.then(|| OBSERVED.to_owned())).collect()
     }
 
     /// In words, for a receipt.
@@ -74,6 +80,7 @@ impl Wanted {
             ("until", &self.until),
         ];
         let words = named.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+        let words = words.chain(self.observed.then(|| "observed".to_owned()));
         words.collect::<Vec<_>>().join(", ")
     }
 
@@ -85,6 +92,7 @@ impl Wanted {
             && self.job.as_ref().is_none_or(|job| is_beneath(record, job))
             && is(&self.session, Some(&record.subject.session))
             && is(&self.decision, record.decision.map(decision))
+            && (!self.observed || record.policies.iter().any(|policy| policy.ends_with(OBSERVED)))
             && is(&self.event, Some(event(record.event)))
             && self.relation.as_ref().is_none_or(|wanted| record.relations.iter().any(|used| used.relation == *wanted))
             && self.verb.as_ref().is_none_or(|wanted| record.verbs.contains(wanted))

@@ -17,7 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-/// What is asked of a database server, in libpq's words. There is no mode that would take less when less is offered.
+/// What is asked of a database server, in libpq's words. There is no mode that would take less when less is offered, but
+/// for clients that log in themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
@@ -28,6 +29,9 @@ pub enum TlsMode {
     VerifyCa,
     /// Any certificate: nobody listens, but nobody knows who answers.
     Require,
+    /// Any certificate, and clear text from a server without TLS: what clients do by themselves. For `relay` only, where
+    /// nothing of the daemon's is given away.
+    Prefer,
     /// Clear text.
     Disable,
 }
@@ -87,11 +91,12 @@ pub(in crate::proxy) enum TlsError {
     Lost(#[from] io::Error),
 }
 
-/// How an upstream is spoken to.
-#[derive(Debug)]
+/// How an upstream is spoken to; in clear text if nothing is said.
+#[derive(Debug, Default)]
 pub(in crate::proxy) struct Connector {
     tls: Option<(Arc<ClientConfig>, Option<ServerName<'static>>)>,
     verified: bool,
+    prefers: bool,
 }
 
 impl Connector {
@@ -104,11 +109,11 @@ impl Connector {
                     "`tls = \"disable\"` leaves nothing for `ca_file`, `certificate_file`, `key_file` and `server_name`",
                 ));
             }
-            return Ok(Self { tls: None, verified: false });
+            return Ok(Self { tls: None, verified: false, prefers: false });
         }
-        if mode == TlsMode::Require && ca.is_some() {
+        if matches!(mode, TlsMode::Require | TlsMode::Prefer) && ca.is_some() {
             return Err(ConnectorError::Senseless(
-                "`tls = \"require\"` does not look at certificates: with a `ca_file`, ask for \"verify-full\" or \"verify-ca\"",
+                "`tls = \"require\"` (or \"prefer\") does not look at certificates: with a `ca_file`, ask for \"verify-full\" or \"verify-ca\"",
             ));
         }
         let name =
@@ -116,7 +121,7 @@ impl Connector {
         let name = name.transpose()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = match mode {
-            TlsMode::Require | TlsMode::Disable => Verifier::blind(provider.clone()),
+            TlsMode::Require | TlsMode::Prefer | TlsMode::Disable => Verifier::blind(provider.clone()),
             TlsMode::VerifyFull | TlsMode::VerifyCa => {
                 let (trusted, pinned) = match ca {
                     Some(path) => (certificates(path)?, true),
@@ -152,7 +157,17 @@ impl Connector {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         let verified = matches!(mode, TlsMode::VerifyFull | TlsMode::VerifyCa);
-        Ok(Self { tls: Some((Arc::new(config), name)), verified })
+        Ok(Self { tls: Some((Arc::new(config), name)), verified, prefers: mode == TlsMode::Prefer })
+    }
+
+    /// What is left where a server and we do not come to an understanding about TLS; `None` where that is the end.
+    pub(in crate::proxy) fn without_tls(&self) -> Option<Self> {
+        self.prefers.then_some(Self { tls: None, verified: false, prefers: true })
+    }
+
+    /// Whether it is as clients do it by themselves: what they would have given to whoever answers may be given.
+    pub(in crate::proxy) fn prefers(&self) -> bool {
+        self.prefers
     }
 
     /// Whether whoever answers has shown who it is.
@@ -171,6 +186,7 @@ impl Connector {
         // One byte and no more: what a stranger may have put behind it (CVE-2021-23222) is for the handshake, which fails.
         match stream.read_u8().await? {
             b'S' => {}
+            b'N' if self.prefers => return Ok(Stream::Plain(stream)),
             b'N' => return Err(TlsError::Declined),
             _ => return Err(TlsError::Answer),
         }
@@ -208,7 +224,7 @@ mod tests {
         );
         check(
             &Wanted { mode: Require, ca: file, ..Wanted::default() },
-            "`tls = \"require\"` does not look at certificates: with a `ca_file`, ask for \"verify-full\" or \"verify-ca\"",
+            "`tls = \"require\"` (or \"prefer\") does not look at certificates: with a `ca_file`, ask for \"verify-full\" or \"verify-ca\"",
         );
         check(
             &Wanted { mode: VerifyFull, ca: file, ..Wanted::default() },
