@@ -189,17 +189,57 @@ def unconnected_socket_from_outside():
     return ask(s)
 
 
+def hears_the_end(s):
+    """Nothing is said until the daemon has noticed."""
+    for _ in range(50):
+        signal.sigtimedwait([signal.SIGUSR1], 0.1)
+        if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return "ended"
+    return ask(s)
+
+
+@way
+def connected_socket_from_outside():
+    """No hook sees this one: the connection is somebody else's."""
+    here, there = socket.socketpair()
+    if os.fork() == 0:
+        connected = tcp()
+        connected.connect((DB, PORT))
+        socket.send_fds(there, [b"x"], [connected.fileno()])
+        os._exit(0)
+    os.wait()
+    join()
+    _, descriptors, _, _ = socket.recv_fds(here, 1, 1)
+    return hears_the_end(socket.socket(fileno=descriptors[0]))
+
+
+@way
+def taken_from_outside():
+    """pidfd_getfd of somebody who is not an agent."""
+    reading, writing = os.pipe()
+    outside = os.fork()
+    if outside == 0:
+        connected = tcp()
+        connected.connect((DB, PORT))
+        os.write(writing, struct.pack("=i", connected.fileno()))
+        signal.pause()
+    number = struct.unpack("=i", os.read(reading, 4))[0]
+    join()
+    descriptor = libc.syscall(438, libc.syscall(434, outside, 0), number, 0)
+    assert descriptor >= 0, os.strerror(ctypes.get_errno())
+    try:
+        return hears_the_end(socket.socket(fileno=descriptor))
+    finally:
+        os.kill(outside, signal.SIGKILL)
+
+
 @way
 def opened_before_joining():
     s = tcp()
     s.connect((DB, PORT))
     join()
     # The daemon hears of it and ends what there is.
-    for _ in range(50):
-        signal.sigtimedwait([signal.SIGUSR1], 0.1)
-        if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return "ended"
-    return ask(s)
+    return hears_the_end(s)
 
 
 @way
@@ -372,6 +412,16 @@ def handover_as_somebody():
     s = socket.socket(socket.AF_UNIX)
     s.connect(sys.argv[6] + ".handover")
     return "CONNECTED"
+
+
+@way
+def handover_as_an_agent():
+    """Root, but an agent."""
+    join()
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[6] + ".handover")
+    _, descriptors, _, _ = socket.recv_fds(s, 1, 253)
+    return f"{len(descriptors)} listeners"
 
 
 @way

@@ -25,6 +25,8 @@ const WAYS: &[(&str, &str, &str)] = &[
     ("io_uring", "evade-05", "daemon"),
     ("made_before_joining", "evade-06", "daemon"),
     ("unconnected_socket_from_outside", "evade-07", "daemon"),
+    ("connected_socket_from_outside", "evade-07", "ended"),
+    ("taken_from_outside", "evade-07", "ended"),
     ("opened_before_joining", "evade-20", "ended"),
     ("elsewhere_and_back", "", "daemon"),
     ("bound_to_a_device", "", "daemon"),
@@ -42,6 +44,7 @@ const WAYS: &[(&str, &str, &str)] = &[
     ("bpf_as_somebody", "tamper-15", "EPERM"),
     ("control_socket_as_somebody", "tamper-19", "EACCES"),
     ("handover_as_somebody", "tamper-19", "EACCES"),
+    ("handover_as_an_agent", "tamper-19", "0 listeners"),
     ("another_cgroup_as_somebody", "evade-22", "EACCES"),
 ];
 

@@ -241,7 +241,7 @@ impl Follower {
     }
 
     fn end_earlier_connections(&mut self, of: Option<u32>) {
-        match self.redirect.end_earlier_connections(of) {
+        match self.redirect.end_stray_connections(of) {
             Ok(destroyed) => {
                 for remote in destroyed.ended {
                     self.record(&format!(
@@ -282,7 +282,7 @@ impl Follower {
 
 /// Ends what agents have opened before the programs were in place.
 pub(super) fn end_earlier_connections(proxy: &Proxy, redirect: &Redirect) -> Result<()> {
-    let destroyed = redirect.end_earlier_connections(None)?;
+    let destroyed = redirect.end_stray_connections(None)?;
     for remote in destroyed.ended {
         note(
             &proxy.shared.trail,

@@ -1,5 +1,5 @@
-//! What is looked after once a second: whether the enforcement is still in place, and the accounts of cgroups that have
-//! ended, which go on record.
+//! What is looked after once a second: whether the enforcement is still in place, whether agents hold connections past us,
+//! and the accounts of cgroups that have ended, which go on record.
 
 use super::note;
 use crate::audit::{Coverage, Event, Process, Record, Subject};
@@ -31,11 +31,13 @@ pub(super) fn keep(
             // Also a last time when the daemon stops.
             let last = *stop.borrow();
             look(&proxy, &redirect, &missing, &mut said);
-            let result = close_accounts(&proxy, &redirect).and_then(|()| Ok(redirect.name_programs()?));
+            let result = close_accounts(&proxy, &redirect)
+                .and_then(|()| Ok(redirect.name_programs()?))
+                .and_then(|()| end_strays(&proxy, &redirect));
             let now = result.err().map(|error| format!("{error:#}")).unwrap_or_default();
             if now != trouble {
                 if !now.is_empty() {
-                    tracing::error!(error = now, "the accounts of cgroups cannot be kept");
+                    tracing::error!(error = now, "not everything that agents do is looked after");
                 }
                 trouble = now;
             }
@@ -49,6 +51,20 @@ pub(super) fn keep(
         .name("keeper".to_owned())
         .spawn(look_after)
         .context("the thread that looks after the kernel half cannot be started")
+}
+
+/// A connected socket can be handed to an agent by somebody else, which no hook sees: it is found within a second.
+fn end_strays(proxy: &Proxy, redirect: &Redirect) -> Result<()> {
+    let destroyed = redirect.end_stray_connections(None)?;
+    for remote in destroyed.ended {
+        let text = format!("a connection of an agent to {remote} was ended: it was handed to it, or opened before");
+        tracing::warn!("{text}");
+        note(&proxy.shared.trail, &text)?;
+    }
+    match destroyed.alive.first() {
+        Some((remote, why)) => anyhow::bail!("an agent's connection to {remote} goes on past the daemon: {why}"),
+        None => Ok(()),
+    }
 }
 
 fn look(proxy: &Proxy, redirect: &Redirect, missing: &watch::Sender<Vec<String>>, said: &mut Option<Instant>) {

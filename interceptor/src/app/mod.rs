@@ -172,7 +172,7 @@ impl Bound {
         let reload = Reload::start(proxy.clone(), policies, stop.subscribe())?;
         let subjects = admin::Subjects {
             proxy: proxy.clone(),
-            redirect,
+            redirect: redirect.clone(),
             missing,
             trail: proxy.shared.trail.clone(),
             since,
@@ -191,7 +191,7 @@ impl Bound {
         estate.keep_with(&supervisor);
         supervisor.tell("READY=1");
         let (handing_over, mut handed_over) = watch::channel(false);
-        let heir = Heir::expect(&control_path, estate.clone(), move || {
+        let heir = Heir::expect(&control_path, estate.clone(), redirect.clone(), move || {
             handing_over.send_replace(true);
         })?;
         // The runtime that answers operators says that it lives; one that is stuck says nothing.

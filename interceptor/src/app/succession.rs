@@ -4,8 +4,9 @@
 //! A supervisor that keeps descriptors (`FileDescriptorStoreMax=` of systemd) does the same for a restart.
 
 use super::supervisor::Supervisor;
-use crate::redirect::{Network, give, kept, take};
+use crate::redirect::{Network, Redirect, give, kept, take};
 use anyhow::{Context, Result};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::Socket;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -145,7 +146,14 @@ pub(super) struct Heir {
 
 impl Heir {
     /// Waits for a newer daemon, gives it everything, and then calls `stop`. The connection stays open until this process ends.
-    pub(super) fn expect(control: &Path, estate: Arc<Estate>, stop: impl Fn() + Send + 'static) -> Result<Self> {
+    ///
+    /// Agents are turned away: with the listeners they could stand in the daemon's place. (Others have to be root to get here.)
+    pub(super) fn expect(
+        control: &Path,
+        estate: Arc<Estate>,
+        redirect: Arc<Redirect>,
+        stop: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
         let path = path(control);
         // What a daemon that was killed has left.
         match std::fs::remove_file(&path) {
@@ -157,6 +165,11 @@ impl Heir {
         let wait = move || {
             let mut newer = Vec::new();
             for stream in listener.incoming().flatten() {
+                let peer = getsockopt(&stream, PeerCredentials).map(|peer| peer.pid().cast_unsigned());
+                if peer.is_ok_and(|pid| redirect.is_agent(pid)) || peer.is_err() {
+                    tracing::warn!(?peer, "an agent has asked for the daemon's listeners and got none");
+                    continue;
+                }
                 match estate.give(&stream) {
                     Ok(()) => {
                         tracing::info!("handed over to a newer daemon");

@@ -217,11 +217,12 @@ impl Redirect {
         self.settings.ports.contains(&address.port()) || targets.get(&TargetBytes(target_of(address)), 0).is_ok()
     }
 
-    /// Ends the connections that processes have opened past us before they were agents: those of one process, or of all.
+    /// Ends the connections past us that agents hold, because they were opened before their processes were agents or were handed to
+    /// them by others: those of one process, or of all.
     ///
     /// # Errors
     /// If the kernel cannot be asked.
-    pub fn end_earlier_connections(&self, of: Option<u32>) -> Result<Destroyed, RedirectError> {
+    pub fn end_stray_connections(&self, of: Option<u32>) -> Result<Destroyed, RedirectError> {
         let processes = match of {
             Some(process) => vec![process],
             None => {
@@ -230,6 +231,12 @@ impl Redirect {
             }
         };
         destroy_of(&processes, |remote| self.is_target(remote)).map_err(RedirectError::file("read", "/proc"))
+    }
+
+    /// Whether a process is an agent, by what the programs know.
+    #[must_use]
+    pub fn is_agent(&self, process: u32) -> bool {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&process, 0).is_ok()
     }
 
     /// Names the files of the settings again: a program that was replaced on disk is another file.

@@ -54,26 +54,50 @@ const TCP: u8 = 6;
 /// ESTABLISHED, SYN_SENT, SYN_RECV, CLOSE_WAIT and what else still carries data, as bits; not TIME_WAIT, CLOSE, LISTEN.
 const OPEN: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8;
 
-/// Ends those connections of some processes that go to where `is_target` says.
+/// Ends those connections that some processes hold and that go to where `is_target` says. This process's own are left alone.
 ///
 /// # Errors
 /// If the kernel cannot be asked at all.
 pub fn destroy_of(processes: &[u32], is_target: impl Fn(SocketAddr) -> bool + Sync) -> io::Result<Destroyed> {
-    let mut by_network = HashMap::<u64, (u32, HashSet<u64>)>::new();
+    let mut by_network = HashMap::<u64, Vec<u32>>::new();
     for process in processes {
         // Who is gone has no connections.
         if let Ok(network) = fs::metadata(format!("/proc/{process}/ns/net")) {
-            by_network.entry(network.ino()).or_insert((*process, HashSet::new())).1.extend(sockets_of(*process));
+            by_network.entry(network.ino()).or_default().push(*process);
         }
     }
     let mut result = Destroyed::default();
-    for (process, sockets) in by_network.into_values().filter(|(_, sockets)| !sockets.is_empty()) {
-        let Ok(network) = Network::of_process(process) else { continue };
-        let ended = destroy_connections(&network, |remote, inode, _| sockets.contains(&inode) && is_target(remote))?;
+    for processes in by_network.into_values() {
+        let Some(network) = processes.iter().find_map(|process| Network::of_process(*process).ok()) else { continue };
+        // Seldom is there any; only then is looked who holds it, which takes longer.
+        let mut there = open_to(&network, &is_target)?;
+        if !there.is_empty() {
+            let own = sockets_of(std::process::id());
+            there.retain(|inode| !own.contains(inode));
+        }
+        if there.is_empty() {
+            continue;
+        }
+        let held: HashSet<u64> = processes.iter().flat_map(|process| sockets_of(*process)).collect();
+        let ended = destroy_connections(&network, |remote, inode, _| {
+            there.contains(&inode) && held.contains(&inode) && is_target(remote)
+        })?;
         result.ended.extend(ended.ended);
         result.alive.extend(ended.alive);
     }
     Ok(result)
+}
+
+/// The inodes of connections that go to where `is_target` says.
+fn open_to(network: &Network, is_target: impl Fn(SocketAddr) -> bool + Sync) -> io::Result<HashSet<u64>> {
+    network.within(|| {
+        let mut found = HashSet::new();
+        for family in [AF_INET, AF_INET6] {
+            let connections = open_connections(family)?.into_iter();
+            found.extend(connections.filter(|one| is_target(one.remote)).map(|one| one.inode));
+        }
+        Ok(found)
+    })?
 }
 
 /// Ends those connections of a network namespace that `select` picks by remote address, inode and `SO_COOKIE`.
