@@ -326,3 +326,43 @@ fn the_doctor_looks_at_what_is_not_needed_but_good_to_have() -> Result<()> {
     fs::set_permissions(house.file(""), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     Ok(())
 }
+
+/// The daemon dies again and again under load: whoever dials meanwhile is refused. The server would say so if anybody came to it
+/// with what agents have, which is a wrong password.
+#[test]
+fn a_daemon_that_dies_again_and_again_under_load_lets_nobody_through() -> Result<()> {
+    let mut house = House::open(|_| ())?;
+    let server = server();
+    let again = format!(
+        "while [ ! -e {} ]; do PGCONNECT_TIMEOUT=5 PGHOST={} psql -XAtc \"select current_setting('interceptor.agent')\" 2>&1; done",
+        house.file("done").display(),
+        server.address
+    );
+    let agents = (0..3).map(|_| Ok(house.agent_in(&house.cgroup(), &again)?.spawn()?)).collect::<Result<Vec<_>>>()?;
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(700));
+        house.end(Signal::SIGKILL)?;
+        thread::sleep(Duration::from_millis(200));
+        fs::remove_file(house.file("control.sock"))?;
+        house.start()?;
+    }
+    thread::sleep(Duration::from_millis(500));
+    fs::write(house.file("done"), "")?;
+    let (mut came, mut refused) = (0, 0);
+    for agent in agents {
+        let said = String::from_utf8_lossy(&agent.wait_with_output()?.stdout).into_owned();
+        came += said.lines().filter(|line| *line == "agent:test").count();
+        refused += said.matches("Connection refused").count();
+    }
+    assert!(came > 10 && refused > 0, "{came} came, {refused} were refused: {}", house.log());
+    let log = server.log();
+    assert!(!log.contains("password authentication failed"), "somebody came directly: {log}");
+    let account = house.accounts(&house.cgroup())?.into_iter().next().context("an account")?;
+    assert_eq!((account.unaccounted(), account.around, account.dropped), (0, 0, 0), "{account:?}");
+    assert_eq!(account.refused, u64::try_from(refused)?, "{account:?}");
+    house.end(Signal::SIGTERM)?;
+    let verified = house.verified()?;
+    assert!(verified.starts_with("the trail stands"), "{verified}");
+    println!("{came} came, {refused} were refused, {} connects", account.connects);
+    Ok(())
+}
