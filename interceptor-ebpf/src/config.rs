@@ -25,12 +25,60 @@ pub const fn port_bit(port: u16) -> (u32, u64) {
     ((port >> 6) as u32, 1 << (port & 63))
 }
 
-/// Whose connections are captured.
+/// How many users, programs and addresses can be named, each.
+pub const NAMES_MAX: usize = 4096;
+
+/// How many network namespaces the daemon can listen in.
+pub const NAMESPACES_MAX: usize = 4096;
+
+/// How many cgroups are accounted for at once; those that have ended make room when the daemon has recorded them.
+pub const COVERED_MAX: usize = 65536;
+
+/// Whose connections are captured. *Named* tasks are those below a cgroup with [`super::role::CAPTURED`], of a user or
+/// program that is named, and those that carry a tag because they were named once.
 pub mod scope {
-    /// Those of tasks below a cgroup that is named with [`super::role::CAPTURED`], and of tasks that carry a tag.
+    /// Those of named tasks.
     pub const NAMED: u32 = 1;
     /// Everybody's, but for those below a cgroup with [`super::role::EXEMPT`] or [`super::role::DAEMON`].
     pub const HOST: u32 = 2;
+}
+
+/// What else the settings ask for, as bits.
+pub mod flag {
+    /// Somebody is named, so that tags mean something.
+    pub const NAMES: u32 = 1;
+    /// There are users in the table.
+    pub const USERS: u32 = 2;
+    /// There are programs in the table.
+    pub const PROGRAMS: u32 = 4;
+    /// There are addresses in the table.
+    pub const ADDRESSES: u32 = 8;
+    /// Sockets that the hooks do not see are refused to everybody who is captured, not just to the named.
+    pub const STRICT: u32 = 16;
+    /// Start-up packets of PostgreSQL on other ports are reported.
+    pub const DETECT: u32 = 32;
+    /// ... and their connections are stopped.
+    pub const BLOCK: u32 = 64;
+}
+
+/// A program's file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgramFile {
+    /// Its number in its file system.
+    pub inode: u64,
+    /// The file system, as the kernel counts devices: `major << 20 | minor`.
+    pub device: u64,
+}
+
+/// An address that PostgreSQL is dialled at, port included.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Where.
+    pub address: crate::Address,
+    /// In host byte order.
+    pub port: u32,
 }
 
 /// What a named cgroup is, as bits: a task has the roles of every cgroup above it.
@@ -51,4 +99,6 @@ pub struct Config {
     pub scope: u32,
     /// The daemon's port on the loopback addresses, in host byte order.
     pub listen_port: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
 }

@@ -22,7 +22,13 @@ pub enum Counter {
     SocketRefused = 7,
     /// Processes that could not be tagged, and cgroups made again that could not be named, because a table was full.
     Untracked = 8,
+    /// Connections to other ports that began to speak PostgreSQL, let through or stopped.
+    Detected = 9,
+    /// Events that found no room in the ring buffer, and cgroups that found none in the account.
+    Untold = 10,
+    /// Connections that waited for the daemon to come to a new network namespace.
+    Waited = 11,
 }
 
 /// How many there are.
-pub const COUNTERS: usize = 9;
+pub const COUNTERS: usize = 12;

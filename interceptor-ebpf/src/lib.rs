@@ -11,18 +11,25 @@
 mod config;
 mod connection;
 mod counters;
+mod coverage;
+mod events;
 mod names;
 mod offsets;
 mod record;
+mod stream;
 
 pub use config::{
-    CGROUP_DEPTH, CGROUP_PATH_BYTES, CGROUPS_MAX, CgroupPath, Config, PORT_WORDS, TAGS_MAX, port_bit, role, scope,
+    CGROUP_DEPTH, CGROUP_PATH_BYTES, CGROUPS_MAX, COVERED_MAX, CgroupPath, Config, NAMES_MAX, NAMESPACES_MAX,
+    PORT_WORDS, ProgramFile, TAGS_MAX, Target, flag, port_bit, role, scope,
 };
 pub use connection::{CONNECTIONS_MAX, Connection};
 pub use counters::{COUNTERS, Counter};
+pub use coverage::{COVERED, Coverage, Covered};
+pub use events::{EVENTS_BYTES, Event, event, namespace};
 pub use names::{OFFSETS, map, program};
 pub use offsets::Offsets;
 pub use record::{Address, COMM_BYTES, Record, side};
+pub use stream::{Stream, stage};
 
 /// Names the folder that links and maps are pinned in (`.../<instance>/v<ABI_VERSION>`).
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

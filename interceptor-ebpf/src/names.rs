@@ -24,8 +24,43 @@ pub mod map {
     /// Per-CPU array of `u64`, indexed by [`crate::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
 
+    /// Hash from user id to `u32`, which is always 1.
+    pub const USERS: &str = "USERS";
+    /// Hash from [`crate::ProgramFile`] to `u32`, which is always 1.
+    pub const PROGRAMS: &str = "PROGRAMS";
+    /// Hash from [`crate::Target`] to `u32`, which is always 1: addresses beside the captured ports.
+    pub const TARGETS: &str = "TARGETS";
+    /// Hash from network namespace (`SO_NETNS_COOKIE`) to one of [`crate::namespace`].
+    pub const NAMESPACES: &str = "NAMESPACES";
+    /// Hash from cgroup id to [`crate::Coverage`].
+    pub const COVERAGE: &str = "COVERAGE";
+    /// Hash from cgroup id to [`crate::CgroupPath`]: accounted for, and gone.
+    pub const ENDED: &str = "ENDED";
+    /// Socket storage: a [`crate::Stream`] on sockets whose first bytes are watched.
+    pub const STREAMS: &str = "STREAMS";
+    /// Ring buffer of [`crate::Event`].
+    pub const EVENTS: &str = "EVENTS";
+
     /// All of them.
-    pub const ALL: [&str; 9] = [RECORDS, LISTENERS, CONNECTIONS, PORTS, CGROUPS, PATHS, TAGS, CONFIG, COUNTERS];
+    pub const ALL: [&str; 17] = [
+        RECORDS,
+        LISTENERS,
+        CONNECTIONS,
+        PORTS,
+        CGROUPS,
+        PATHS,
+        TAGS,
+        CONFIG,
+        COUNTERS,
+        USERS,
+        PROGRAMS,
+        TARGETS,
+        NAMESPACES,
+        COVERAGE,
+        ENDED,
+        STREAMS,
+        EVENTS,
+    ];
 }
 
 /// Programs, as they are called in the object; their links are pinned under the same name.
@@ -61,6 +96,10 @@ pub mod program {
     pub const TAG_ATTACH: &str = "tag_attach";
     /// Forgets processes that are gone.
     pub const TAG_EXIT: &str = "tag_exit";
+
+    /// Those that not every kernel allows. Without them nobody is let go, but who was named does not stay so elsewhere, and
+    /// a first connection in a new network namespace is more often refused.
+    pub const OPTIONAL: [&str; 6] = [CGROUP_MKDIR, CGROUP_RMDIR, TAG_FORK, TAG_EXEC, TAG_ATTACH, TAG_EXIT];
 
     /// All of them, in the order in which they are attached: who knows the captured and who carries the record come
     /// before who writes it, so that no connection is redirected that the daemon would then have to close.

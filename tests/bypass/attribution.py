@@ -110,11 +110,61 @@ def become():
     os.execv("/bin/bash", ["bash", "-c", script])
 
 
+def moved():
+    """The kernel is told that this process's environment is elsewhere, where another agent's token stands."""
+    fake = ctypes.create_string_buffer(b"AGENT_ID_TOKEN=" + os.environ["STOLEN"].encode() + b"\0")
+    libc, at = ctypes.CDLL(None, use_errno=True), ctypes.addressof(fake)
+    libc.sbrk.restype = ctypes.c_void_p
+    with open("/proc/self/stat") as stat:
+        fields = [0, 0, 0] + stat.read().rsplit(")", 1)[1].split()
+    now = {name: int(fields[at]) for name, at in {"code": 26, "stack": 28, "data": 45, "brk": 47, "arg": 48}.items()}
+    # struct prctl_mm_map, which needs no privilege: proc_pid_stat(5) says where everything is now.
+    code, data = (now["code"], int(fields[27])), (now["data"], int(fields[46]))
+    heap, arg = (now["brk"], libc.sbrk(0)), (now["arg"], int(fields[49]))
+    layout = struct.pack("11QQII", *code, *data, *heap, now["stack"], *arg, at, at + len(fake), 0, 0, 2**32 - 1)
+    buffer = ctypes.create_string_buffer(layout)
+    done = libc.prctl(35, 14, ctypes.c_void_p(ctypes.addressof(buffer)), ctypes.c_ulong(len(layout)), 0)
+    assert done == 0, os.strerror(ctypes.get_errno())
+    assert os.environ["STOLEN"].encode() in open("/proc/self/environ", "rb").read()
+    print(log_in())
+
+
+def closed():
+    """A process that others of its user may not look into (PR_SET_DUMPABLE)."""
+    assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0
+    print(log_in())
+
+
+def hand_on():
+    """A session that somebody else is given: it stays the session of who has opened it, also on record."""
+    connection = dial()
+    answer(connection)
+    path = os.environ["AT"]
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(path)
+        door.listen()
+        if os.fork() == 0:
+            peer, _ = door.accept()
+            socket.send_fds(peer, [b"x"], [connection.fileno()])
+            os._exit(0)
+        print(within("theirs", "receive", {"AGENT_ID_TOKEN": os.environ["THEIRS"], "AT": path}))
+    os.wait()
+    os.remove(path)
+
+
+def receive():
+    with socket.socket(socket.AF_UNIX) as door:
+        door.connect(os.environ["AT"])
+        _, descriptors, _, _ = socket.recv_fds(door, 1, 1)
+    print(log_in(), who(socket.socket(fileno=descriptors[0])))
+
+
 def plain():
     print(log_in())
 
 
 WORK = {"overwrite": overwrite, "name": name, "fork": fork, "become": become, "plain": plain}
+WORK |= {"moved": moved, "closed": closed, "hand_on": hand_on, "receive": receive}
 
 if len(sys.argv) > 2:
     WORK[sys.argv[2]]()
@@ -123,6 +173,11 @@ if len(sys.argv) > 2:
 ours, theirs = mint("agent:ours"), mint("agent:theirs")
 print("the other one:", within("theirs", "plain", {"AGENT_ID_TOKEN": theirs}))
 print("environment overwritten in place:", within("thief", "overwrite", {"AGENT_ID_TOKEN": "x" * len(theirs), "STOLEN": theirs}))
+print("environment moved elsewhere:", within("mover", "moved", {"AGENT_ID_TOKEN": "x" * 16, "STOLEN": theirs}))
+print("nobody may look, and no token:", within("closed", "closed"))
+print("nobody may look, but the daemon:", within("ours", "closed", {"AGENT_ID_TOKEN": ours}))
+handed = {"AGENT_ID_TOKEN": ours, "THEIRS": theirs, "AT": f"/tmp/handed-{os.getpid()}"}
+print("a session that is handed to another agent:", within("ours", "hand_on", handed))
 print("a name that looks like the fields behind it:", within("ours", "name", {"AGENT_ID_TOKEN": ours}))
 print("a child that goes on with the session:", within("ours", "fork", {"AGENT_ID_TOKEN": ours}))
 print("another program that goes on with it:", within("ours", "become", {"AGENT_ID_TOKEN": ours}))

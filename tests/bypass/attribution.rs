@@ -1,4 +1,4 @@
-//! Looking like somebody else: environments that are overwritten in place, names that look like other fields, sessions that
+//! Looking like somebody else: environments that are overwritten in place or moved, names that look like other fields, sessions that
 //! are handed on, namespaces in which numbers mean something else. (Numbers that are used again, and cgroups that come back,
 //! are in `tests/postgres/workload.rs`.)
 
@@ -22,6 +22,10 @@ fn nobody_looks_like_somebody_else() {
     let expected = "\
 the other one: agent:theirs\n\
 environment overwritten in place: 28000\n\
+environment moved elsewhere: 28000\n\
+nobody may look, and no token: 28000\n\
+nobody may look, but the daemon: agent:ours\n\
+a session that is handed to another agent: agent:theirs agent:ours\n\
 a name that looks like the fields behind it: agent:ours\n\
 a child that goes on with the session: agent:ours\n\
 another program that goes on with it: C28000\n\

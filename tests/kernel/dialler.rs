@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::setuid,
+};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 fn main() -> Result<()> {
@@ -44,6 +47,15 @@ fn obey(words: &[&str], held: &mut Held) -> Result<String> {
         // From here on a child of this process obeys.
         ["child"] => {
             held.child = Some(Command::new(env::current_exe()?).spawn()?);
+            Ok(String::new())
+        }
+        // From here on another program obeys.
+        ["run", program] => {
+            held.child = Some(Command::new(program).spawn()?);
+            Ok(String::new())
+        }
+        ["become", user] => {
+            setuid(user.parse::<u32>()?.into()).map_err(io::Error::from)?;
             Ok(String::new())
         }
         // A network namespace of its own, where the daemon does not listen.

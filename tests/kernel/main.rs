@@ -3,5 +3,10 @@
 //! They leave the rest of the host alone: every test captures a port and cgroups of its own, and takes its programs,
 //! cgroups and processes away again, also when it fails.
 
+mod accounts;
+mod evasion;
+mod house;
+mod namespaces;
 mod redirect;
 mod stage;
+mod succession;

@@ -426,7 +426,7 @@ fn the_daemon_can_dial_from_the_agents_own_port() -> Result<()> {
 fn detaching_removes_everything() -> Result<()> {
     let stage = Stage::set()?;
     let removed = redirect::detach(&stage.settings.instance)?;
-    for pin in ["v1/links/connect4", "v1/links/connect6", "v1/links/sock_ops", "v1/maps/RECORDS"] {
+    for pin in ["v2/links/connect4", "v2/links/connect6", "v2/links/sock_ops", "v2/maps/RECORDS"] {
         assert!(removed.iter().any(|removed| removed == pin), "{pin} in {removed:?}");
     }
     stage.agent()?.connect(stage.database_at(Ipv4Addr::LOCALHOST))?;
@@ -444,5 +444,85 @@ fn a_process_outside_the_daemons_cgroup_cannot_attach() -> Result<()> {
     let _ = fs::remove_dir(redirect::cgroup_mount()?.join(&settings.daemon_cgroup));
     let error = refused.expect_err("attaching from elsewhere").to_string();
     assert!(error.starts_with("this process is not in the daemon's cgroup"), "{error}");
+    Ok(())
+}
+
+/// Agents by user and by program: what they start stays captured, whoever it becomes.
+#[test]
+fn agents_are_known_by_their_user_and_by_their_program() -> Result<()> {
+    let is_captured = |stage: &Stage, agent: &mut Agent| -> Result<bool> {
+        agent.connect(stage.database_at(Ipv4Addr::LOCALHOST))?;
+        Ok(stage.database.try_accept()?.is_none() && stage.redirect.origin(stage.daemon.accept()?.as_fd())?.is_some())
+    };
+    let stage = Stage::set_with(|settings| {
+        settings.cgroups = None;
+        settings.users = vec!["54321".to_owned()];
+    })?;
+    let mut agent = stage.outsider()?;
+    agent.connect(stage.database_at(Ipv4Addr::LOCALHOST))?;
+    stage.database.accept().context("root is nobody's agent")?;
+    agent.tell("become 54321")?;
+    assert!(is_captured(&stage, &mut agent)?, "the user");
+    assert_eq!(agent.tell("create 1 262")?, EPROTONOSUPPORT, "no MPTCP either");
+    drop(stage);
+
+    let copy = std::env::temp_dir().join(format!("interceptor-dialler-{}", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_dialler"), &copy)?;
+    let stage = Stage::set_with(|settings| {
+        settings.cgroups = None;
+        settings.executables = vec![copy.clone()];
+    });
+    let result = stage.and_then(|stage| {
+        let mut outsider = stage.outsider()?;
+        outsider.connect(stage.database_at(Ipv4Addr::LOCALHOST))?;
+        stage.database.accept().context("another program is nobody's agent")?;
+        let mut agent = stage.outsider()?;
+        agent.tell(format!("run {}", copy.display()))?;
+        assert!(is_captured(&stage, &mut agent)?, "the program");
+        agent.tell(format!("run {}", env!("CARGO_BIN_EXE_dialler")))?;
+        assert!(is_captured(&stage, &mut agent)?, "what it has started");
+        Ok(())
+    });
+    fs::remove_file(copy)?;
+    result
+}
+
+#[test]
+fn an_address_is_captured_without_its_port_being_so_elsewhere() -> Result<()> {
+    let elsewhere = Listeners::bind(0)?;
+    elsewhere.listen()?;
+    let port = elsewhere.port;
+    let stage = Stage::set_with(|settings| {
+        settings.addresses =
+            vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+    })?;
+    let mut agent = stage.agent()?;
+    for ip in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"] {
+        agent.connect(SocketAddr::new(ip.parse()?, port)).with_context(|| ip.to_owned())?;
+        assert!(stage.redirect.origin(stage.daemon.accept()?.as_fd())?.is_some(), "{ip}");
+    }
+    assert!(elsewhere.try_accept()?.is_none(), "nobody went there");
+    assert_eq!(
+        agent.tell(format!("connect 127.0.0.2:{port}"))?,
+        ECONNREFUSED,
+        "nobody listens there, and nobody redirects"
+    );
+    assert_eq!(stage.redirect.counters()?.seen, 5);
+    Ok(())
+}
+
+/// The whole host may go on pinging; those who are named beside it may not.
+#[test]
+fn whole_host_capture_refuses_sockets_to_agents_only() -> Result<()> {
+    let stage = Stage::set_with(|settings| settings.host = Some(true))?;
+    let (mut agent, mut somebody) = (stage.agent()?, stage.outsider()?);
+    for (name, order) in [("raw ICMP", "create 3 1"), ("MPTCP", "create 1 262")] {
+        assert_eq!(agent.tell(order)?, EPROTONOSUPPORT, "{name} for an agent");
+        assert_eq!(somebody.tell(order)?, "", "{name} for somebody else");
+    }
+    for mut somebody in [agent, somebody] {
+        somebody.connect(stage.database_at(Ipv4Addr::LOCALHOST))?;
+        assert!(stage.redirect.origin(stage.daemon.accept()?.as_fd())?.is_some(), "all are captured");
+    }
     Ok(())
 }

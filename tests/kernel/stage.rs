@@ -51,9 +51,9 @@ impl Stage {
             instance: name.clone(),
             ports: vec![database.port],
             cgroups: Some(vec![format!("interceptor-{name}").into()]),
-            exempt: Vec::new(),
             daemon_cgroup: in_daemon_cgroup.relative.clone(),
             listen_port: 0,
+            ..Settings::default()
         };
         change(&mut settings);
         let mut traces = Traces { instance: settings.instance.clone(), cgroups: Vec::new() };
@@ -154,7 +154,7 @@ impl Drop for Traces {
 }
 
 /// With what is below it. A cgroup can be removed when the last of its processes is gone for good, which takes a moment.
-fn remove_cgroup(cgroup: &Path) {
+pub(crate) fn remove_cgroup(cgroup: &Path) {
     for below in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if below.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_cgroup(&below.path());

@@ -28,6 +28,7 @@ mod regression;
 mod relayed;
 mod restart;
 mod sinks;
+mod soak;
 mod tls;
 mod transparency;
 mod upstream;

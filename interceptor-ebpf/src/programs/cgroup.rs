@@ -7,7 +7,7 @@ use interceptor_ebpf::{CGROUP_PATH_BYTES, Counter};
 
 use crate::{
     kernel::Cgroup,
-    maps::{CGROUPS, PATHS, count},
+    maps::{CGROUPS, COVERAGE, ENDED, PATHS, count},
 };
 
 /// Arguments: cgroup, its path from the root of its hierarchy.
@@ -39,7 +39,8 @@ fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Arguments: as above. Without this the table would fill up with cgroups that are gone.
+/// Arguments: as above. Without this the table would fill up with cgroups that are gone. Whose account is kept leaves its
+/// name, for the record.
 #[btf_tracepoint(function = "cgroup_rmdir")]
 fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
     let gone = Cgroup(context.arg(0));
@@ -47,6 +48,20 @@ fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
         && let Some(id) = gone.id()
     {
         let _ = CGROUPS.remove(id);
+        if COVERAGE.get_ptr(id).is_some() {
+            let path: *const u8 = context.arg(1);
+            let mut name = [0_u8; CGROUP_PATH_BYTES];
+            // SAFETY: writes at most the size of `name`; a longer path is cut.
+            unsafe { bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), CGROUP_PATH_BYTES as u32, path.cast()) };
+            #[expect(
+                clippy::needless_borrows_for_generic_args,
+                reason = "by value the name would lie on the stack of 512 bytes twice"
+            )]
+            let kept = ENDED.insert(&id, &name, 0);
+            if kept.is_err() {
+                count(Counter::Untold);
+            }
+        }
     }
     0
 }

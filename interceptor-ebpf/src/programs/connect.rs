@@ -15,12 +15,14 @@ use aya_ebpf::{
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
-use interceptor_ebpf::{Address, COMM_BYTES, Counter, Record, side};
+use interceptor_ebpf::{Address, COMM_BYTES, Config, Counter, Covered, Record, Stream, flag, side, stage};
 
 use crate::{
+    account::cover,
     address::{LOOPBACK4, LOOPBACK6, SocketAddress, is_mapped, mapped, meant},
-    maps::{config, count, is_captured},
-    storage::{delete_record, is_blessed, put_record},
+    maps::{config, count, is_target},
+    namespace,
+    storage::{delete_record, is_blessed, put_record, watch},
     task,
 };
 
@@ -72,21 +74,76 @@ fn judge(call: SocketAddress, address: impl Fn(SocketAddress) -> Address) -> Ver
     let Some(config) = config() else {
         return Verdict::Refuse;
     };
-    if !is_captured(call.port()) || !task::is_captured(config) {
-        // A socket can be disconnected (AF_UNSPEC) and dialled elsewhere: what was true of its last connection is not of this one.
+    if !task::is_captured(config) {
         delete_record(call.socket());
         return Verdict::Proceed;
     }
+    // SAFETY: reads only the current task.
+    let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    cover(cgroup_id, Covered::Connects);
+    if !is_target(config, call.port(), || meant(address(call))) {
+        // A socket can be disconnected (AF_UNSPEC) and dialled elsewhere: what was true of its last connection is not of this one.
+        delete_record(call.socket());
+        if config.flags & flag::DETECT != 0 && !is_daemons(config, call.port(), meant(address(call))) {
+            listen_in(call, cgroup_id);
+        }
+        return Verdict::Proceed;
+    }
     count(Counter::Seen);
+    cover(cgroup_id, Covered::Targets);
     let listen_port = config.listen_port as u16;
     let destination = address(call);
     // The record comes last, and only where the daemon is: a refused call leaves the socket as it was.
-    if !daemon_listens(call, is_mapped(&destination), listen_port) || !remember(call, destination) {
+    if !is_received(call, is_mapped(&destination), listen_port) || !remember(call, destination) {
         count(Counter::Refused);
+        cover(cgroup_id, Covered::Refused);
         return Verdict::Refuse;
     }
     count(Counter::Redirected);
+    cover(cgroup_id, Covered::Redirected);
     Verdict::Redirect(listen_port)
+}
+
+/// Whether the daemon listens where the caller is, or comes there in time.
+#[inline(always)]
+fn is_received(call: SocketAddress, ipv4: bool, port: u16) -> bool {
+    if daemon_listens(call, ipv4, port) {
+        return true;
+    }
+    // SAFETY: valid context.
+    let network = unsafe { bpf_get_netns_cookie(call.0.cast()) };
+    namespace::wait(network) && daemon_listens(call, ipv4, port)
+}
+
+/// Whether this is the daemon's own port, which nobody else can take: it closes what comes without a record.
+#[inline(always)]
+fn is_daemons(config: &Config, port: u16, destination: Address) -> bool {
+    u32::from(port) == config.listen_port && (destination == mapped(LOOPBACK4) || destination == LOOPBACK6)
+}
+
+/// Watches what is sent first to a port that is not captured.
+#[inline(always)]
+fn listen_in(call: SocketAddress, cgroup_id: u64) {
+    // SAFETY: valid context.
+    let (socket_cookie, netns_cookie) =
+        unsafe { (bpf_get_socket_cookie(call.0.cast()), bpf_get_netns_cookie(call.0.cast())) };
+    let fresh = Stream {
+        first: 0,
+        next: 0,
+        stage: stage::SYN,
+        need: 0,
+        value: 0,
+        record: 0,
+        list: 0,
+        place: 0,
+        end: 0,
+        pid: task::process(),
+        reserved: 0,
+        cgroup_id,
+        netns_cookie,
+        socket_cookie,
+    };
+    watch(call.socket(), &fresh);
 }
 
 /// Whether a listener *of the daemon* is up in the caller's network namespace. While the daemon is down, anybody might

@@ -3,9 +3,9 @@
 use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use interceptor_ebpf::{Config, Offsets};
+use interceptor_ebpf::{Config, Offsets, ProgramFile};
 
-use crate::task;
+use crate::task::{self, Standing};
 
 /// Filled in by the loader before the programs are verified; `0xff...` would be a read that fails.
 #[unsafe(no_mangle)]
@@ -21,6 +21,15 @@ static OFFSETS: Offsets = Offsets {
     cgroup_root: u32::MAX,
     cgroup_root_hierarchy_id: u32::MAX,
     kernfs_node_id: u32::MAX,
+    task_struct_mm: u32::MAX,
+    mm_struct_exe_file: u32::MAX,
+    file_f_inode: u32::MAX,
+    inode_i_ino: u32::MAX,
+    inode_i_sb: u32::MAX,
+    super_block_s_dev: u32::MAX,
+    task_struct_nsproxy: u32::MAX,
+    nsproxy_net_ns: u32::MAX,
+    net_net_cookie: u32::MAX,
 };
 
 /// An offset. Volatile, or the compiler would take the initial value for the last word.
@@ -47,6 +56,25 @@ impl Task {
     pub(crate) fn is_last(self) -> bool {
         read(self.0, offset!(task_struct_signal)).and_then(|signal| read::<i32>(signal, offset!(signal_struct_live)))
             == Some(0)
+    }
+
+    /// The file that it runs.
+    #[inline(always)]
+    pub(crate) fn program(self) -> Option<ProgramFile> {
+        let memory = read(self.0, offset!(task_struct_mm))?;
+        let file = read(memory, offset!(mm_struct_exe_file))?;
+        let inode: *const u8 = read(file, offset!(file_f_inode))?;
+        let file_system = read(inode, offset!(inode_i_sb))?;
+        let device: u32 = read(file_system, offset!(super_block_s_dev))?;
+        Some(ProgramFile { inode: read(inode, offset!(inode_i_ino))?, device: u64::from(device) })
+    }
+
+    /// `SO_NETNS_COOKIE` of its network namespace. `None` also for a task that is about to be gone.
+    #[inline(always)]
+    pub(crate) fn network(self) -> Option<u64> {
+        let namespaces = read(self.0, offset!(task_struct_nsproxy))?;
+        let network = read(namespaces, offset!(nsproxy_net_ns))?;
+        read(network, offset!(net_net_cookie))
     }
 
     /// Its cgroup in the v2 hierarchy.
@@ -76,9 +104,9 @@ impl Cgroup {
             == Some(0)
     }
 
-    /// Whether tasks in it are captured.
+    /// Whether tasks in it are agents.
     #[inline(always)]
-    pub(crate) fn is_captured(self, config: &Config) -> bool {
+    pub(crate) fn is_named(self, config: &Config) -> bool {
         let Some(depth) = read::<i32>(self.0, offset!(cgroup_level)) else {
             return false;
         };
@@ -90,7 +118,7 @@ impl Cgroup {
                 .and_then(|ancestor| Self(ancestor).id())
                 .unwrap_or(0)
         });
-        task::captures(config, roles)
+        task::of_roles(config, roles) == Standing::Named
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod bind;
 mod cgroup;
@@ -16,11 +17,16 @@ mod sock_create;
 mod sock_ops;
 mod tag;
 
+mod account;
 mod address;
+mod detect;
 mod kernel;
 mod maps;
+mod namespace;
+mod packet;
 mod storage;
 mod task;
+mod tell;
 
 /// `bpf_get_netns_cookie` and the storage helpers are only lent to programs under the GPL.
 #[unsafe(link_section = "license")]

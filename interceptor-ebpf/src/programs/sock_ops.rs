@@ -20,9 +20,10 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use interceptor_ebpf::{Address, Connection, Counter, Record, side};
+use interceptor_ebpf::{Address, Connection, Counter, Covered, Record, side};
 
 use crate::{
+    account::cover,
     address::mapped,
     maps::{CONNECTIONS, config, count},
     storage::{put_record, record},
@@ -72,7 +73,9 @@ fn accepted(call: Callback, socket: *mut bpf_sock) {
         return;
     };
     let record = Record { side: side::ACCEPTED, ..*found };
-    if !put_record(socket, &record) {
+    if put_record(socket, &record) {
+        cover(record.cgroup_id, Covered::Arrived);
+    } else {
         count(Counter::Unrecorded);
     }
     // A failure means that the dialling side has closed and taken the entry away itself.

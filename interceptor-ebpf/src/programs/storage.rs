@@ -9,9 +9,9 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
 };
-use interceptor_ebpf::Record;
+use interceptor_ebpf::{Record, Stream};
 
-use crate::maps::{LISTENERS, RECORDS};
+use crate::maps::{LISTENERS, RECORDS, STREAMS};
 
 /// The record on a socket.
 #[inline(always)]
@@ -39,6 +39,24 @@ pub(crate) fn put_record(socket: *mut bpf_sock, record: &Record) -> bool {
 pub(crate) fn delete_record(socket: *mut bpf_sock) {
     // SAFETY: the map is a socket storage, the socket is the context's.
     unsafe { bpf_sk_storage_delete(addr_of!(RECORDS).cast_mut().cast(), socket.cast()) };
+}
+
+/// What is known of the first bytes of a socket that is watched; null if it is not.
+#[inline(always)]
+pub(crate) fn stream(socket: *mut bpf_sock) -> *mut Stream {
+    // SAFETY: see `get`.
+    unsafe { get(addr_of!(STREAMS).cast(), socket, 0).cast() }
+}
+
+/// Watches a socket from its next connection on.
+#[inline(always)]
+pub(crate) fn watch(socket: *mut bpf_sock, stream: &Stream) {
+    // SAFETY: see `get`; what comes back is null or this socket's own slot of the right size.
+    let slot = unsafe { get(addr_of!(STREAMS).cast(), socket, BPF_SK_STORAGE_GET_F_CREATE.into()).cast::<Stream>() };
+    // SAFETY: as above.
+    if let Some(slot) = unsafe { slot.as_mut() } {
+        *slot = *stream;
+    }
 }
 
 /// Whether a listening socket carries the daemon's token.

@@ -1,15 +1,67 @@
-//! Whose call is this? Decided by the current task's place in the cgroup tree, never by port, user or mark.
+//! Whose call is this? Decided by the current task: its place in the cgroup tree, its user, its program, and what it was.
+//!
+//! The one place where that is decided. Never by port or mark.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid};
-use interceptor_ebpf::{CGROUP_DEPTH, Config, role, scope};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+};
+use interceptor_ebpf::{CGROUP_DEPTH, Config, flag, role, scope};
 
-use crate::maps::{TAGS, roles_of};
+use crate::{
+    kernel::Task,
+    maps::{PROGRAMS, TAGS, USERS, roles_of},
+};
 
-/// Whether the current task's connections are captured. A tag is stronger than an exemption: it is there for processes
-/// that move themselves to another cgroup.
+/// How a task stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Left alone.
+    Free,
+    /// Captured because the whole host is.
+    Captured,
+    /// An agent: captured because the settings name its cgroup, user or program, or because they did once.
+    Named,
+}
+
+/// How the current task stands. A tag is stronger than an exemption: it is there for processes that move themselves to
+/// another cgroup.
+#[inline(always)]
+pub(crate) fn standing(config: &Config) -> Standing {
+    if config.flags & flag::NAMES != 0 && is_tagged(process()) {
+        return Standing::Named;
+    }
+    match of_roles(config, roles()) {
+        Standing::Free if config.flags & (flag::USERS | flag::PROGRAMS) == 0 => Standing::Free,
+        Standing::Named => Standing::Named,
+        other => by_person(config, other),
+    }
+}
+
+/// Whether the current task's connections are captured.
 #[inline(always)]
 pub(crate) fn is_captured(config: &Config) -> bool {
-    captures(config, roles()) || (config.scope == scope::NAMED && is_tagged(process()))
+    standing(config) != Standing::Free
+}
+
+/// A user or program that is named makes an agent of whoever is not exempt.
+#[inline(always)]
+fn by_person(config: &Config, otherwise: Standing) -> Standing {
+    if roles() & (role::EXEMPT | role::DAEMON) != 0 {
+        return otherwise;
+    }
+    // SAFETY: reads only the current task.
+    if config.flags & flag::USERS != 0 && USERS.get_ptr(unsafe { bpf_get_current_uid_gid() } as u32).is_some() {
+        return Standing::Named;
+    }
+    // SAFETY: as above.
+    let current = || Task(unsafe { bpf_get_current_task() } as *const u8);
+    if config.flags & flag::PROGRAMS != 0
+        && let Some(file) = current().program()
+        && PROGRAMS.get_ptr(file).is_some()
+    {
+        return Standing::Named;
+    }
+    otherwise
 }
 
 /// The current task's process.
@@ -19,7 +71,7 @@ pub(crate) fn process() -> u32 {
     (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
 }
 
-/// Whether a process has been in a captured cgroup once, or descends from one that was.
+/// Whether a process was named once, or descends from one that was.
 #[inline(always)]
 pub(crate) fn is_tagged(process: u32) -> bool {
     TAGS.get_ptr(process).is_some()
@@ -33,15 +85,18 @@ pub(crate) fn is_daemon() -> bool {
 
 /// What the roles of all cgroups above a task or a socket mean for it.
 #[inline(always)]
-pub(crate) fn captures(config: &Config, roles: u32) -> bool {
+pub(crate) fn of_roles(config: &Config, roles: u32) -> Standing {
     if roles & (role::EXEMPT | role::DAEMON) != 0 {
-        return false;
+        return Standing::Free;
+    }
+    if roles & role::CAPTURED != 0 {
+        return Standing::Named;
     }
     match config.scope {
-        scope::HOST => true,
-        scope::NAMED => roles & role::CAPTURED != 0,
+        scope::HOST => Standing::Captured,
+        scope::NAMED => Standing::Free,
         // The daemon has not spoken yet: the programs are attached after the configuration is written.
-        _ => false,
+        _ => Standing::Free,
     }
 }
 

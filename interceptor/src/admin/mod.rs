@@ -18,7 +18,7 @@ use crate::audit::Trail;
 use crate::identity::IssuerState;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
-use crate::redirect::{Counters, Redirect};
+use crate::redirect::{Account, Counters, Redirect};
 use crate::telemetry::{Arrived, metrics};
 use approvals::Peer;
 use axum::extract::State;
@@ -71,6 +71,8 @@ pub struct Subjects {
     pub proxy: Arc<Proxy>,
     /// The kernel half.
     pub redirect: Arc<Redirect>,
+    /// What of it is no longer as it was put in place.
+    pub missing: watch::Receiver<Vec<String>>,
     /// The record.
     pub trail: Arc<Trail>,
     /// Since when the daemon runs, RFC 3339.
@@ -102,7 +104,8 @@ pub struct Status {
     pub policy_digest: String,
     /// Sessions that are open.
     pub sessions: usize,
-    /// `ok`, `degraded` (an issuer cannot be asked, and its agents may not get in) or `failing` (nothing runs).
+    /// `ok`, `degraded` (an issuer cannot be asked, and its agents may not get in) or `failing` (nothing runs, or the kernel half is
+    /// not in place as it was).
     pub health: String,
     /// Why it is not well.
     #[serde(default)]
@@ -111,6 +114,15 @@ pub struct Status {
     pub observed: Option<Observed>,
     /// How it stands with the issuers of tokens.
     pub issuers: Vec<IssuerState>,
+    /// What of the kernel half is not in place any more.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Programs that this kernel does not allow, of those that need not be.
+    #[serde(default)]
+    pub absent: Vec<String>,
+    /// Cgroups that are left alone, each a path below the mount; the daemon's own is the last.
+    #[serde(default)]
+    pub exempt: Vec<String>,
     /// Number of the last audit record.
     pub audit_seq: u64,
     /// Statements since the start that were permitted, denied and held.
@@ -156,6 +168,7 @@ pub fn bind(settings: &Settings) -> io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::Receiver<bool>, path: &Path) {
     let router = Router::new()
         .route("/status", on_get(status))
+        .route("/coverage", on_get(coverage))
         .route("/sessions", on_get(sessions))
         .route("/sessions/kill", on_post(agents::kill))
         .route("/enrollments", on_get(agents::enrolled).post(agents::enroll))
@@ -210,6 +223,9 @@ fn state(subjects: &Subjects) -> Result<Status, String> {
     let issuers = subjects.proxy.registrar.issuers();
     let health = vital::Health::of(subjects);
     let counters: Counters = subjects.redirect.counters().map_err(|error| error.to_string())?;
+    let missing = subjects.missing.borrow().clone();
+    let settings = subjects.redirect.settings();
+    let exempt = settings.exempt.iter().chain([&settings.daemon_cgroup]);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -221,11 +237,19 @@ fn state(subjects: &Subjects) -> Result<Status, String> {
         health: health.state.to_owned(),
         reasons: health.reasons,
         observed: subjects.proxy.observes().then(|| observed(subjects)),
+        missing,
+        absent: subjects.redirect.absent().iter().map(|(name, _)| (*name).to_owned()).collect(),
+        exempt: exempt.map(|path| path.display().to_string()).collect(),
         issuers,
         audit_seq: subjects.trail.seq(),
         decided: subjects.trail.decided(),
         kernel: named(&counters),
     })
+}
+
+async fn coverage(State(subjects): State<Subjects>) -> Result<Json<Vec<Account>>, (StatusCode, String)> {
+    let accounts = subjects.redirect.accounts();
+    accounts.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 fn observed(subjects: &Subjects) -> Observed {
@@ -261,6 +285,9 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         table_full,
         socket_refused,
         untracked,
+        detected,
+        untold,
+        waited,
     } = *counters;
     [
         ("connects seen", seen),
@@ -272,6 +299,9 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         ("table full", table_full),
         ("sockets refused", socket_refused),
         ("processes not tracked", untracked),
+        ("PostgreSQL on other ports", detected),
+        ("events lost", untold),
+        ("waited in a new namespace", waited),
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .to_vec()

@@ -34,6 +34,12 @@ impl Health {
             failing = true;
             reasons.push(format!("the kernel half does not answer: {error}"));
         }
+        let missing = subjects.missing.borrow();
+        if !missing.is_empty() {
+            failing = true;
+            reasons.push(format!("not enforced as it was: {}", missing.join(", ")));
+        }
+        drop(missing);
         let silent = |issuer: &IssuerState| issuer.state != "ready";
         for issuer in subjects.proxy.registrar.issuers().iter().filter(|issuer| silent(issuer)) {
             reasons.push(format!("issuer {} is {}", issuer.url, issuer.state));

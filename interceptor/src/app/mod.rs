@@ -1,8 +1,11 @@
 //! Wires everything: first whatever can fail, then the promise that it runs.
 
+mod follow;
+mod keep;
 mod reconfigure;
 mod reload;
 mod sinks;
+mod succession;
 mod supervisor;
 
 use crate::approval::Desk;
@@ -14,11 +17,13 @@ use crate::policy::PolicySet;
 use crate::proxy::{
     Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Tunables, Upstreams, Waiting,
 };
-use crate::redirect::{Redirect, enter_daemon_cgroup};
+use crate::redirect::{Network, Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
 use crate::{admin, proxy, sql};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use follow::{Opened, end_earlier_connections, follow};
+use keep::keep;
 use reconfigure::Reconfigure;
 use reload::Reload;
 use sinks::Sinks;
@@ -28,10 +33,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use succession::{Elsewhere, Estate, Heir, Heritage};
 use supervisor::Supervisor;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 /// Backlog of the listeners.
@@ -42,6 +49,8 @@ pub struct Bound {
     proxy: Arc<Proxy>,
     redirect: Arc<Redirect>,
     listeners: Vec<Socket>,
+    inherited: Vec<Elsewhere>,
+    port: u16,
     control: UnixListener,
     control_path: PathBuf,
     console: Option<admin::BoundConsole>,
@@ -64,6 +73,9 @@ impl Bound {
         let upstreams = Upstreams::load(&config.upstream)?;
         let registrar = Registrar::new(config.identity.clone())?;
         let leaked = LeakedRoles::load(&config.leaked)?;
+        // An older daemon goes when all that is checked, and before the trail is opened, which is its own until then.
+        let patience = Duration::from_secs(config.limits.drain_seconds.saturating_add(30));
+        let heritage = Heritage::take(&config.admin.socket, config.capture.listen_port, patience)?;
         let trail = Arc::new(Trail::open(&config.audit)?);
         let mask_key = Arc::new(Key::open(&config.mask_key())?);
         let tls = match config.tls.client {
@@ -77,8 +89,11 @@ impl Bound {
 
         enter_daemon_cgroup(&config.capture)?;
         let threads = config.threads();
-        let mut sockets = Vec::new();
-        let port = bind_all(config.capture.listen_port, threads, &mut sockets)?;
+        let mut sockets = heritage.listeners;
+        let port = match sockets.first().map(port_of) {
+            Some(port) => port?,
+            None => bind_all(config.capture.listen_port, threads, &mut sockets)?,
+        };
         let redirect = Arc::new(Redirect::attach(&config.capture, port)?);
         for socket in &sockets {
             redirect.bless(socket.as_fd())?;
@@ -123,6 +138,8 @@ impl Bound {
             proxy,
             redirect,
             listeners: sockets,
+            inherited: heritage.elsewhere,
+            port,
             control,
             control_path: config.admin.socket.clone(),
             console,
@@ -133,7 +150,7 @@ impl Bound {
             file: file.to_owned(),
             sinks: Sinks::start(&config.audit, &stop.subscribe())?,
             threads,
-            capture: capture(config),
+            capture: config.capture.summary(),
             stop,
         })
     }
@@ -144,6 +161,8 @@ impl Bound {
             proxy,
             redirect,
             listeners,
+            inherited,
+            port,
             control,
             control_path,
             console,
@@ -160,11 +179,25 @@ impl Bound {
         let since =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         note(&proxy.shared.trail, "the daemon has started")?;
-        let workers = workers(&proxy, listeners, threads, &stop)?;
+        end_earlier_connections(&proxy, &redirect)?;
+        let estate = Arc::new(Estate::default());
+        let home = Network::own()?.cookie();
+        for listener in &listeners {
+            estate.add(home, listener)?;
+        }
+        let Workers { threads: workers, doors } = workers(&proxy, listeners, threads, &stop)?;
+        let follower =
+            follow(proxy.clone(), redirect.clone(), port, doors, (estate.clone(), inherited), stop.subscribe())?;
+        let (losing, missing) = watch::channel(Vec::new());
+        let keeper = keep(proxy.clone(), redirect.clone(), stop.subscribe(), losing)?;
+        for (program, why) in redirect.absent() {
+            tracing::warn!(program, why, "this kernel does not allow one of the programs that need not be");
+        }
         let reload = Reload::start(proxy.clone(), policies, stop.subscribe())?;
         let subjects = admin::Subjects {
             proxy: proxy.clone(),
-            redirect,
+            redirect: redirect.clone(),
+            missing,
             trail: proxy.shared.trail.clone(),
             since,
             capture: capture.clone(),
@@ -193,7 +226,12 @@ impl Bound {
         let mut reconfigure = Reconfigure::of(&file)?;
         let mut hup = signal(SignalKind::hangup())?;
         let supervisor = Supervisor::of_environment();
+        estate.keep_with(&supervisor);
         supervisor.tell("READY=1");
+        let (handing_over, mut handed_over) = watch::channel(false);
+        let heir = Heir::expect(&control_path, estate.clone(), redirect.clone(), move || {
+            handing_over.send_replace(true);
+        })?;
         // The runtime that answers operators says that it lives; one that is stuck says nothing.
         let mut alive = supervisor.period().map(tokio::time::interval);
         loop {
@@ -213,6 +251,10 @@ impl Bound {
                     tracing::info!("stopping: SIGINT");
                     break;
                 }
+                _ = handed_over.wait_for(|over| *over) => {
+                    tracing::info!("stopping: a newer daemon takes over");
+                    break;
+                }
                 _ = hup.recv() => {
                     supervisor.tell("RELOADING=1");
                     reconfigure.read_again(&proxy);
@@ -222,11 +264,14 @@ impl Bound {
             }
         }
         supervisor.tell("STOPPING=1");
+        estate.close();
         stop.send_replace(true);
         answering.await;
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
+        let threads = workers.into_iter().chain([follower, keeper]).collect::<Vec<_>>();
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok())).await;
         reload.join();
         note(&proxy.shared.trail, "the daemon has stopped; captured connections are refused until it is back")?;
+        drop(heir);
         // Here, not when the last of those who hold the trail lets go: the process may be over before.
         proxy.shared.trail.checkpoint()?;
         sinks.join();
@@ -234,13 +279,14 @@ impl Bound {
     }
 }
 
+/// The threads that serve, and how each is given listeners elsewhere.
+struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    doors: Vec<mpsc::UnboundedSender<Opened>>,
+}
+
 /// One thread each with a runtime of its own: a session lives and dies on one of them.
-fn workers(
-    proxy: &Arc<Proxy>,
-    listeners: Vec<Socket>,
-    threads: usize,
-    stop: &watch::Sender<bool>,
-) -> Result<Vec<JoinHandle<()>>> {
+fn workers(proxy: &Arc<Proxy>, listeners: Vec<Socket>, threads: usize, stop: &watch::Sender<bool>) -> Result<Workers> {
     let mut parts: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
     for (index, socket) in listeners.into_iter().enumerate() {
         if let Some(part) = parts.get_mut(index % threads) {
@@ -248,6 +294,7 @@ fn workers(
         }
     }
     let spawn = |(index, sockets): (usize, Vec<Socket>)| {
+        let (door, opened) = mpsc::unbounded_channel();
         let (proxy, stop) = (proxy.clone(), stop.subscribe());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = move || {
@@ -259,6 +306,7 @@ fn workers(
                         Err(error) => tracing::error!(%error, "a listener cannot be served"),
                     }
                 }
+                tasks.spawn_local(serve_elsewhere(proxy.clone(), opened, stop.clone()));
                 if index == 0 {
                     let (proxy, stop) = (proxy.clone(), stop.clone());
                     let (desk, until) = (proxy.shared.desk.clone(), stop.clone());
@@ -272,13 +320,51 @@ fn workers(
         };
         let name = format!("worker-{index}");
         // Statements are read on this very thread, deep ones too.
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(name)
             .stack_size(sql::STACK)
             .spawn(work)
-            .context("a worker thread cannot be started")
+            .context("a worker thread cannot be started")?;
+        Ok((thread, door))
     };
-    parts.into_iter().enumerate().map(spawn).collect()
+    let (threads, doors) = parts.into_iter().enumerate().map(spawn).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    Ok(Workers { threads, doors })
+}
+
+/// Serves the listeners in other network namespaces that fall to this thread.
+async fn serve_elsewhere(
+    proxy: Arc<Proxy>,
+    mut opened: mpsc::UnboundedReceiver<Opened>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut serving = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(opened) = opened.recv() => match opened.door() {
+                Ok(door) => drop(serving.spawn_local(proxy::serve_at(proxy.clone(), door, stop.clone()))),
+                Err(error) => tracing::error!(%error, "a listener in another network namespace cannot be served"),
+            },
+            // Those that have ended are not kept.
+            Some(_) = serving.join_next() => {}
+            _ = stop.changed() => break,
+        }
+    }
+    while serving.join_next().await.is_some() {}
+}
+
+/// A socket of each family on the loopback of the present network namespace.
+fn bind_pair(port: u16) -> std::io::Result<Vec<Socket>> {
+    let mut sockets = vec![bind((Ipv4Addr::LOCALHOST, port).into())?];
+    match bind((Ipv6Addr::LOCALHOST, port).into()) {
+        Ok(socket) => sockets.push(socket),
+        // Without IPv6; or with its loopback down, where there is nobody to be sent to.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
+        Err(error) => return Err(error),
+    }
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+    }
+    Ok(sockets)
 }
 
 /// For each thread a socket of each family, all of one port; without IPv6 on the host only IPv4 ones, and whoever dials
@@ -288,11 +374,7 @@ fn bind_all(port: u16, threads: usize, sockets: &mut Vec<Socket>) -> Result<u16>
     for _ in 0..TRIES {
         sockets.clear();
         let first = bind((Ipv4Addr::LOCALHOST, port).into()).context("the IPv4 listener cannot be bound")?;
-        let chosen = first
-            .local_addr()?
-            .as_socket()
-            .map(|address| address.port())
-            .ok_or_else(|| anyhow!("the listener has no port"))?;
+        let chosen = port_of(&first)?;
         sockets.push(first);
         let v6 = match bind((Ipv6Addr::LOCALHOST, chosen).into()) {
             Ok(socket) => {
@@ -328,18 +410,14 @@ fn bind(address: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+fn port_of(socket: &Socket) -> Result<u16> {
+    let address = socket.local_addr()?.as_socket();
+    address.map(|address| address.port()).ok_or_else(|| anyhow!("the listener has no port"))
+}
+
 fn note(trail: &Trail, text: &str) -> Result<()> {
     let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
     record.statement = Some(text.to_owned());
     trail.write(record)?;
     Ok(())
-}
-
-fn capture(config: &Config) -> String {
-    let ports: Vec<_> = config.capture.ports.iter().map(ToString::to_string).collect();
-    let who = match &config.capture.cgroups {
-        None => "the whole host".to_owned(),
-        Some(cgroups) => cgroups.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
-    };
-    format!("port {} of {who}", ports.join(", "))
 }

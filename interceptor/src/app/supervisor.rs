@@ -1,5 +1,7 @@
 //! What a supervisor is told: that the daemon is ready, that it lives, that it ends (`sd_notify(3)`).
 
+use crate::redirect::store;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -30,6 +32,15 @@ impl Supervisor {
             && let Err(error) = socket.send_to_addr(state.as_bytes(), address)
         {
             tracing::debug!(%error, state, "the supervisor does not listen");
+        }
+    }
+
+    /// Gives it copies of our listeners, to keep for the daemon that it starts next (`FDSTORE=1` of `sd_notify(3)`).
+    pub(super) fn keep(&self, sockets: &[BorrowedFd<'_>]) {
+        if let Some((socket, address)) = &self.socket
+            && let Err(error) = store(socket.as_fd(), address, sockets)
+        {
+            tracing::debug!(%error, "the supervisor does not keep our listeners");
         }
     }
 

@@ -24,7 +24,7 @@ pub use chain::hash as digest;
 pub use entry::{Ended, Entry};
 pub use follow::Follower;
 pub use receipt::{Receipt, ReceiptError, Summary};
-pub use record::{Agent, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
+pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::redact;
 pub use trail::{AuditError, Trail};
 pub use verify::{Finding, Report, latest, lines, read, verify, verify_against};

@@ -16,6 +16,7 @@ pub enum Event {
     Refusal,
     Disconnect,
     Admin,
+    Coverage,
 }
 
 /// What was decided.
@@ -163,6 +164,31 @@ pub struct Outcome {
     pub results: Option<Vec<Vec<Option<String>>>>,
 }
 
+/// What a cgroup has dialled and what became of it, as the kernel counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Its path; absent if nobody has seen its name.
+    pub cgroup: Option<String>,
+    /// Its number.
+    pub cgroup_id: u64,
+    /// Stream sockets that were connected, to anywhere.
+    pub connects: u64,
+    /// ... to PostgreSQL: a captured port or address.
+    pub postgres: u64,
+    /// ... of which came to the daemon.
+    pub mediated: u64,
+    /// ... of which failed, because the daemon was not there.
+    pub refused: u64,
+    /// Those that came to the daemon and were established.
+    pub established: u64,
+    /// Packets that had dodged the hook and were dropped.
+    pub dropped: u64,
+    /// Connections to other ports that spoke PostgreSQL and were stopped.
+    pub stopped: u64,
+    /// The same, let through.
+    pub around: u64,
+}
+
 /// One line of the trail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -197,6 +223,9 @@ pub struct Record {
     pub obligations: Vec<String>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// The account of a cgroup that has ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub coverage: Option<Coverage>,
     /// Hash of the record before.
     pub prev: String,
     /// The members from `shape` to `obligations` as they stand in a record, where they were written out before.
@@ -230,6 +259,7 @@ impl Record {
             policies: Vec::new(),
             obligations: Vec::new(),
             outcome: None,
+            coverage: None,
             prev: String::new(),
             facts: None,
         }
@@ -276,6 +306,7 @@ impl Record {
             policies: _,
             obligations: _,
             outcome,
+            coverage,
             prev,
             facts,
         } = self;
@@ -293,6 +324,9 @@ impl Record {
             None => self.facts_into(out)?,
         }
         member(out, "outcome", outcome)?;
+        if let Some(coverage) = coverage {
+            member(out, "coverage", coverage)?;
+        }
         member(out, "prev", prev)
     }
 }
@@ -307,6 +341,7 @@ mod tests {
         let subject = Subject { session: "s".into(), process: Some(process), role: "r}".into(), ..Subject::default() };
         let mut record = Record::new(Event::Statement, Arc::new(subject));
         record.statement = Some("select '\u{1}'".into());
+        record.coverage = Some(Coverage { connects: 3, ..Coverage::default() });
         record.relations = vec![RelationUse { relation: "a.b".into(), access: vec!["select".into()] }];
         let mut written = Vec::new();
         record.write(&mut written).unwrap();

@@ -15,27 +15,37 @@ struct Line {
     ok: bool,
     detail: String,
     remedy: String,
+    /// Whether the daemon cannot do without.
+    needed: bool,
 }
 
 pub(super) fn doctor(config: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let settings = config.and_then(|path| Config::read(path).ok()).map(|config| config.capture);
     let mut lines: Vec<Line> = redirect::probe()
         .into_iter()
+        .chain(redirect::advise(settings.as_ref()))
         .map(|finding| Line {
             what: finding.what.to_owned(),
             ok: finding.ok,
             detail: finding.detail,
             remedy: finding.remedy.to_owned(),
+            needed: finding.needed,
         })
         .collect();
     if let Some(path) = config {
         lines.extend(configuration(path));
     }
-    let well = lines.iter().all(|line| line.ok);
+    let well = lines.iter().all(|line| line.ok || !line.needed);
     if json {
         println!("{}", serde_json::to_string_pretty(&lines)?);
     } else {
         for line in &lines {
-            println!("{} {}: {}", if line.ok { "ok     " } else { "MISSING" }, line.what, line.detail);
+            let verdict = match (line.ok, line.needed) {
+                (true, _) => "ok     ",
+                (false, true) => "MISSING",
+                (false, false) => "ADVICE ",
+            };
+            println!("{verdict} {}: {}", line.what, line.detail);
             if !line.ok {
                 println!("        {}", line.remedy);
             }
@@ -84,7 +94,7 @@ fn ca(config: &Config) -> Result<String, String> {
 
 fn line(what: &str, found: Result<String, String>, remedy: &str) -> Line {
     match found {
-        Ok(detail) => Line { what: what.to_owned(), ok: true, detail, remedy: String::new() },
-        Err(detail) => Line { what: what.to_owned(), ok: false, detail, remedy: remedy.to_owned() },
+        Ok(detail) => Line { what: what.to_owned(), ok: true, detail, remedy: String::new(), needed: true },
+        Err(detail) => Line { what: what.to_owned(), ok: false, detail, remedy: remedy.to_owned(), needed: true },
     }
 }

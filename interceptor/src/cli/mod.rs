@@ -12,6 +12,7 @@ mod install;
 mod policy;
 mod run;
 mod sessions;
+mod status;
 mod table;
 mod talk;
 mod top;
@@ -61,7 +62,8 @@ enum Command {
     #[command(subcommand)]
     Config(configuration::Configuration),
     /// Show the state of the running daemon
-    Status(talk::Talk),
+    #[command(after_help = "Examples:\n  interceptor status\n  interceptor status --coverage --json")]
+    Status(status::Status),
     /// Show the open sessions, or end some
     #[command(after_help = "Examples:\n  interceptor sessions --json\n  interceptor sessions kill 3f2a9c0d11aa22bb")]
     Sessions(sessions::Sessions),
@@ -147,7 +149,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run { config, log } => run::run(&config, log),
         Command::Doctor { config, json } => doctor::doctor(config.as_deref(), json),
         Command::Config(command) => configuration::configuration(&command),
-        Command::Status(talk) => talk::status(&talk),
+        Command::Status(command) => status::status(&command),
         Command::Sessions(command) => sessions::sessions(command),
         Command::Enroll(command) => enroll::enroll(command),
         Command::Console(console) => console::console(console),

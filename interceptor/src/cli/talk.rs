@@ -1,7 +1,6 @@
-//! `status`, and how the running daemon is asked.
+//! How the running daemon is asked.
 
-use super::table::table;
-use crate::admin::{self, ClientError, Status};
+use crate::admin::{self, ClientError};
 use crate::config::Config;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -36,51 +35,6 @@ impl Talk {
     pub(super) fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         wait_for(admin::get(&self.socket()?, path))
     }
-}
-
-pub(super) fn status(talk: &Talk) -> Result<ExitCode> {
-    let status: Status = talk.ask("/status")?;
-    if talk.json {
-        return print_json(&status);
-    }
-    let mut rows = vec![
-        ["version".to_owned(), status.version],
-        ["process".to_owned(), status.pid.to_string()],
-        ["since".to_owned(), status.since],
-        ["captures".to_owned(), status.capture],
-        ["policies".to_owned(), format!("{} (set {})", status.policies, status.policy_digest)],
-        ["sessions".to_owned(), status.sessions.to_string()],
-        ["audit records".to_owned(), status.audit_seq.to_string()],
-        ["statements".to_owned(), {
-            let [permit, deny, hold] = status.decided;
-            format!("{permit} permitted, {deny} denied, {hold} held since the start")
-        }],
-        ["health".to_owned(), std::iter::once(status.health).chain(status.reasons).collect::<Vec<_>>().join("; ")],
-    ];
-    rows.extend(status.issuers.into_iter().map(|issuer| {
-        let age = issuer.age.map(|age| format!(", asked {age} s ago")).unwrap_or_default();
-        let failure = issuer.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
-        [format!("issuer {}", issuer.url), format!("{}, {} key(s){age}{failure}", issuer.state, issuer.keys)]
-    }));
-    rows.extend(status.kernel.into_iter().map(|(name, count)| [name, count.to_string()]));
-    let observed = status.observed;
-    if let Some(observed) = &observed {
-        let counts = [
-            ("statements", observed.statements),
-            ("sessions without an identity", observed.unidentified),
-            ("sessions unread", observed.unread),
-        ];
-        let counts = counts.map(|(what, count)| format!("{count} {what}")).join(", ");
-        rows.push(["would have refused".to_owned(), counts]);
-    }
-    print!("{}", table(&[], &rows.iter().map(<[String; 2]>::as_slice).collect::<Vec<_>>()));
-    if let Some(observed) = observed {
-        println!("\nPolicies are observed, not enforced. To enforce them:");
-        for (number, step) in (1..).zip(observed.steps) {
-            println!("  {number}. {step}");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Waits for the daemon's answer.

@@ -12,6 +12,7 @@ use super::refused::{
 };
 use super::relay::{Surroundings, now, relay};
 use super::relayed::{self, Client};
+use super::route::Route;
 use super::serve::{Proxy, say};
 use super::tls::Stream;
 use super::unread;
@@ -20,7 +21,7 @@ use super::warm::{self, Whose};
 use crate::audit::{Agent, Decision as Recorded, Event, Process, Record, Subject};
 use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease, Unidentified};
 use crate::policy::{Circumstances, Denial, Mode, Orders, Principal, Totals};
-use crate::redirect::Origin;
+use crate::redirect::{Network, Origin};
 use crate::session::Session;
 use crate::telemetry::{Arrived, metrics};
 use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
@@ -35,6 +36,8 @@ pub(super) struct Arrival<'a> {
     proxy: &'a Proxy,
     peer: SocketAddr,
     origin: Origin,
+    /// Where it was dialled, unless at home.
+    network: Option<Arc<Network>>,
     evidence: Option<Evidence>,
     subject: Subject,
     /// Why there is no evidence.
@@ -66,11 +69,12 @@ impl<'a> Arrival<'a> {
     pub(super) fn new(
         proxy: &'a Proxy,
         peer: SocketAddr,
-        origin: Origin,
+        (origin, network): (Origin, Option<Arc<Network>>),
         evidence: Result<Evidence, EvidenceError>,
         tls: Option<&'static str>,
     ) -> Self {
-        let mut arrival = Self { proxy, peer, origin, evidence: None, subject: Subject::default(), reason: None, tls };
+        let mut arrival =
+            Self { proxy, peer, origin, network, evidence: None, subject: Subject::default(), reason: None, tls };
         arrival.subject.session = new_session();
         arrival.subject.server = arrival.origin.destination.to_string();
         match evidence {
@@ -202,17 +206,17 @@ impl<'a> Arrival<'a> {
                 .hint("close some of those that it has");
             return Err(Refused::told(report));
         }
-        let server = self.origin.destination;
+        let server = self.route();
         let tuned = self.proxy.tunables.load_full();
         let upstreams = &tuned.upstreams;
         let known = if identity.is_nobody() {
-            upstreams.for_nobody(&server, &wishes.database)
+            upstreams.for_nobody(&server.address, &wishes.database)
         } else {
-            let own = upstreams.credential(&server, &wishes.database, &identity);
-            own.or_else(|| upstreams.relayed(&server, &wishes.database)).cloned()
+            let own = upstreams.credential(&server.address, &wishes.database, &identity);
+            own.or_else(|| upstreams.relayed(&server.address, &wishes.database)).cloned()
         };
         let Some(credential) = known else {
-            return Err(no_credential(server, &wishes.database));
+            return Err(no_credential(server.address, &wishes.database));
         };
         let credential = if credential.is_relayed() { credential.relayed_for(&wishes.user) } else { credential };
         let mut credential = credential.with_bearer(bearer);
@@ -229,7 +233,7 @@ impl<'a> Arrival<'a> {
         around.agent_totals = self.proxy.shared.budgets.totals(&identity.issuer, &identity.subject);
         let policies = self.proxy.policies.load_full();
         let principal = Principal::new(identity.clone());
-        let whose = Whose::new(&identity, server, &wishes.database, &credential.user);
+        let whose = Whose::new(&identity, server.clone(), &wishes.database, &credential.user);
         let mut warm = None;
         let limits = match policies.decide_connect(&principal, &wishes.database, &around, tuned.mode) {
             Ok(permit) => {
@@ -253,7 +257,7 @@ impl<'a> Arrival<'a> {
             }
             Err(denial) => return Err(self.denied(*denial)),
         };
-        let place = Place { server, database: wishes.database.clone(), user: credential.user.clone() };
+        let place = Place { server: server.clone(), database: wishes.database.clone(), user: credential.user.clone() };
         let parameters = |session: &str| parameters(&identity, &wishes, session);
         let own = parameters(&self.subject.session);
         let source = Some(self.peer);
@@ -262,12 +266,12 @@ impl<'a> Arrival<'a> {
         let mut role = None;
         if let Some(ephemeral) = credential.ephemeral.clone() {
             let session = &self.subject.session;
-            let made = ephemeral.make(server, &wishes.database, session, &identity, &credential).await;
+            let made = ephemeral.make(&server, &wishes.database, session, &identity, &credential).await;
             let (made, own) = made.map_err(|error| not_connected(&error))?;
             (role, credential) = (Some(made), own);
         }
         let server = if credential.is_relayed() {
-            let own = relayed::connect(server, source, &credential, &own, client).await;
+            let own = relayed::connect(&server, source, &credential, &own, client).await;
             let mut own = own.map_err(|error| not_let_in(&error))?;
             let reading = self.proxy.catalogs.begin(&place, &credential).await;
             read_first(reading, &mut own).await.map_err(|error| not_let_in(&error))?;
@@ -275,7 +279,7 @@ impl<'a> Arrival<'a> {
         } else {
             let own = match warm {
                 Some(warm) => Ok(warm.server),
-                None => Server::connect(server, source, &credential, &own).await,
+                None => Server::connect(&server, source, &credential, &own).await,
             };
             let own = own.map_err(|error| not_connected(&error))?;
             warm::prepare(&whose, &credential, &wishes.settings, parameters);
@@ -333,8 +337,9 @@ impl<'a> Arrival<'a> {
         if !self.proxy.observes() {
             killed.notify_one();
         }
+        let route = self.route();
         let carried = tokio::select! {
-            carried = unread::carry(server, Some(self.peer), &credential.tls, startup, stream, said) => carried,
+            carried = unread::carry(&route, Some(self.peer), &credential.tls, startup, stream, said) => carried,
             _ = stop.changed() => Err(LoginError::Stopped),
             () = killed.notified() => Err(LoginError::Stopped),
         };
@@ -343,6 +348,11 @@ impl<'a> Arrival<'a> {
             Err(error) => self.disconnected(&with_sources(&error)),
         }
         None
+    }
+
+    /// Where the database is that was dialled.
+    fn route(&self) -> Route {
+        Route { address: self.origin.destination, network: self.network.clone() }
     }
 
     fn denied(&self, denial: Denial) -> Refused {
@@ -418,7 +428,7 @@ impl<'a> Arrival<'a> {
             admitted;
         let proxy = self.proxy;
         let target = Target {
-            server: place.server,
+            server: place.server.clone(),
             tls: credential.tls.clone(),
             pid: server.pid,
             secret: server.secret.clone(),
@@ -484,7 +494,7 @@ impl<'a> Arrival<'a> {
     fn unread_target(&self, pid: i32, secret: &[u8]) -> Option<Target> {
         let server = self.origin.destination;
         let credential = self.proxy.tuned().upstreams.for_nobody(&server, "").filter(|_| self.proxy.observes())?;
-        Some(Target { server, tls: credential.tls.clone(), pid, secret: secret.to_vec() })
+        Some(Target { server: self.route(), tls: credential.tls.clone(), pid, secret: secret.to_vec() })
     }
 
     fn disconnected(&self, how: &str) {

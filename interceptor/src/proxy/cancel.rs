@@ -3,11 +3,11 @@
 //! Agents get keys of ours, never the server's. A request counts only if it comes from the same agent, and only while
 //! the session it names has the server at work, or waits for an approval: a late one must not hit the next statement.
 
+use super::route::Route;
 use super::tls::{Connector, TlsError};
 use super::upstream::cancel;
 use crate::identity::Identity;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -36,7 +36,7 @@ pub(super) enum Cancellation {
 /// A process of a database server, and how to reach it.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) server: SocketAddr,
+    pub(super) server: Route,
     pub(super) tls: Arc<Connector>,
     pub(super) pid: i32,
     pub(super) secret: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) struct Target {
 impl Target {
     /// Tells the server to stop what the process is at; returns when it has heard.
     pub(super) async fn stop(&self) -> Result<(), TlsError> {
-        cancel(self.server, &self.tls, self.pid, &self.secret).await
+        cancel(&self.server, &self.tls, self.pid, &self.secret).await
     }
 }
 

@@ -2,6 +2,7 @@
 //! that agents' sessions have, so that it sees what they see.
 
 use super::login::LoginError;
+use super::route::Route;
 use super::upstream::{Credential, Server, Upstreams};
 use crate::identity::Identity;
 use crate::sql::{Action, Catalog, CatalogBuilder, Function, RelationKind};
@@ -22,7 +23,7 @@ const FRESH: Duration = Duration::from_millis(200);
 /// Which database, as whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
-    pub(super) server: SocketAddr,
+    pub(super) server: Route,
     pub(super) database: String,
     pub(super) user: String,
 }
@@ -406,7 +407,7 @@ pub async fn fetch_catalog(
     let Some(credential) = upstreams.credential(&server, database, &Identity::default()) else {
         return Err(format!("no credential is configured for database \"{database}\" on {server}").into());
     };
-    let place = Place { server, database: database.to_owned(), user: credential.user.clone() };
+    let place = Place { server: server.into(), database: database.to_owned(), user: credential.user.clone() };
     let (catalog, _) = fetch(&place, credential, 1, &RandomState::new()).await?;
     Ok(Arc::new(catalog))
 }
@@ -426,7 +427,7 @@ async fn fetch(
         ("statement_timeout", "30000"),
     ];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut server = Server::connect(place.server, None, credential, &parameters).await?;
+    let mut server = Server::connect(&place.server, None, credential, &parameters).await?;
     let mut reader = Reader::new(place, epoch);
     let mut digest = hasher.build_hasher();
     let each = |question: usize, row: &[Option<&str>]| {

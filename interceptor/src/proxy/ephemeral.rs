@@ -6,13 +6,13 @@
 //! daemon that has died are swept away by the next one.
 
 use super::login::LoginError;
+use super::route::Route;
 use super::secret::Secret;
 use super::upstream::{Credential, Server};
 use crate::identity::Identity;
 use postgres_protocol::password::scram_sha_256;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -30,14 +30,14 @@ pub(super) struct Ephemeral {
     prefix: String,
     /// Those that are in use.
     used: Mutex<HashSet<String>>,
-    swept: Mutex<Vec<(SocketAddr, String, Instant)>>,
+    swept: Mutex<Vec<(Route, String, Instant)>>,
 }
 
 /// A session's role; dropped with it.
 #[derive(Debug)]
 pub(super) struct Role {
     maker: Arc<Ephemeral>,
-    server: SocketAddr,
+    server: Route,
     database: String,
     pub(super) name: String,
     dropped: bool,
@@ -77,15 +77,20 @@ impl Ephemeral {
     /// Makes a session's role, and gives what it logs in with.
     pub(super) async fn make(
         self: &Arc<Self>,
-        server: SocketAddr,
+        server: &Route,
         database: &str,
         session: &str,
         identity: &Identity,
         base: &Credential,
     ) -> Result<(Role, Credential), LoginError> {
         let name = self.name(session);
-        let role =
-            Role { maker: self.clone(), server, database: database.to_owned(), name: name.clone(), dropped: false };
+        let role = Role {
+            maker: self.clone(),
+            server: server.clone(),
+            database: database.to_owned(),
+            name: name.clone(),
+            dropped: false,
+        };
         lock(&self.used).insert(name.clone());
         let password: String = rand::random::<[u8; 24]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let until = i64::try_from(identity.expires).unwrap_or(i64::MAX).min(253_402_300_799);
@@ -108,7 +113,7 @@ impl Ephemeral {
         Ok((role, base.of(&name, Secret::new(password))))
     }
 
-    async fn connect(&self, server: SocketAddr, database: &str) -> Result<Server, LoginError> {
+    async fn connect(&self, server: &Route, database: &str) -> Result<Server, LoginError> {
         let parameters = [
             ("database", database),
             ("application_name", "interceptor roles"),
@@ -119,12 +124,12 @@ impl Ephemeral {
         Server::connect(server, None, &self.admin, &parameters).await
     }
 
-    fn is_due(&self, server: SocketAddr, database: &str) -> bool {
+    fn is_due(&self, server: &Route, database: &str) -> bool {
         let mut swept = lock(&self.swept);
         swept.retain(|(_, _, at)| at.elapsed() < SWEEP);
-        let done = swept.iter().any(|(place, name, _)| *place == server && name == database);
+        let done = swept.iter().any(|(place, name, _)| place == server && name == database);
         if !done {
-            swept.push((server, database.to_owned(), Instant::now()));
+            swept.push((server.clone(), database.to_owned(), Instant::now()));
         }
         !done
     }
@@ -160,7 +165,7 @@ impl Role {
     /// Drops it, now that its session is over.
     pub(super) async fn drop_now(mut self) {
         self.dropped = true;
-        drop_role(&self.maker, self.server, &self.database, &self.name).await;
+        drop_role(&self.maker, &self.server, &self.database, &self.name).await;
     }
 }
 
@@ -170,13 +175,13 @@ impl Drop for Role {
             return;
         }
         // Somebody was not let in after all. Where the daemon stops meanwhile, the next one sweeps.
-        let (maker, server) = (self.maker.clone(), self.server);
+        let (maker, server) = (self.maker.clone(), self.server.clone());
         let (database, name) = (self.database.clone(), self.name.clone());
-        tokio::task::spawn_local(async move { drop_role(&maker, server, &database, &name).await });
+        tokio::task::spawn_local(async move { drop_role(&maker, &server, &database, &name).await });
     }
 }
 
-async fn drop_role(maker: &Ephemeral, server: SocketAddr, database: &str, name: &str) {
+async fn drop_role(maker: &Ephemeral, server: &Route, database: &str, name: &str) {
     let dropped = async {
         let mut admin = maker.connect(server, database).await?;
         let dropped = admin.ask(&dropping(name, &quoted(&maker.template)), |_, _| Some(())).await;

@@ -5,6 +5,7 @@
 //! nothing at all is believed if it has shown that, or on the loopback interface, where whoever could stand in its place
 //! owns the host.
 
+use super::route::Route;
 use super::scram::{Binding, First, Keys, ScramError};
 use super::secret::SecretError;
 use super::tls::{Stream, TlsError, end_point};
@@ -14,7 +15,6 @@ use crate::wire::{Backend, ErrorFields, Splitter, startup_message};
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::authentication::md5_hash;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Why there is no connection to the database.
@@ -50,6 +50,10 @@ pub(super) enum LoginError {
     Client(String),
     #[error("a catalogue that is read in the agent's own session cannot be read now")]
     NotNow,
+    #[error(
+        "the credential is not used in a network namespace that an agent may have made, where only a verified certificate tells who answers"
+    )]
+    Elsewhere,
     #[error(transparent)]
     Scram(#[from] ScramError),
 }
@@ -65,12 +69,12 @@ impl LoginError {
 
 pub(super) async fn log_in(
     stream: Stream,
-    address: SocketAddr,
+    route: &Route,
     credential: &Credential,
     parameters: &[(String, String)],
 ) -> Result<Server, LoginError> {
     let mut server = greet(stream, credential, parameters).await?;
-    authenticate(&mut server, address, credential).await?;
+    authenticate(&mut server, route, credential).await?;
     begin(&mut server).await?;
     Ok(server)
 }
@@ -124,20 +128,20 @@ pub(super) async fn begin(server: &mut Server) -> Result<(), LoginError> {
     Ok(())
 }
 
-async fn authenticate(server: &mut Server, address: SocketAddr, credential: &Credential) -> Result<(), LoginError> {
+async fn authenticate(server: &mut Server, route: &Route, credential: &Credential) -> Result<(), LoginError> {
     let frame = server.next().await?;
     let (code, data) = authentication(&frame)?;
     let proven = credential.tls.verifies();
     match code {
-        0 if proven || address.ip().is_loopback() => Ok(()),
+        0 if proven || route.is_own_loopback() => Ok(()),
         0 => Err(LoginError::Unproven),
         10 => match credential.bearer() {
-            Some(bearer) if proven || address.ip().is_loopback() => oauth(server, data, bearer).await,
+            Some(bearer) if proven || route.is_own_loopback() => oauth(server, data, bearer).await,
             Some(_) => Err(LoginError::Downgrade("the agent's token over a connection that it is not sure of")),
-            None => scram(server, data, address, credential).await,
+            None => scram(server, data, route, credential).await,
         },
         3 if proven => {
-            let secret = credential.password(address).await?;
+            let secret = credential.password(route.address).await?;
             let text = [secret.text.as_bytes(), b"\0"].concat();
             password(server, &text).await?;
             expect(server, 0).await.map(drop)
@@ -145,7 +149,7 @@ async fn authenticate(server: &mut Server, address: SocketAddr, credential: &Cre
         3 => Err(LoginError::Downgrade("the password in clear text over a connection that it is not sure of")),
         5 if proven => {
             let salt = data.try_into().map_err(|_| LoginError::Protocol("an MD5 salt has 4 bytes".to_owned()))?;
-            let secret = credential.password(address).await?;
+            let secret = credential.password(route.address).await?;
             let hash = md5_hash(credential.user.as_bytes(), secret.text.as_bytes(), salt);
             password(server, &[hash.as_bytes(), b"\0"].concat()).await?;
             expect(server, 0).await.map(drop)
@@ -193,13 +197,8 @@ async fn oauth(server: &mut Server, offered: &[u8], bearer: &Bearer) -> Result<(
     }
 }
 
-async fn scram(
-    server: &mut Server,
-    offered: &[u8],
-    address: SocketAddr,
-    credential: &Credential,
-) -> Result<(), LoginError> {
-    let secret = credential.password(address).await?;
+async fn scram(server: &mut Server, offered: &[u8], route: &Route, credential: &Credential) -> Result<(), LoginError> {
+    let secret = credential.password(route.address).await?;
     let end_point = server.stream.certificate().and_then(|certificate| end_point(certificate));
     let Some(binding) = Binding::choose(&mechanisms(offered), end_point) else {
         return Err(LoginError::Downgrade("an authentication mechanism other than SCRAM-SHA-256"));

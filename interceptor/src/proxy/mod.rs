@@ -17,6 +17,7 @@ mod own;
 mod refused;
 mod relay;
 mod relayed;
+mod route;
 mod scram;
 mod secret;
 mod serve;
@@ -34,7 +35,7 @@ pub use catalogs::{Catalogs, fetch_catalog};
 pub use hold::keep_desk;
 pub use leaked::{LeakedError, LeakedRoles, LeakedSettings};
 pub use live::{Live, SessionInfo, Waiting};
-pub use serve::{Origins, Proxy, Tunables, serve};
+pub use serve::{Door, Origins, Proxy, Tunables, serve, serve_at};
 pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, EphemeralSettings, Upstream, Upstreams};
 

@@ -53,6 +53,8 @@ pub(super) fn not_connected(error: &LoginError) -> Refused {
         LoginError::Refused { sqlstate, .. } if sqlstate == "53300" => {
             Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "the database server has too many connections")
         }
+        LoginError::Elsewhere => Report::fatal(SqlState::CANNOT_CONNECT_NOW, error.to_string())
+            .hint("whoever operates this host asks for `tls = \"verify-full\"` in the [[upstream]] of this database"),
         LoginError::Lost(_)
         | LoginError::Stopped
         | LoginError::Uncarried(_)

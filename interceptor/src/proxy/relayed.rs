@@ -9,8 +9,9 @@
 //! that it speaks to that one; unless the entry says `tls = "prefer"`, under which whatever the client would have done is done.
 
 use super::login::{LoginError, authentication, begin, greet, mechanisms};
+use super::route::Route;
 use super::tls::{Connector, Stream, TlsError};
-use super::upstream::{Credential, Server, dial};
+use super::upstream::{Credential, Server};
 use crate::session::Session;
 use crate::wire::{Chunk, Frame, Splitter};
 use bytes::{BufMut, BytesMut};
@@ -32,20 +33,20 @@ const MOST_STEPS: usize = 6;
 
 /// Dials, and lets the client log in.
 pub(super) async fn connect(
-    address: SocketAddr,
+    route: &Route,
     source: Option<SocketAddr>,
     credential: &Credential,
     parameters: &[(String, String)],
     client: &mut Client<'_>,
 ) -> Result<Server, LoginError> {
-    let stream = secured(address, source, &credential.tls).await?;
+    let stream = secured(route, source, &credential.tls).await?;
     let mut server = greet(stream, credential, parameters).await?;
     let proven = credential.tls.verifies();
     for step in 0..MOST_STEPS {
         let frame = server.next().await?;
         let (code, data) = authentication(&frame)?;
         match code {
-            0 if step > 0 || proven || credential.tls.prefers() || address.ip().is_loopback() => {
+            0 if step > 0 || proven || credential.tls.prefers() || route.is_own_loopback() => {
                 begin(&mut server).await?;
                 return Ok(server);
             }
@@ -71,16 +72,12 @@ pub(super) async fn connect(
 }
 
 /// A connection with as much TLS as is asked for.
-pub(super) async fn secured(
-    address: SocketAddr,
-    source: Option<SocketAddr>,
-    tls: &Connector,
-) -> Result<Stream, LoginError> {
-    let dialled = async |source| dial(address, source).await.map_err(LoginError::Unreachable);
-    match (tls.secure(dialled(source).await?, address).await, tls.without_tls()) {
+pub(super) async fn secured(route: &Route, source: Option<SocketAddr>, tls: &Connector) -> Result<Stream, LoginError> {
+    let dialled = async |source| route.dial(source).await.map_err(LoginError::Unreachable);
+    match (tls.secure(dialled(source).await?, route.address).await, tls.without_tls()) {
         (Err(TlsError::Handshake(_) | TlsError::Lost(_)), Some(clear)) => {
             // The first connection has the port still.
-            Ok(clear.secure(dialled(None).await?, address).await?)
+            Ok(clear.secure(dialled(None).await?, route.address).await?)
         }
         (stream, _) => Ok(stream?),
     }

@@ -13,7 +13,7 @@ use super::tls::{Stream, Terminator};
 use super::upstream::Upstreams;
 use crate::identity::{Dialled, Evidence, Registrar};
 use crate::policy::{Mode, PolicySet};
-use crate::redirect::{Origin, Redirect, RedirectError};
+use crate::redirect::{Network, Origin, Redirect, RedirectError};
 use crate::session::Shared;
 use crate::sql::Readings;
 use crate::wire::{Report, Speaker, SqlState};
@@ -102,8 +102,25 @@ impl Proxy {
 /// Connections of one thread that may be on their way in, besides the sessions.
 const WAITING: usize = 4096;
 
-/// Accepts until the daemon stops, each connection a task on this very thread, then waits for them to end.
-pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+/// A listener, and where it is.
+#[derive(Debug)]
+pub struct Door {
+    /// What agents are sent to.
+    pub listener: TcpListener,
+    /// `None` for the daemon's own.
+    pub network: Option<Arc<Network>>,
+    /// Says when nobody can come here any more.
+    pub closing: watch::Receiver<bool>,
+}
+
+/// Accepts at home until the daemon stops, each connection a task on this very thread, then waits for them to end.
+pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, stop: watch::Receiver<bool>) {
+    serve_at(proxy, Door { listener, network: None, closing: stop.clone() }, stop).await;
+}
+
+/// The same, anywhere.
+pub async fn serve_at(proxy: Arc<Proxy>, door: Door, mut stop: watch::Receiver<bool>) {
+    let Door { listener, network, mut closing } = door;
     let running = TaskCount::default();
     loop {
         tokio::select! {
@@ -114,8 +131,9 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
                 }
                 Ok((stream, peer)) => {
                     let (proxy, stop, task) = (proxy.clone(), stop.clone(), running.enter());
+                    let network = network.clone();
                     tokio::task::spawn_local(async move {
-                        connection(&proxy, stream, peer, stop).await;
+                        connection(&proxy, (stream, network), peer, stop).await;
                         drop(task);
                     });
                 }
@@ -126,13 +144,19 @@ pub async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut stop: watch::Re
                 }
             },
             _ = stop.changed() => break,
+            _ = closing.changed() => break,
         }
     }
     drop(listener);
     running.done().await;
 }
 
-async fn connection(proxy: &Proxy, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
+async fn connection(
+    proxy: &Proxy,
+    (stream, network): (TcpStream, Option<Arc<Network>>),
+    peer: SocketAddr,
+    stop: watch::Receiver<bool>,
+) {
     let origin = match proxy.origins.origin(stream.as_fd()) {
         Ok(Some(origin)) => origin,
         Ok(None) => return tracing::warn!(%peer, "closed a connection that nobody redirected here"),
@@ -164,7 +188,7 @@ async fn connection(proxy: &Proxy, stream: TcpStream, peer: SocketAddr, stop: wa
         Err(_) => return tracing::debug!("a client said nothing for too long"),
     };
     let tls = stream.as_ref().and_then(Stream::tls);
-    let arrival = Arrival::new(proxy, peer, origin, evidence, tls);
+    let arrival = Arrival::new(proxy, peer, (origin, network), evidence, tls);
     match (result, stream) {
         (Ok(greeted), Some(stream)) => arrival.answer(greeted, stream, buffer, stop, place).await,
         (Ok(_), None) => {}

@@ -389,7 +389,7 @@ impl Ends<'_> {
                 ("default_transaction_read_only", "on"),
             ];
             let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let server = Server::connect(around.place.server, None, &around.credential, &parameters);
+            let server = Server::connect(&around.place.server, None, &around.credential, &parameters);
             let mut server = server.await.map_err(|error| error.to_string())?;
             for table in taken.iter_mut().filter(|table| table.missing.is_none()) {
                 let (columns, place) = (Taken::columns(&table.relation), Taken::place(&table.relation));

@@ -4,6 +4,7 @@
 
 use super::login::{LoginError, mechanisms};
 use super::relayed::{SCRAM, offer, secured};
+use super::route::Route;
 use super::tls::{Connector, Stream};
 use crate::wire::{Startup, startup_again};
 use bytes::BytesMut;
@@ -14,14 +15,14 @@ use tokio::io::{AsyncReadExt, copy_bidirectional};
 /// Sends on what the client has said so far, then whatever either side says until both have ended. Gives how many bytes went
 /// up and down.
 pub(super) async fn carry(
-    address: SocketAddr,
+    route: &Route,
     source: Option<SocketAddr>,
     tls: &Connector,
     startup: &Startup,
     client: &mut Stream,
     said: &BytesMut,
 ) -> Result<(u64, u64), LoginError> {
-    let mut server = secured(address, source, tls).await?;
+    let mut server = secured(route, source, tls).await?;
     server.send(&startup_again(startup)).await.map_err(LoginError::Lost)?;
     server.send(said).await.map_err(LoginError::Lost)?;
     // The client's channel ends here, and so would what it binds to it.

@@ -2,22 +2,19 @@
 
 use super::ephemeral::Ephemeral;
 use super::login::{self, LoginError};
+use super::route::Route;
 use super::secret::{Secret, SecretError, Source};
 use super::tls::{Connector, ConnectorError, Stream, TlsError, TlsMode, Wanted};
 use crate::identity::{Bearer, Identity};
-use crate::redirect::bind_as;
 use crate::wire::{Backend, Chunk, Frame, Splitter, TransactionStatus, cancel_request, values_of_row};
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
 
 /// One `[[upstream]]` of the configuration file: how to log in where.
 #[derive(Debug, Clone, Deserialize)]
@@ -464,37 +461,11 @@ pub(super) struct Server {
     pub(super) secret: Vec<u8>,
 }
 
-/// Connects to the database as if the agent did: from its own port where the kernel lets us, so that
-/// `inet_client_port()` and the server's log show what they would have shown without us.
-pub(super) async fn dial(server: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
-    if let Some(source) = source {
-        match connect_from(server, source).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => tracing::debug!(%error, %source, "the agent's port cannot be used upstream, taking another"),
-        }
-    }
-    let stream = TcpStream::connect(server).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-async fn connect_from(server: SocketAddr, source: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(server), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    // The agent's address as we see it is that of the loopback hop; only its port is the agent's own.
-    let any: SocketAddr =
-        if server.is_ipv4() { ([0, 0, 0, 0], source.port()).into() } else { ([0u16; 8], source.port()).into() };
-    bind_as(socket.as_fd(), any)?;
-    let stream = TcpSocket::from_std_stream(socket.into()).connect(server).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 /// Asks a server to cancel what one of its processes is at. The connection is closed by the server when it has passed
 /// the signal on, and only then does this return.
-pub(super) async fn cancel(server: SocketAddr, tls: &Connector, pid: i32, secret: &[u8]) -> Result<(), TlsError> {
-    let stream = TcpStream::connect(server).await?;
-    stream.set_nodelay(true)?;
-    let mut stream = tls.secure(stream, server).await?;
+pub(super) async fn cancel(server: &Route, tls: &Connector, pid: i32, secret: &[u8]) -> Result<(), TlsError> {
+    let stream = server.dial(None).await?;
+    let mut stream = tls.secure(stream, server.address).await?;
     stream.send(&cancel_request(pid, secret)).await?;
     let mut nothing = [0; 1];
     loop {
@@ -511,20 +482,23 @@ pub(super) async fn cancel(server: SocketAddr, tls: &Connector, pid: i32, secret
 impl Server {
     /// Dials and logs in.
     pub(super) async fn connect(
-        address: SocketAddr,
+        route: &Route,
         source: Option<SocketAddr>,
         credential: &Credential,
         parameters: &[(String, String)],
     ) -> Result<Self, LoginError> {
         let connect = async || {
-            let stream = dial(address, source).await.map_err(LoginError::Unreachable)?;
-            let stream = credential.tls.secure(stream, address).await?;
-            login::log_in(stream, address, credential, parameters).await
+            if route.is_of_an_agents_making() && !credential.tls.verifies() {
+                return Err(LoginError::Elsewhere);
+            }
+            let stream = route.dial(source).await.map_err(LoginError::Unreachable)?;
+            let stream = credential.tls.secure(stream, route.address).await?;
+            login::log_in(stream, route, credential, parameters).await
         };
         match connect().await {
             // 28P01: the password is wrong. One that was kept may have been changed meanwhile.
             Err(LoginError::Refused { sqlstate, .. })
-                if sqlstate == "28P01" && credential.password.forget(address).await =>
+                if sqlstate == "28P01" && credential.password.forget(route.address).await =>
             {
                 connect().await
             }

@@ -4,11 +4,11 @@
 //! The database knows a session by a number of its own (`interceptor.session`), so a connection that waits already has the
 //! number of the session that it will be. A pool belongs to the thread whose reactor its sockets are registered with.
 
+use super::route::Route;
 use super::upstream::{Credential, Server};
 use crate::identity::Identity;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long one waits. What a password, a role or a setting of the server was a minute ago is what it counts as.
@@ -23,13 +23,13 @@ pub(super) struct Whose {
     issuer: String,
     subject: String,
     on_behalf_of: Option<String>,
-    server: SocketAddr,
+    server: Route,
     database: String,
     role: String,
 }
 
 impl Whose {
-    pub(super) fn new(identity: &Identity, server: SocketAddr, database: &str, role: &str) -> Self {
+    pub(super) fn new(identity: &Identity, server: Route, database: &str, role: &str) -> Self {
         Self {
             issuer: identity.issuer.clone(),
             subject: identity.subject.clone(),
@@ -133,7 +133,7 @@ pub(super) fn prepare(
         let parameters = parameters(&session);
         let (whose, credential, settings) = (whose.clone(), credential.clone(), settings.to_vec());
         tokio::task::spawn_local(async move {
-            let made = Server::connect(whose.server, None, &credential, &parameters).await;
+            let made = Server::connect(&whose.server, None, &credential, &parameters).await;
             if let Err(error) = &made {
                 tracing::debug!(%error, server = %whose.server, "no connection could be made beforehand");
             }

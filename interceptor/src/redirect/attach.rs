@@ -2,6 +2,7 @@
 
 use std::{
     fmt, fs, io,
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -9,17 +10,21 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, MapData, MapError, PerCpuArray, SkStorage},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, SkStorage},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink},
 };
-use interceptor_ebpf::{Config, OFFSETS, PORT_WORDS, map, port_bit, program, scope};
+use interceptor_ebpf::{Config, OFFSETS, PORT_WORDS, flag, map, namespace, port_bit, program, scope};
 
 use super::{
-    Counters, Origin, RedirectError, Settings, btf, capture, cgroup,
+    Account, Counters, Destroyed, Detect, Network, Origin, RedirectError, Settings, Signs, Watch, btf, capture, cgroup,
+    connections::destroy_of,
+    coverage::{Accounts, Which},
     detach::remove_version,
-    kernel::{ConfigBytes, OffsetsBytes, RecordBytes, update_link},
+    kernel::{ConfigBytes, FileBytes, OffsetsBytes, RecordBytes, TargetBytes, update_link},
     mounts::cgroup_mount,
+    origin::target_of,
     pins::Pins,
+    unix_guard,
 };
 
 /// The object that `build.rs` has built from `interceptor-ebpf`.
@@ -30,6 +35,16 @@ pub struct Redirect {
     records: SkStorage<MapData, RecordBytes>,
     listeners: Mutex<SkStorage<MapData, u64>>,
     counters: PerCpuArray<MapData, u64>,
+    namespaces: Mutex<HashMap<MapData, u64, u32>>,
+    programs: Mutex<HashMap<MapData, FileBytes, u32>>,
+    targets: Mutex<HashMap<MapData, TargetBytes, u32>>,
+    accounts: Mutex<Accounts>,
+    config: Mutex<Array<MapData, ConfigBytes>>,
+    tags: Mutex<HashMap<MapData, u32, u64>>,
+    signs: Mutex<Option<Signs>>,
+    settings: Settings,
+    watch: Watch,
+    absent: Vec<(&'static str, String)>,
 }
 
 impl fmt::Debug for Redirect {
@@ -57,17 +72,32 @@ impl Redirect {
         }
         let pins = Pins::of(&settings.instance)?;
         pins.create()?;
-        let mut object = load(Some(&pins))?;
+        let Loaded { mut object, mut absent } = load(Some(&pins))?;
         tell(&mut object, settings, &daemon_cgroup, listen_port)?;
-        put_in_place(&mut object, &pins)?;
+        put_in_place(&mut object, &pins, &absent)?;
         capture::tag_residents(&mut object, settings)?;
+        guard_unix(&object, &pins, &mut absent)?;
         for version in pins.other_versions()? {
             remove_version(&version)?;
         }
+        let watch = Watch::begin(&pins, &absent).map_err(RedirectError::file("read", pins.link("")))?;
         Ok(Self {
             records: take(&mut object, map::RECORDS)?,
             listeners: Mutex::new(take(&mut object, map::LISTENERS)?),
             counters: take(&mut object, map::COUNTERS)?,
+            namespaces: Mutex::new(take(&mut object, map::NAMESPACES)?),
+            programs: Mutex::new(take(&mut object, map::PROGRAMS)?),
+            targets: Mutex::new(take(&mut object, map::TARGETS)?),
+            accounts: Mutex::new(Accounts {
+                coverage: take(&mut object, map::COVERAGE)?,
+                ended: take(&mut object, map::ENDED)?,
+            }),
+            config: Mutex::new(take(&mut object, map::CONFIG)?),
+            tags: Mutex::new(take(&mut object, map::TAGS)?),
+            signs: Mutex::new(Some(Signs::new(take(&mut object, map::EVENTS)?))),
+            settings: settings.clone(),
+            watch,
+            absent,
         })
     }
 
@@ -95,6 +125,150 @@ impl Redirect {
         }
     }
 
+    /// Says that we listen in a network namespace, or no longer do. Until it is said, the programs tell of it again and again.
+    ///
+    /// # Errors
+    /// If the kernel does not let us write the map.
+    pub fn receive_in(&self, network: &Network, there: bool) -> Result<(), RedirectError> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if there {
+            return namespaces
+                .insert(network.cookie(), namespace::OURS, 0)
+                .map_err(RedirectError::map("write", map::NAMESPACES));
+        }
+        capture::forget(&mut namespaces, map::NAMESPACES, &network.cookie())
+    }
+
+    /// Forgets all network namespaces but these: those that an earlier daemon listened in.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn receive_only_in<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), RedirectError> {
+        let wanted = networks.into_iter().map(|network| (network.cookie(), namespace::OURS)).collect();
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        capture::replace(&mut namespaces, map::NAMESPACES, &wanted)
+    }
+
+    /// Forgets where somebody has waited for us in vain, so that the table does not fill up; they may wait once more.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn forget_waits(&self) -> Result<(), RedirectError> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            namespaces.iter().collect::<Result<Vec<_>, _>>().map_err(RedirectError::map("read", map::NAMESPACES))?;
+        for (cookie, _) in known.into_iter().filter(|(_, state)| *state == namespace::WAITED) {
+            capture::forget(&mut namespaces, map::NAMESPACES, &cookie)?;
+        }
+        Ok(())
+    }
+
+    /// What the programs tell at once. There is one reader: `None` the second time.
+    #[must_use]
+    pub fn signs(&self) -> Option<Signs> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The accounts of all cgroups, those of cgroups that are gone first.
+    ///
+    /// # Errors
+    /// If the kernel does not let us read the maps.
+    pub fn accounts(&self) -> Result<Vec<Account>, RedirectError> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).list(Which::All)
+    }
+
+    /// Those of cgroups that are gone.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ended_accounts(&self) -> Result<Vec<Account>, RedirectError> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).list(Which::Ended)?;
+        Ok(accounts.into_iter().filter(|account| account.ended).collect())
+    }
+
+    /// Closes the account of a cgroup that is gone, when it is on record.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn close_account(&self, cgroup_id: u64) -> Result<(), RedirectError> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).close(cgroup_id)
+    }
+
+    /// Captures one more address, because PostgreSQL was heard there.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn learn(&self, address: SocketAddr) -> Result<(), RedirectError> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets
+            .insert(TargetBytes(target_of(address)), capture::LEARNED, 0)
+            .map_err(RedirectError::map("write", map::TARGETS))?;
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = RedirectError::map("write", map::CONFIG);
+        let ConfigBytes(mut now) = config.get(&0, 0).map_err(&failed)?;
+        now.flags |= flag::ADDRESSES;
+        config.set(0, ConfigBytes(now), 0).map_err(failed)
+    }
+
+    /// Whether connections to an address are captured.
+    #[must_use]
+    pub fn is_target(&self, address: SocketAddr) -> bool {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settings.ports.contains(&address.port()) || targets.get(&TargetBytes(target_of(address)), 0).is_ok()
+    }
+
+    /// Ends the connections past us that agents hold, because they were opened before their processes were agents or were handed to
+    /// them by others: those of one process, or of all.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn end_stray_connections(&self, of: Option<u32>) -> Result<Destroyed, RedirectError> {
+        let processes = match of {
+            Some(process) => vec![process],
+            None => {
+                let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+                tags.keys().collect::<Result<_, _>>().map_err(RedirectError::map("read", map::TAGS))?
+            }
+        };
+        destroy_of(&processes, |remote| self.is_target(remote)).map_err(RedirectError::file("read", "/proc"))
+    }
+
+    /// Whether a process is an agent, by what the programs know.
+    #[must_use]
+    pub fn is_agent(&self, process: u32) -> bool {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&process, 0).is_ok()
+    }
+
+    /// Names the files of the settings again: a program that was replaced on disk is another file.
+    ///
+    /// # Errors
+    /// If the kernel does not let us write the map.
+    pub fn name_programs(&self) -> Result<(), RedirectError> {
+        if self.settings.executables.is_empty() {
+            return Ok(());
+        }
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        capture::replace(&mut programs, map::PROGRAMS, &capture::programs(&self.settings))
+    }
+
+    /// Whether all is still in force.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Programs that this kernel does not allow, and its words; see [`interceptor_ebpf::program::OPTIONAL`].
+    #[must_use]
+    pub fn absent(&self) -> &[(&'static str, String)] {
+        &self.absent
+    }
+
+    /// What is captured.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// What the programs have counted.
     ///
     /// # Errors
@@ -104,8 +278,15 @@ impl Redirect {
     }
 }
 
+/// What the kernel has accepted.
+pub(super) struct Loaded {
+    pub(super) object: Ebpf,
+    /// Programs that it has not, of those that need not be, and its words.
+    pub(super) absent: Vec<(&'static str, String)>,
+}
+
 /// Loads maps and programs into the kernel. With pins, maps that an earlier daemon left there are used again.
-pub(super) fn load(pins: Option<&Pins>) -> Result<Ebpf, RedirectError> {
+pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, RedirectError> {
     let types = Btf::from_sys_fs().map_err(|error| RedirectError::Object(Box::new(error.into())))?;
     let offsets = OffsetsBytes(btf::offsets()?);
     let mut loader = EbpfLoader::new();
@@ -116,6 +297,7 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Ebpf, RedirectError> {
         }
     }
     let mut object = loader.load(OBJECT).map_err(|error| RedirectError::Object(Box::new(error)))?;
+    let mut absent = Vec::new();
     // All programs before the first is attached: what the verifier refuses must not leave half of them in force.
     for name in program::ALL {
         let loaded = match object.program_mut(name) {
@@ -126,18 +308,34 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Ebpf, RedirectError> {
             Some(Program::BtfTracePoint(program)) => program.load(tracepoint(name), &types),
             _ => return Err(RedirectError::Missing { name }),
         };
-        loaded.map_err(|source| RedirectError::Program { program: name, source: Box::new(source) })?;
+        match loaded {
+            Ok(()) => {}
+            Err(error) if program::OPTIONAL.contains(&name) => absent.push((name, error.to_string())),
+            Err(source) => return Err(RedirectError::Program { program: name, source: Box::new(source) }),
+        }
     }
-    Ok(object)
+    Ok(Loaded { object, absent })
 }
 
 /// Writes the settings into the maps. Programs of an earlier daemon follow at once, so whoever is captured by the old
 /// and the new settings is captured at every moment between: what is new goes in before what is old goes out.
 fn tell(object: &mut Ebpf, settings: &Settings, daemon_cgroup: &Path, listen_port: u16) -> Result<(), RedirectError> {
     capture::tell_cgroups(object, settings, daemon_cgroup)?;
-    let scope = if settings.cgroups.is_some() { scope::NAMED } else { scope::HOST };
+    capture::tell_names(object, settings)?;
+    let scope = if settings.captures_host() { scope::HOST } else { scope::NAMED };
+    let flags = [
+        (settings.names_anybody(), flag::NAMES),
+        (!settings.users.is_empty(), flag::USERS),
+        (!settings.executables.is_empty(), flag::PROGRAMS),
+        // What was learned may stand in the table.
+        (!settings.addresses.is_empty() || settings.detect == Detect::Block, flag::ADDRESSES),
+        (settings.strict, flag::STRICT),
+        (settings.detect != Detect::Off, flag::DETECT),
+        (settings.detect == Detect::Block, flag::BLOCK),
+    ];
+    let flags = flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag);
     let mut config = array::<ConfigBytes>(object, map::CONFIG)?;
-    let value = ConfigBytes(Config { scope, listen_port: listen_port.into() });
+    let value = ConfigBytes(Config { scope, listen_port: listen_port.into(), flags });
     config.set(0, value, 0).map_err(RedirectError::map("write", map::CONFIG))?;
 
     let mut words = vec![0_u64; PORT_WORDS];
@@ -155,11 +353,12 @@ fn tell(object: &mut Ebpf, settings: &Settings, daemon_cgroup: &Path, listen_por
 }
 
 /// Attaches every program, or puts it behind the link that is pinned already. All or, of the new ones, none.
-fn put_in_place(object: &mut Ebpf, pins: &Pins) -> Result<(), RedirectError> {
+fn put_in_place(object: &mut Ebpf, pins: &Pins, absent: &[(&'static str, String)]) -> Result<(), RedirectError> {
     let mount = cgroup_mount()?;
     let root = fs::File::open(&mount).map_err(RedirectError::file("open", mount))?;
     let mut attached = Vec::<PathBuf>::new();
-    for name in program::ALL {
+    let placed = program::ALL.into_iter().filter(|name| absent.iter().all(|(absent, _)| absent != name));
+    for name in placed {
         let pin = pins.link(name);
         let program = object.program_mut(name).ok_or(RedirectError::Missing { name })?;
         match renew_or_attach(program, &pin, &root) {
@@ -175,6 +374,24 @@ fn put_in_place(object: &mut Ebpf, pins: &Pins) -> Result<(), RedirectError> {
         }
     }
     Ok(())
+}
+
+/// The guard of Unix sockets, where the kernel has the hook. It goes by tags, and so needs those who give them.
+fn guard_unix(object: &Ebpf, pins: &Pins, absent: &mut Vec<(&'static str, String)>) -> Result<(), RedirectError> {
+    let mount = cgroup_mount()?;
+    let root = fs::File::open(&mount).map_err(RedirectError::file("open", mount))?;
+    if let Err(error) = unix_guard::put_in_place(tags(object)?, root.as_fd(), &pins.link(unix_guard::NAME)) {
+        absent.push((unix_guard::NAME, error.to_string()));
+    }
+    Ok(())
+}
+
+/// The table of tags.
+pub(super) fn tags(object: &Ebpf) -> Result<BorrowedFd<'_>, RedirectError> {
+    match object.map(map::TAGS) {
+        Some(aya::maps::Map::HashMap(data)) => Ok(data.fd().as_fd()),
+        _ => Err(RedirectError::Missing { name: map::TAGS }),
+    }
 }
 
 enum Placed {

@@ -28,7 +28,42 @@ pub(super) fn offsets() -> Result<Offsets, RedirectError> {
         cgroup_root: offset("cgroup", "root")?,
         cgroup_root_hierarchy_id: offset("cgroup_root", "hierarchy_id")?,
         kernfs_node_id: offset("kernfs_node", "id")?,
+        task_struct_mm: offset("task_struct", "mm")?,
+        mm_struct_exe_file: offset("mm_struct", "exe_file")?,
+        file_f_inode: offset("file", "f_inode")?,
+        inode_i_ino: offset("inode", "i_ino")?,
+        inode_i_sb: offset("inode", "i_sb")?,
+        super_block_s_dev: offset("super_block", "s_dev")?,
+        task_struct_nsproxy: offset("task_struct", "nsproxy")?,
+        nsproxy_net_ns: offset("nsproxy", "net_ns")?,
+        net_net_cookie: offset("net", "net_cookie")?,
     })
+}
+
+/// What the guard of Unix sockets needs to know.
+pub(super) struct UnixSymbols {
+    /// The number of the kernel function.
+    pub(super) cast_to_kern_ctx: u32,
+    /// Offsets in `struct bpf_sock_addr_kern`.
+    pub(super) uaddr: u32,
+    pub(super) uaddrlen: u32,
+}
+
+/// `None` on kernels that do not have them.
+pub(super) fn unix_symbols() -> Option<UnixSymbols> {
+    let description = fs::read(Path::new(VMLINUX)).ok()?;
+    let types = Types::parse(&description)?;
+    Some(UnixSymbols {
+        cast_to_kern_ctx: types.function("bpf_cast_to_kern_ctx")?,
+        uaddr: types.offset("bpf_sock_addr_kern", "uaddr")?,
+        uaddrlen: types.offset("bpf_sock_addr_kern", "uaddrlen")?,
+    })
+}
+
+/// The number of a kernel function, for programs that hang on it.
+pub(super) fn function(name: &str) -> Option<u32> {
+    let description = fs::read(Path::new(VMLINUX)).ok()?;
+    Types::parse(&description)?.function(name)
 }
 
 /// The types of a description, by their number (0 is `void`, which is not in the list).
@@ -53,6 +88,7 @@ mod kind {
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
     pub(super) const ENUM: u32 = 6;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -106,6 +142,12 @@ impl<'description> Types<'description> {
             types.push(found);
         }
         Some(Self { types, strings })
+    }
+
+    /// The number of a function.
+    fn function(&self, name: &str) -> Option<u32> {
+        let at = self.types.iter().position(|found| found.kind() == kind::FUNC && self.is_called(found.name, name))?;
+        u32::try_from(at + 1).ok()
     }
 
     /// The byte offset of a member of a struct, also inside its unnamed structs and unions.

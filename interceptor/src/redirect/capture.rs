@@ -1,10 +1,12 @@
 //! Tells the programs whom to capture: cgroups by id and by path, and the processes that are in them already.
 
 use std::{
+    borrow::BorrowMut,
     collections::HashMap,
     fs,
     hash::Hash,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
 };
@@ -13,9 +15,19 @@ use aya::{
     Ebpf, Pod,
     maps::{HashMap as HashMapInKernel, MapData, MapError},
 };
-use interceptor_ebpf::{CGROUP_PATH_BYTES, map, role};
+use interceptor_ebpf::{CGROUP_PATH_BYTES, ProgramFile, map, role};
+use nix::{
+    sys::stat::{major, minor},
+    unistd::User,
+};
 
-use super::{RedirectError, Settings, cgroup, kernel::PathBytes, mounts::cgroup_mount, settings::relative};
+use super::{
+    Detect, RedirectError, Settings, cgroup,
+    kernel::{FileBytes, PathBytes, TargetBytes},
+    mounts::cgroup_mount,
+    origin::target_of,
+    settings::relative,
+};
 
 /// Names the cgroups of the settings, and forgets those of earlier settings. What is new goes in before what is old goes
 /// out, so that nobody is let go of between.
@@ -39,8 +51,51 @@ pub(super) fn tell_cgroups(object: &mut Ebpf, settings: &Settings, daemon_cgroup
         }
     }
     // Paths first: a cgroup that is made again between the two is named by the programs.
-    replace(hash(object, map::PATHS)?, map::PATHS, &by_path)?;
-    replace(hash(object, map::CGROUPS)?, map::CGROUPS, &by_id)
+    replace(&mut hash(object, map::PATHS)?, map::PATHS, &by_path)?;
+    replace(&mut hash(object, map::CGROUPS)?, map::CGROUPS, &by_id)
+}
+
+/// Names users, programs and addresses. Addresses that were captured because PostgreSQL was heard there stay so for as long as
+/// that is asked for.
+pub(super) fn tell_names(object: &mut Ebpf, settings: &Settings) -> Result<(), RedirectError> {
+    let users = users(settings)?.into_iter().map(|user| (user, 1)).collect();
+    replace(&mut hash::<u32, u32>(object, map::USERS)?, map::USERS, &users)?;
+    replace(&mut hash(object, map::PROGRAMS)?, map::PROGRAMS, &programs(settings))?;
+    let mut targets: HashMap<TargetBytes, u32> =
+        settings.addresses.iter().map(|address| (TargetBytes(target_of(*address)), 1)).collect();
+    let mut known = hash::<TargetBytes, u32>(object, map::TARGETS)?;
+    if settings.detect == Detect::Block {
+        for entry in known.iter() {
+            let (target, why) = entry.map_err(RedirectError::map("read", map::TARGETS))?;
+            if why == LEARNED {
+                targets.entry(target).or_insert(LEARNED);
+            }
+        }
+    }
+    replace(&mut known, map::TARGETS, &targets)
+}
+
+/// Why an address is captured: because PostgreSQL was heard there.
+pub(super) const LEARNED: u32 = 2;
+
+fn users(settings: &Settings) -> Result<Vec<u32>, RedirectError> {
+    let number = |user: &String| {
+        let by_name = || User::from_name(user).ok().flatten().map(|user| user.uid.as_raw());
+        user.parse().ok().or_else(by_name).ok_or_else(|| {
+            RedirectError::Settings(format!("`{user}` in `users` is nobody on this host: write a name or a number"))
+        })
+    };
+    settings.users.iter().map(number).collect()
+}
+
+/// Those that are there. A file that is replaced is another one: who keeps watch names it again.
+pub(super) fn programs(settings: &Settings) -> HashMap<FileBytes, u32> {
+    let file = |path: &PathBuf| {
+        let metadata = fs::metadata(path).ok()?;
+        let (major, minor) = (major(metadata.dev()), minor(metadata.dev()));
+        Some((FileBytes(ProgramFile { inode: metadata.ino(), device: major << 20 | minor }), 1))
+    };
+    settings.executables.iter().filter_map(file).collect()
 }
 
 /// Tags the processes that were in a captured cgroup before the programs were, as if they had just entered it, and takes
@@ -54,6 +109,9 @@ pub(super) fn tag_residents(object: &mut Ebpf, settings: &Settings) -> Result<()
         for resident in residents(&mount.join(relative(path)?), &exempt)? {
             tags.insert(resident, 1, 0).map_err(RedirectError::map("write", map::TAGS))?;
         }
+    }
+    for resident in people(settings, &exempt)? {
+        tags.insert(resident, 1, 0).map_err(RedirectError::map("write", map::TAGS))?;
     }
     forget(&mut tags, map::TAGS, &process::id())
 }
@@ -76,6 +134,30 @@ fn residents(cgroup: &Path, exempt: &[PathBuf]) -> Result<Vec<u32>, RedirectErro
     Ok(found)
 }
 
+/// The processes of the users and programs that are named, but for those in exempt cgroups.
+fn people(settings: &Settings, exempt: &[PathBuf]) -> Result<Vec<u32>, RedirectError> {
+    if settings.users.is_empty() && settings.executables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mount, users) = (cgroup_mount()?, users(settings)?);
+    let is_named = |process: &Path| {
+        let cgroups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+        let own = cgroups.lines().find_map(|line| line.strip_prefix("0::/")).map(|own| mount.join(own));
+        if own.is_none_or(|own| exempt.iter().any(|exempt| own.starts_with(exempt))) {
+            return false;
+        }
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+        let exe = fs::metadata(process.join("exe")).map(|file| (file.dev(), file.ino())).ok();
+        let is_program = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| Some((file.dev(), file.ino())) == exe);
+        uid.is_some_and(|uid| users.contains(&uid)) || settings.executables.iter().any(is_program)
+    };
+    let processes = fs::read_dir("/proc").map_err(RedirectError::file("read", "/proc"))?.flatten();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let numbers = processes.filter_map(number);
+    Ok(numbers.filter(|pid| is_named(Path::new(&format!("/proc/{pid}")))).collect())
+}
+
 /// The path from the root of the hierarchy, as the kernel's tracepoints give it.
 fn path_bytes(mount: &Path, cgroup: &Path) -> Result<PathBytes, RedirectError> {
     let too_long = || RedirectError::CgroupPath { path: cgroup.to_owned() };
@@ -88,8 +170,8 @@ fn path_bytes(mount: &Path, cgroup: &Path) -> Result<PathBytes, RedirectError> {
     Ok(PathBytes(bytes))
 }
 
-fn replace<K: Pod + Eq + Hash, V: Pod>(
-    mut kernel: HashMapInKernel<&mut MapData, K, V>,
+pub(super) fn replace<K: Pod + Eq + Hash, V: Pod>(
+    kernel: &mut HashMapInKernel<impl BorrowMut<MapData>, K, V>,
     name: &'static str,
     wanted: &HashMap<K, V>,
 ) -> Result<(), RedirectError> {
@@ -98,14 +180,14 @@ fn replace<K: Pod + Eq + Hash, V: Pod>(
     }
     let known = kernel.keys().collect::<Result<Vec<_>, _>>().map_err(RedirectError::map("read", name))?;
     for key in known.iter().filter(|key| !wanted.contains_key(key)) {
-        forget(&mut kernel, name, key)?;
+        forget(kernel, name, key)?;
     }
     Ok(())
 }
 
 /// Takes an entry out. The programs do that too, so it may be gone.
-fn forget<K: Pod, V: Pod>(
-    kernel: &mut HashMapInKernel<&mut MapData, K, V>,
+pub(super) fn forget<K: Pod, V: Pod>(
+    kernel: &mut HashMapInKernel<impl BorrowMut<MapData>, K, V>,
     name: &'static str,
     key: &K,
 ) -> Result<(), RedirectError> {

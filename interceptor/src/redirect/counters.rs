@@ -26,6 +26,12 @@ pub struct Counters {
     pub socket_refused: u64,
     /// Processes that could not be tagged, and cgroups made again that could not be named, because a table was full.
     pub untracked: u64,
+    /// Connections to other ports that began to speak PostgreSQL, let through or stopped.
+    pub detected: u64,
+    /// Events and accounts that found no room.
+    pub untold: u64,
+    /// Connections that waited for the daemon to come to a new network namespace.
+    pub waited: u64,
 }
 
 impl Counters {
@@ -44,6 +50,9 @@ impl Counters {
             table_full: sum(Counter::TableFull)?,
             socket_refused: sum(Counter::SocketRefused)?,
             untracked: sum(Counter::Untracked)?,
+            detected: sum(Counter::Detected)?,
+            untold: sum(Counter::Untold)?,
+            waited: sum(Counter::Waited)?,
         })
     }
 }

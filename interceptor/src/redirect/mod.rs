@@ -14,28 +14,43 @@
 //!
 //! The only room with `unsafe`, all of it in `kernel`.
 
+mod advise;
 mod attach;
 mod btf;
 mod capture;
 mod cgroup;
+mod connections;
 mod counters;
+mod coverage;
 mod detach;
 mod dial;
 mod error;
+mod events;
+mod handover;
 mod kernel;
 mod mounts;
+mod network;
 mod origin;
 mod pins;
 mod probe;
 mod settings;
+mod unix_guard;
+mod watch;
 
+pub use advise::advise;
 pub use attach::Redirect;
 pub use cgroup::{cgroup_path, enter_daemon_cgroup};
+pub use connections::{Destroyed, destroy_connections, destroy_of};
 pub use counters::Counters;
+pub use coverage::Account;
 pub use detach::detach;
 pub use dial::{bind_as, wait_for_bytes};
 pub use error::RedirectError;
+pub use events::{Elsewhere, Sign, Signs};
+pub use handover::{give, kept, store, take};
 pub use mounts::cgroup_mount;
+pub use network::{Network, Owner, inhabited_networks};
 pub use origin::Origin;
 pub use probe::{Finding, probe};
-pub use settings::Settings;
+pub use settings::{Detect, Settings};
+pub use watch::Watch;

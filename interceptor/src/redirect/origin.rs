@@ -50,13 +50,31 @@ impl Origin {
 }
 
 fn destination(record: &Record) -> Option<SocketAddr> {
-    let port = u16::try_from(record.port).ok()?;
-    let address = Ipv6Addr::from(bytes(record.address));
-    if let Some(ipv4) = address.to_ipv4_mapped() {
-        return Some(SocketAddr::new(IpAddr::V4(ipv4), port));
+    match address_of(record.address, record.port)? {
+        SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
+            Some(SocketAddrV6::new(*address.ip(), address.port(), 0, record.device).into())
+        }
+        address => Some(address),
     }
-    let scope = if address.is_unicast_link_local() { record.device } else { 0 };
-    Some(SocketAddrV6::new(address, port, 0, scope).into())
+}
+
+/// IPv4-mapped addresses as IPv4.
+pub(super) fn address_of(address: interceptor_ebpf::Address, port: u32) -> Option<SocketAddr> {
+    let port = u16::try_from(port).ok()?;
+    Some(SocketAddr::new(Ipv6Addr::from(bytes(address)).to_canonical(), port))
+}
+
+/// As the programs see it.
+pub(super) fn target_of(address: SocketAddr) -> interceptor_ebpf::Target {
+    let octets = match address.ip() {
+        IpAddr::V4(ipv4) => ipv4.to_ipv6_mapped().octets(),
+        IpAddr::V6(ipv6) => ipv6.octets(),
+    };
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    interceptor_ebpf::Target { address: words, port: address.port().into() }
 }
 
 /// The words are in network byte order, so their bytes in memory are the address.
@@ -70,15 +88,7 @@ mod tests {
     use super::*;
 
     fn record(address: &str, side: u32) -> Record {
-        let octets = match address.parse::<IpAddr>().expect("an address") {
-            IpAddr::V4(ipv4) => ipv4.to_ipv6_mapped().octets(),
-            IpAddr::V6(ipv6) => ipv6.octets(),
-        };
-        let (words, _) = octets.as_chunks::<4>();
-        let mut address = [0; 4];
-        for (word, bytes) in address.iter_mut().zip(words) {
-            *word = u32::from_ne_bytes(*bytes);
-        }
+        let address = target_of(SocketAddr::new(address.parse().expect("an address"), 0)).address;
         Record {
             socket_cookie: 1,
             netns_cookie: 2,

@@ -18,14 +18,20 @@ pub struct Finding {
     pub detail: String,
     /// What to do about it, if it is not `ok`; empty otherwise.
     pub remedy: &'static str,
+    /// Whether the daemon cannot do without.
+    pub needed: bool,
 }
 
 impl Finding {
     fn new(what: &'static str, found: Result<String, String>, remedy: &'static str) -> Self {
         match found {
-            Ok(detail) => Self { what, ok: true, detail, remedy: "" },
-            Err(detail) => Self { what, ok: false, detail, remedy },
+            Ok(detail) => Self { what, ok: true, detail, remedy: "", needed: true },
+            Err(detail) => Self { what, ok: false, detail, remedy, needed: true },
         }
+    }
+
+    pub(super) fn advice(what: &'static str, found: Result<String, String>, remedy: &'static str) -> Self {
+        Self { needed: false, ..Self::new(what, found, remedy) }
     }
 }
 

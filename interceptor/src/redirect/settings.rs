@@ -1,6 +1,9 @@
 //! What of the host is captured.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Component, Path, PathBuf},
+};
 
 use interceptor_ebpf::CGROUP_DEPTH;
 use serde::Deserialize;
@@ -15,8 +18,21 @@ pub struct Settings {
     pub instance: String,
     /// The TCP ports that PostgreSQL is dialled at.
     pub ports: Vec<u16>,
-    /// Agents live below these cgroups; they are created if they are not there. Absent: the whole host is captured.
+    /// Addresses with ports that PostgreSQL is dialled at, besides.
+    pub addresses: Vec<SocketAddr>,
+    /// Agents live below these cgroups; they are created if they are not there.
     pub cgroups: Option<Vec<PathBuf>>,
+    /// Agents are processes of these users, by name or number.
+    pub users: Vec<String>,
+    /// Agents are processes that run these files, and what they start.
+    pub executables: Vec<PathBuf>,
+    /// Whether the whole host is captured. Absent: if nobody is named by cgroup, user or executable.
+    pub host: Option<bool>,
+    /// Whether everybody who is captured is treated as those who are named: no sockets that the hooks do not see (raw, MPTCP,
+    /// SCTP, SMC) and no Unix sockets of PostgreSQL servers. Breaks ping, where the whole host is captured.
+    pub strict: bool,
+    /// What is done about PostgreSQL on other ports.
+    pub detect: Detect,
     /// Cgroups that are left alone although what is above them is captured; from the moment they exist.
     pub exempt: Vec<PathBuf>,
     /// Where the daemon itself lives; created if it is not there.
@@ -25,12 +41,31 @@ pub struct Settings {
     pub listen_port: u16,
 }
 
+/// What is done when a captured process speaks PostgreSQL on a port that is not captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Detect {
+    /// Nobody looks.
+    Off,
+    /// It is logged, recorded and counted.
+    #[default]
+    Alert,
+    /// It is also stopped, and the address captured from then on.
+    Block,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             instance: "default".to_owned(),
             ports: vec![5432],
+            addresses: Vec::new(),
             cgroups: None,
+            users: Vec::new(),
+            executables: Vec::new(),
+            host: None,
+            strict: false,
+            detect: Detect::default(),
             exempt: Vec::new(),
             daemon_cgroup: PathBuf::from("interceptor"),
             listen_port: 15432,
@@ -47,7 +82,7 @@ impl Settings {
         if let Err(error) = check_instance(&self.instance) {
             mistakes.push(error.to_string());
         }
-        if self.ports.is_empty() {
+        if self.ports.is_empty() && self.addresses.is_empty() {
             mistakes.push(
                 "`ports` is empty, so nothing would be captured: name at least one port, usually 5432".to_owned(),
             );
@@ -67,6 +102,22 @@ impl Settings {
                     .to_owned(),
             );
         }
+        if self.addresses.iter().any(|address| address.ip().is_unspecified() || address.port() == 0) {
+            mistakes
+                .push("`addresses` names one without a host or port: write `10.0.0.5:6432`, or use `ports`".to_owned());
+        }
+        if self.host == Some(false) && !self.names_anybody() {
+            mistakes.push(
+                "`host = false` and nobody is named, so nobody would be captured: name a cgroup, user or executable"
+                    .to_owned(),
+            );
+        }
+        if self.users.iter().any(|user| user.parse() == Ok(0_u32) || user == "root") {
+            mistakes.push("`users` names root, as which the host itself runs: name the agents' users".to_owned());
+        }
+        if let Some(path) = self.executables.iter().find(|path| !path.is_absolute()) {
+            mistakes.push(format!("`{}` in `executables` is no absolute path", path.display()));
+        }
         let cgroups = self.cgroups.iter().flatten().chain(&self.exempt).chain([&self.daemon_cgroup]);
         mistakes.extend(cgroups.filter_map(|path| relative(path).err()).map(|error| error.to_string()));
         if relative(&self.daemon_cgroup).is_ok_and(|path| path.as_os_str().is_empty()) {
@@ -75,6 +126,36 @@ impl Settings {
             );
         }
         mistakes
+    }
+
+    /// Whether anybody is named as an agent.
+    pub(super) fn names_anybody(&self) -> bool {
+        self.cgroups.is_some() || !self.users.is_empty() || !self.executables.is_empty()
+    }
+
+    /// Whether everybody is captured.
+    pub(super) fn captures_host(&self) -> bool {
+        self.host.unwrap_or(!self.names_anybody())
+    }
+
+    /// What is captured, for people to read.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let listed =
+            |what: &str, names: Vec<String>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        let to = [
+            listed("port", self.ports.iter().map(ToString::to_string).collect()),
+            listed("address", self.addresses.iter().map(ToString::to_string).collect()),
+        ];
+        let of = [
+            self.captures_host().then(|| "the whole host".to_owned()),
+            listed("", paths(self.cgroups.as_deref().unwrap_or_default())).map(|text| text.trim_start().to_owned()),
+            listed("user", self.users.clone()),
+            listed("program", paths(&self.executables)),
+        ];
+        let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(" and ");
+        format!("{} of {}", join(&to), join(&of))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotK
 use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact};
 use crate::policy::{Orders, Permit};
 use crate::sql::{Analysis, Catalog, Effect, Portal, Relation, Statement};
+use crate::telemetry::{Judged, metrics};
 use crate::wire::{TransactionStatus, values};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -331,6 +332,7 @@ impl Session {
         for (statement, granted) in case.analysis.statements.iter().zip(case.permit.statements()) {
             if self.is_asked_for(case, statement, granted.orders()) {
                 let mut record = self.record(statement.text(case.text), Some((case.analysis, statement)));
+                metrics().statement(statement.verb(), Judged::Hold);
                 record.decision = Some(Decision::Hold);
                 record.binds = bound.map(shown);
                 record.policies = granted.policies().map(str::to_owned).collect();

@@ -20,7 +20,7 @@ struct Part {
     here: fn() -> bool,
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 11] = [
     Part { what: "a C compiler", packages: &["build-essential"], need: Need::Build, here: || which("cc").is_some() },
     Part { what: "libclang", packages: &["libclang-dev"], need: Need::Build, here: libclang },
     Part {
@@ -37,6 +37,9 @@ const PARTS: [Part; 9] = [
         need: Need::Drivers,
         here: || which("node").is_some() && which("npm").is_some(),
     },
+    // With which the kernel tests make network namespaces, and try to get around in them.
+    Part { what: "iproute2", packages: &["iproute2"], need: Need::Drivers, here: || which("ip").is_some() },
+    Part { what: "nftables", packages: &["nftables"], need: Need::Drivers, here: || which("nft").is_some() },
     Part {
         what: "a Java compiler",
         packages: &["default-jdk-headless"],

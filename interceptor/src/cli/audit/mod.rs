@@ -269,6 +269,7 @@ fn event(event: Event) -> &'static str {
         Event::Refusal => "refusal",
         Event::Disconnect => "disconnect",
         Event::Admin => "admin",
+        Event::Coverage => "coverage",
     }
 }
 
