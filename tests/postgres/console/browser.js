@@ -33,7 +33,8 @@ function raw(url, method, path, headers, body) {
       answer.on("end", () => done({ status: answer.statusCode, headers: answer.headers, text }));
     });
     request.on("error", fail);
-    request.end(body);
+    // Node frames no body of a GET: it would be the beginning of the next request on the connection.
+    request.end(method === "GET" ? undefined : body);
   });
 }
 

@@ -9,6 +9,7 @@ use crate::approval::{Approver, Request, State as RequestState, Unable};
 use crate::identity::Identity;
 use crate::policy::{Circumstances, Principal, Rule, Totals};
 use crate::proxy::SessionInfo;
+use crate::redirect::Account;
 use crate::sql;
 use axum::Json;
 use axum::extract::connect_info::ConnectInfo;
@@ -458,4 +459,10 @@ pub(super) async fn status(State(room): State<Room>, headers: HeaderMap) -> Resu
     operator(&room, &headers)?;
     let state = crate::admin::state(&room.subjects);
     state.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+pub(super) async fn coverage(State(room): State<Room>, headers: HeaderMap) -> Result<Json<Vec<Account>>, Refused> {
+    operator(&room, &headers)?;
+    let accounts = room.subjects.redirect.accounts();
+    accounts.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

@@ -169,6 +169,7 @@ fn router(room: Room) -> Router {
         .route("/api/explain", post(api::explain))
         .route("/api/figures", get(api::figures))
         .route("/api/status", get(api::status))
+        .route("/api/coverage", get(api::coverage))
         .layer(from_fn_with_state(room.clone(), guard))
         .with_state(room.clone())
         // Signed, and by no browser.

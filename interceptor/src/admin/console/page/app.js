@@ -339,11 +339,16 @@ async function policies() {
 }
 
 async function coverage() {
-  const status = await ask("/api/status");
+  const [status, accounts] = await Promise.all([ask("/api/status"), ask("/api/coverage")]);
   if (state.page !== "coverage") return;
+  const column = (account, names) => names.map((name) => el("td", { class: "num" }, String(account[name])));
   show(el("div", { class: "cards" },
-    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Coverage")), facts([["captures", status.capture], ["sessions", status.sessions], ["policies", `${status.policies} (set ${status.policy_digest})`], ["audit records", status.audit_seq], ["statements", `${status.decided[0]} permitted, ${status.decided[1]} denied, ${status.decided[2]} held since the start`], ["health", el("span", {}, tag(status.health, status.health === "ok" ? "good" : "bad"), " ", ...text((status.reasons ?? []).join("; ")))], ["version", status.version], ["since", status.since]])),
-    el("div", { class: "panel" }, el("h2", {}, "Counted in the kernel"), table(["what", "count"], status.kernel.map(([name, count]) => el("tr", {}, el("td", {}, ...text(name)), el("td", { class: "num" }, String(count)))))),
+    el("div", { class: "panel wide nums" }, el("h2", {}, "By cgroup"), table(["cgroup", "connections", "to PostgreSQL", "mediated", "refused", "dropped", "around us", "stopped"],
+      accounts.sort((a, b) => b.postgres - a.postgres).slice(0, 200).map((account) => el("tr", {}, el("td", { class: "mono" }, ...text(account.cgroup ?? `${account.cgroup_id}`), account.ended ? [" ", tag("gone")] : null),
+        column(account, ["connects", "postgres", "mediated", "refused", "dropped"]), el("td", { class: "num" }, account.around ? tag(String(account.around), "bad") : "0"), column(account, ["stopped"])))),
+      accounts.length > 200 ? el("p", { class: "note" }, `${accounts.length - 200} more are not listed`) : null),
+    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Coverage")), facts([["captures", status.capture], ["sessions", status.sessions], ["policies", `${status.policies} (set ${status.policy_digest})`], ["audit records", status.audit_seq], ["statements", `${status.decided[0]} permitted, ${status.decided[1]} denied, ${status.decided[2]} held since the start`], ["health", el("span", {}, tag(status.health, status.health === "ok" ? "good" : "bad"), " ", ...text((status.reasons ?? []).join("; ")))], ["not in place", (status.missing ?? []).join(", ")], ["not allowed by this kernel", (status.absent ?? []).join(", ")], ["left alone", (status.exempt ?? []).join(", ")], ["version", status.version], ["since", status.since]])),
+    el("div", { class: "panel nums" }, el("h2", {}, "Counted in the kernel"), table(["what", "count"], status.kernel.map(([name, count]) => el("tr", {}, el("td", {}, ...text(name)), el("td", { class: "num" }, String(count)))))),
     el("div", { class: "panel" }, el("h2", {}, "Issuers of tokens"), table(["issuer", "state", "keys"], status.issuers.map((issuer) => el("tr", {}, el("td", {}, ...text(issuer.url), issuer.failure ? el("p", { class: "note bad" }, ...text(issuer.failure)) : null), el("td", {}, tag(issuer.state, issuer.state === "ready" ? "good" : "bad")), el("td", { class: "num" }, String(issuer.keys))))))));
 }
 
