@@ -293,6 +293,16 @@ EOF"#,
     }
     // Everybody else is left alone.
     std::os::unix::net::UnixStream::connect(folder.join(".s.PGSQL.5432"))?;
+    // A link of another name leads past the hook; it is seen who went there.
+    std::os::unix::fs::symlink(folder.join(".s.PGSQL.5432"), folder.join("innocent"))?;
+    let script = format!(
+        "\"$PYTHON\" -c 'import socket, time; s = socket.socket(socket.AF_UNIX); s.connect(\"{}\"); time.sleep(4)'",
+        folder.join("innocent").display()
+    );
+    house.agent(&script)?;
+    house.record("is connected to PostgreSQL's Unix socket")?;
+    let told = house.records("an agent, is connected to PostgreSQL's Unix socket")?;
+    assert_eq!(told.len(), 1, "once: {told:?}");
     Ok(())
 }
 

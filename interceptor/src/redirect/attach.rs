@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -15,8 +16,11 @@ use aya::{
 };
 use interceptor_ebpf::{Config, OFFSETS, PORT_WORDS, flag, map, namespace, port_bit, program, scope};
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::{
-    Account, Counters, Destroyed, Detect, Network, Origin, RedirectError, Settings, Signs, Watch, btf, capture, cgroup,
+    Account, Counters, Destroyed, Detect, Inside, Network, Origin, RedirectError, Settings, Signs, Watch, btf, capture,
+    cgroup,
     connections::destroy_of,
     coverage::{Accounts, Which},
     detach::remove_version,
@@ -25,6 +29,7 @@ use super::{
     origin::target_of,
     pins::Pins,
     unix_guard,
+    unix_peers::inside,
 };
 
 /// The object that `build.rs` has built from `interceptor-ebpf`.
@@ -36,6 +41,7 @@ pub struct Redirect {
     listeners: Mutex<SkStorage<MapData, u64>>,
     counters: PerCpuArray<MapData, u64>,
     namespaces: Mutex<HashMap<MapData, u64, u32>>,
+    alive: Mutex<Array<MapData, u64>>,
     programs: Mutex<HashMap<MapData, FileBytes, u32>>,
     targets: Mutex<HashMap<MapData, TargetBytes, u32>>,
     accounts: Mutex<Accounts>,
@@ -86,6 +92,7 @@ impl Redirect {
             listeners: Mutex::new(take(&mut object, map::LISTENERS)?),
             counters: take(&mut object, map::COUNTERS)?,
             namespaces: Mutex::new(take(&mut object, map::NAMESPACES)?),
+            alive: Mutex::new(take(&mut object, map::ALIVE)?),
             programs: Mutex::new(take(&mut object, map::PROGRAMS)?),
             targets: Mutex::new(take(&mut object, map::TARGETS)?),
             accounts: Mutex::new(Accounts {
@@ -149,15 +156,36 @@ impl Redirect {
         capture::replace(&mut namespaces, map::NAMESPACES, &wanted)
     }
 
-    /// Forgets where somebody has waited for us in vain, so that the table does not fill up; they may wait once more.
+    /// Says that we live, and come where we are told of. Who dials where we are not yet is held while this was said lately, and
+    /// refused otherwise.
     ///
     /// # Errors
     /// As above.
-    pub fn forget_waits(&self) -> Result<(), RedirectError> {
+    pub fn live(&self) -> Result<(), RedirectError> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = u64::try_from(now.as_nanos()).unwrap_or_default();
+        alive.set(0, now, 0).map_err(RedirectError::map("write", map::ALIVE))
+    }
+
+    /// Says that we cannot come to a network namespace: who dials there is refused, not held.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn close_in(&self, netns_cookie: u64) -> Result<(), RedirectError> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        namespaces.insert(netns_cookie, namespace::CLOSED, 0).map_err(RedirectError::map("write", map::NAMESPACES))
+    }
+
+    /// Forgets where we could not come, so that the table does not fill up; it may be otherwise by now.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn forget_closed(&self) -> Result<(), RedirectError> {
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         let known =
             namespaces.iter().collect::<Result<Vec<_>, _>>().map_err(RedirectError::map("read", map::NAMESPACES))?;
-        for (cookie, _) in known.into_iter().filter(|(_, state)| *state == namespace::WAITED) {
+        for (cookie, _) in known.into_iter().filter(|(_, state)| *state == namespace::CLOSED) {
             capture::forget(&mut namespaces, map::NAMESPACES, &cookie)?;
         }
         Ok(())
@@ -231,6 +259,18 @@ impl Redirect {
             }
         };
         destroy_of(&processes, |remote| self.is_target(remote)).map_err(RedirectError::file("read", "/proc"))
+    }
+
+    /// Agents that hold a connection to a Unix socket of PostgreSQL, whatever name has led them there.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn inside(&self) -> Result<Vec<Inside>, RedirectError> {
+        let processes = {
+            let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+            tags.keys().collect::<Result<Vec<_>, _>>().map_err(RedirectError::map("read", map::TAGS))?
+        };
+        inside(&processes).map_err(RedirectError::file("read", "/proc"))
     }
 
     /// Whether a process is an agent, by what the programs know.

@@ -35,6 +35,7 @@ mod pins;
 mod probe;
 mod settings;
 mod unix_guard;
+mod unix_peers;
 mod watch;
 
 pub use advise::advise;
@@ -53,4 +54,5 @@ pub use network::{Network, Owner, inhabited_networks};
 pub use origin::Origin;
 pub use probe::{Finding, probe};
 pub use settings::{Detect, Settings};
+pub use unix_peers::Inside;
 pub use watch::Watch;
