@@ -299,8 +299,16 @@ EOF"#,
         "\"$PYTHON\" -c 'import socket, time; s = socket.socket(socket.AF_UNIX); s.connect(\"{}\"); time.sleep(4)'",
         folder.join("innocent").display()
     );
-    house.agent(&script)?;
+    let [(_, server), ..] = listeners.as_slice() else { anyhow::bail!("there are listeners") };
+    server.set_nonblocking(false)?;
+    // Those of everybody else and of the agent, as a server takes them.
+    let taken = thread::scope(|scope| {
+        let taking = scope.spawn(|| [server.accept(), server.accept()]);
+        house.agent(&script)?;
+        taking.join().map_err(|_| anyhow::anyhow!("nobody came"))
+    })?;
     house.record("is connected to PostgreSQL's Unix socket")?;
+    drop(taken);
     let told = house.records("an agent, is connected to PostgreSQL's Unix socket")?;
     assert_eq!(told.len(), 1, "once: {told:?}");
     Ok(())
