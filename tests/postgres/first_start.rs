@@ -125,6 +125,11 @@ Asynchronous notification \"x\" with payload \"y\" received from server process 
     assert!(seen.stdout.contains("\"subject\":\"unknown\"") && seen.stdout.contains("(observed)"), "{}", seen.stdout);
     let verified = host.operator("\"$INTERCEPTOR\" audit verify");
     assert_eq!(verified.status, 0, "{}", verified.stdout);
+    let rotated = host.operator(
+        "\"$INTERCEPTOR\" audit rotate-key && \"$INTERCEPTOR\" audit verify && tail -1 \"$INTERCEPTOR_AUDIT/key.pub\"",
+    );
+    let lines: Vec<_> = rotated.stdout.lines().collect();
+    assert_eq!((rotated.status, lines.first()), (0, lines.last()), "{}{}", rotated.stdout, rotated.stderr);
     let metrics = host.operator(&format!("curl -s http://127.0.0.1:{}/metrics", host.metrics));
     for part in [
         "interceptor_connections_total{outcome=\"session\"}",
@@ -153,4 +158,47 @@ fn a_server_without_tls_is_reached_as_before() {
         "psql -XAt \"{dsn}\" -c 'select current_user'; psql -XAt \"{dsn} sslmode=require\" -c 'select 1'"
     ));
     check(&outcome, "app\n1\n", &host.log());
+}
+
+#[test]
+fn what_is_changed_is_said_and_enforcing_ends_what_began_without() {
+    let bin = std::path::PathBuf::from(interceptor_tests::environment("PG_BIN"));
+    let server = Server::start_from(&bin, &[], &[], "host all all 127.0.0.0/8 trust\n", "create role app login");
+    // An issuer that nobody reaches: in this mode that keeps nobody out.
+    let issuer = "\n[[identity.issuers]]\nurl = \"https://127.0.0.1:9\"\naudience = \"interceptor\"\nalgorithms = [\"ES256\"]\n\
+                  [identity.exchange]\nissuer = \"https://127.0.0.1:9\"\naudience = \"postgres\"\nalgorithms = [\"ES256\"]\n";
+    let host = Host::installed(|text| text + issuer);
+    let (config, log) = (host.path("interceptor.toml"), host.path("log"));
+    let psql = format!("psql -XAt \"host={} port={PORT} dbname=postgres user=app\"", server.address);
+    let again = |change: &str| {
+        format!("sed -i '{change}' {config}; kill -HUP {pid}; sleep 0.7", config = config.display(), pid = host.pid())
+    };
+    // A mistake changes nothing; a limit holds from now on; what needs a restart is named.
+    host.operator(&again("s/^connections = .*/connections = 0/"));
+    assert!(host.log().contains("SIGHUP: the configuration stays as it was"), "{}", host.log());
+    host.operator(&again("s/^connections = .*/connections = 1/; s/ports = .5432./ports = [5432, 5433]/"));
+    assert!(host.log().contains("limits.connections: 10000 -> 1"), "{}", host.log());
+    assert!(host.log().contains("capture.ports[1]: (not set) -> 5433"), "{}", host.log());
+    let outcome = host.agent(&format!("{psql} -c 'select pg_sleep(2)' & sleep 0.8; {psql} -c 'select 1' 2>&1; wait"));
+    assert!(outcome.stdout.contains("too many connections through interceptor"), "{}", outcome.stdout);
+    host.operator(&again("s/^connections = .*/connections = 100/"));
+
+    let enforce = again("s/^mode = .*/mode = \\\"enforce\\\"/");
+    // The operator's part is done beside the agent's session, which has begun before.
+    let beside = std::thread::spawn({
+        let enforce = enforce.replace("\\\"", "\"");
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            std::process::Command::new("sh").args(["-c", &enforce]).status().unwrap()
+        }
+    });
+    let outcome =
+        host.agent(&format!("(echo 'select 1;'; sleep 4; echo 'select 2;') | {psql} 2>&1; {psql} -c 'select 3' 2>&1"));
+    assert!(beside.join().unwrap().success());
+    let said: Vec<_> = outcome.stdout.lines().collect();
+    assert_eq!(said.first(), Some(&"1"), "{said:?}");
+    assert!(!said.contains(&"2") && !said.contains(&"3"), "{said:?}\n{}", std::fs::read_to_string(log).unwrap());
+    assert!(outcome.stdout.contains("the agent's identity is not accepted"), "{said:?}");
+    let noted = host.operator("\"$INTERCEPTOR\" audit search --event admin --text 'configuration reloaded' --json");
+    assert!(noted.stdout.contains("1 session(s) ended for it"), "{}", noted.stdout);
 }

@@ -6,8 +6,8 @@ use interceptor::identity::{Registrar, Settings as IdentitySettings};
 use interceptor::mask::Key;
 use interceptor::policy::{Mode, PolicySet};
 use interceptor::proxy::{
-    Authority, Cancels, Catalogs, LeakedRoles, Limits, Live, Origins, Proxy, Shared, Terminator, Upstreams, Waiting,
-    serve,
+    Authority, Cancels, Catalogs, LeakedRoles, Limits, Live, Origins, Proxy, Shared, Terminator, Tunables, Upstreams,
+    Waiting, serve,
 };
 use interceptor::redirect::{Origin, RedirectError};
 use interceptor::sql::Readings;
@@ -267,12 +267,21 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
         origins: Arc::new(AllFromHere { server }),
         registrar: Registrar::new(identity).unwrap(),
         policies: ArcSwap::from_pointee(PolicySet::from_texts(&[("all.cedar".into(), policies)]).unwrap()),
-        mode: Mode::Enforce,
+        tunables: ArcSwap::from_pointee(Tunables {
+            mode: Mode::Enforce,
+            upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
+            leaked: LeakedRoles::default(),
+            limits: Limits {
+                login_seconds: 2,
+                connections: 100,
+                drain_seconds: 0,
+                stalled_seconds: 60,
+                ..Limits::default()
+            },
+        }),
         catalogs: Catalogs::default(),
         readings: Readings::default(),
         tls: tls.then(|| Terminator::new(Authority::open(&folder.join("ca.crt"), &folder.join("ca.key")).unwrap())),
-        leaked: LeakedRoles::default(),
-        upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
         cancels: Arc::new(Cancels::default()),
         shared: Shared {
             trail: Arc::new(
@@ -283,13 +292,6 @@ fn proxy(folder: &std::path::Path, issuer: &str, server: SocketAddr, tls: bool, 
             mask_key: Arc::new(Key::ephemeral()),
         },
         settling: Arc::default(),
-        limits: Limits {
-            login_seconds: 2,
-            connections: 100,
-            drain_seconds: 0,
-            stalled_seconds: 60,
-            ..Limits::default()
-        },
         live: Live::default(),
         waiting: Waiting::default(),
     })

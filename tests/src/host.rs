@@ -96,6 +96,14 @@ impl Host {
         drop(daemon.wait());
     }
 
+    /// Kills it, which nothing can prepare for.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            drop(daemon.kill());
+            drop(daemon.wait());
+        }
+    }
+
     fn answers(&self) -> bool {
         let ask = || -> std::io::Result<String> {
             let mut stream = UnixStream::connect(self.path("control.sock"))?;
@@ -115,7 +123,12 @@ impl Host {
 
     /// A shell script in the captured cgroup.
     pub fn agent(&self, script: &str) -> Outcome {
-        self.shell(&format!("echo $$ > {}/agents/cgroup.procs || exit 99\n{script}", self.cgroup.display()))
+        self.shell(&self.script_of_agent(script))
+    }
+
+    /// The same to be started by others.
+    pub fn script_of_agent(&self, script: &str) -> String {
+        format!("echo $$ > {}/agents/cgroup.procs || exit 99\n{script}", self.cgroup.display())
     }
 
     /// A shell script beside it, as an operator of the host.

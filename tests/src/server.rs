@@ -131,6 +131,11 @@ impl Server {
         Ipv4Addr::new(127, 32, a, b.clamp(1, 254))
     }
 
+    /// Its first process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Over the control socket: giving a job its token, taking it back, ending sessions. For root of this host and the daemon's
+//! Over the control socket: giving a job its token, taking it back, ending sessions, handing the record's key on. For root of this host and the daemon's
 //! own user, by the kernel's word on who is at the other end; each is on record.
 
 use super::Subjects;
@@ -96,6 +96,17 @@ pub(super) async fn kill(
         note(&subjects, &format!("session {} of {} is ended, by {by}", info.session, info.agent.escape_debug()))?;
     }
     Ok(Json(killed))
+}
+
+/// The public key that signs the record from now on, in hex.
+pub(super) async fn rotate_key(
+    State(subjects): State<Subjects>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Result<Json<String>, Refused> {
+    let by = operator(peer)?;
+    note(&subjects, &format!("another signing key is asked for, by {by}"))?;
+    let rotated = subjects.trail.rotate_key();
+    rotated.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
 }
 
 fn operator(peer: Peer) -> Result<String, Refused> {

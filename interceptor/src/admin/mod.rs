@@ -12,7 +12,6 @@ pub use client::{ClientError, get, post};
 
 use crate::audit::Trail;
 use crate::identity::IssuerState;
-use crate::policy::Mode;
 use crate::proxy::Proxy;
 use crate::proxy::SessionInfo;
 use crate::redirect::{Account, Counters, Redirect};
@@ -161,6 +160,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/sessions/kill", on_post(agents::kill))
         .route("/enrollments", on_get(agents::enrolled).post(agents::enroll))
         .route("/enrollments/revoke", on_post(agents::revoke))
+        .route("/audit/rotate-key", on_post(agents::rotate_key))
         .route("/approvals", on_get(approvals::list))
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))
@@ -218,7 +218,7 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
         sessions: subjects.proxy.live.len(),
         health: health.state.to_owned(),
         reasons: health.reasons,
-        observed: (subjects.proxy.mode == Mode::Observe).then(|| observed(&subjects)),
+        observed: subjects.proxy.observes().then(|| observed(&subjects)),
         missing,
         absent: subjects.redirect.absent().iter().map(|(name, _)| (*name).to_owned()).collect(),
         exempt: exempt.map(|path| path.display().to_string()).collect(),
@@ -239,7 +239,7 @@ fn observed(subjects: &Subjects) -> Observed {
     if subjects.proxy.registrar.issuers().is_empty() {
         steps.push("say who issues the agents' tokens: [[identity.issuers]] and [identity.exchange]".to_owned());
     }
-    if !subjects.proxy.upstreams.has_credential() {
+    if !subjects.proxy.tuned().upstreams.has_credential() {
         steps.push("give the daemon a credential that no agent holds: [[upstream]] with `user`".to_owned());
     }
     steps.push("look at `interceptor audit search --observed` and `interceptor policy suggest`, then [policy] mode = \"enforce\"".to_owned());

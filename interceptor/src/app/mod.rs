@@ -2,7 +2,9 @@
 
 mod follow;
 mod keep;
+mod reconfigure;
 mod reload;
+mod sinks;
 mod succession;
 mod supervisor;
 
@@ -13,7 +15,7 @@ use crate::identity::Registrar;
 use crate::mask::Key;
 use crate::policy::PolicySet;
 use crate::proxy::{
-    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Upstreams, Waiting,
+    Authority, Cancels, Catalogs, LeakedRoles, Live, Proxy, Shared, Switch, Terminator, Tunables, Upstreams, Waiting,
 };
 use crate::redirect::{Network, Redirect, enter_daemon_cgroup};
 use crate::sql::Readings;
@@ -22,11 +24,13 @@ use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use follow::{Opened, end_earlier_connections, follow};
 use keep::keep;
+use reconfigure::Reconfigure;
 use reload::Reload;
+use sinks::Sinks;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,6 +55,8 @@ pub struct Bound {
     control_path: PathBuf,
     metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
+    file: PathBuf,
+    sinks: Sinks,
     threads: usize,
     capture: String,
     stop: watch::Sender<bool>,
@@ -58,7 +64,7 @@ pub struct Bound {
 
 impl Bound {
     /// Reads, attaches and binds; whatever is wrong is said here and nothing is left half-started.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, file: &Path) -> Result<Self> {
         // What can be wrong in files comes before anything on the host changes.
         let policies = PolicySet::load(&config.policy.dir)?;
         let upstreams = Upstreams::load(&config.upstream)?;
@@ -98,16 +104,20 @@ impl Bound {
             std::io::Result::Ok(listener)
         });
         let metrics = metrics.transpose().context("`admin.metrics` cannot be bound")?;
+        let stop = watch::Sender::new(false);
         let proxy = Arc::new(Proxy {
             origins: redirect.clone(),
             registrar,
             policies: ArcSwap::from_pointee(policies),
-            mode: config.policy.mode,
+            tunables: ArcSwap::from_pointee(Tunables {
+                mode: config.policy.mode,
+                upstreams,
+                leaked,
+                limits: config.limits.clone(),
+            }),
             catalogs: Catalogs::default(),
             readings: Readings::default(),
             tls,
-            upstreams,
-            leaked,
             cancels: Arc::new(Cancels::default()),
             shared: Shared {
                 trail,
@@ -116,7 +126,6 @@ impl Bound {
                 mask_key,
             },
             settling: Arc::default(),
-            limits: config.limits.clone(),
             live: Live::default(),
             waiting: Waiting::default(),
         });
@@ -130,9 +139,11 @@ impl Bound {
             control_path: config.admin.socket.clone(),
             metrics,
             policies: config.policy.dir.clone(),
+            file: file.to_owned(),
+            sinks: Sinks::start(&config.audit, &stop.subscribe())?,
             threads,
             capture: config.capture.summary(),
-            stop: watch::Sender::new(false),
+            stop,
         })
     }
 
@@ -148,6 +159,8 @@ impl Bound {
             control_path,
             metrics,
             policies,
+            file,
+            sinks,
             threads,
             capture,
             stop,
@@ -186,6 +199,7 @@ impl Bound {
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut reconfigure = Reconfigure::of(&file)?;
         let mut hup = signal(SignalKind::hangup())?;
         let supervisor = Supervisor::of_environment();
         estate.keep_with(&supervisor);
@@ -217,7 +231,11 @@ impl Bound {
                     tracing::info!("stopping: a newer daemon takes over");
                     break;
                 }
-                _ = hup.recv() => tracing::info!("SIGHUP: policies are read when they change; all else needs a restart"),
+                _ = hup.recv() => {
+                    supervisor.tell("RELOADING=1");
+                    reconfigure.read_again(&proxy);
+                    supervisor.tell("READY=1");
+                }
                 () = beat => supervisor.tell("WATCHDOG=1"),
             }
         }
@@ -232,6 +250,7 @@ impl Bound {
         drop(heir);
         // Here, not when the last of those who hold the trail lets go: the process may be over before.
         proxy.shared.trail.checkpoint()?;
+        sinks.join();
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
     }
 }

@@ -12,6 +12,8 @@
 mod archive;
 mod chain;
 mod entry;
+mod follow;
+mod keys;
 mod receipt;
 mod record;
 mod redact;
@@ -20,6 +22,7 @@ mod verify;
 
 pub use chain::hash as digest;
 pub use entry::{Ended, Entry};
+pub use follow::Follower;
 pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::redact;
@@ -47,6 +50,15 @@ pub struct Settings {
     /// A file away from this host, on a mount that only takes more: every checkpoint is written there as well.
     #[serde(default)]
     pub witness: Option<PathBuf>,
+    /// Where each record goes as it is written, by syslog (RFC 5424): a socket's path, or `udp://address:port`.
+    #[serde(default)]
+    pub syslog: Option<String>,
+    /// Where logs and traces go by OTLP over HTTP with JSON: the collector's URL, without `/v1/logs`.
+    #[serde(default)]
+    pub otlp: Option<String>,
+    /// Headers for it, `Name: value` a line, in a file that nobody else can read.
+    #[serde(default)]
+    pub otlp_headers_file: Option<PathBuf>,
 }
 
 fn segment_megabytes() -> u32 {
@@ -60,7 +72,16 @@ fn yes() -> bool {
 impl Settings {
     /// The defaults for a folder.
     pub fn of(dir: PathBuf) -> Self {
-        Self { dir, fsync: Fsync::default(), segment_megabytes: segment_megabytes(), compress: true, witness: None }
+        Self {
+            dir,
+            fsync: Fsync::default(),
+            segment_megabytes: segment_megabytes(),
+            compress: true,
+            witness: None,
+            syslog: None,
+            otlp: None,
+            otlp_headers_file: None,
+        }
     }
 
     /// What is wrong with it.

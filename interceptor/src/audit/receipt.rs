@@ -5,8 +5,8 @@
 //! without the trail; whoever has the trail finds every record in it.
 
 use super::chain::{hash, hex, unseal};
+use super::keys;
 use super::record::{Decision, Event, Record};
-use super::trail::key;
 use super::verify::{self, Checkpoint};
 use ed25519_dalek::Signer;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct Receipt {
     checkpoint: Checkpoint,
     /// The host's public key, in hex.
     pub key: String,
+    /// Those that it had before, which is the host's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
     /// Its Ed25519 signature over the rest, in hex.
     signature: String,
 }
@@ -107,7 +110,7 @@ impl Receipt {
         let checkpoints = checkpoints.lines().filter_map(|line| serde_json::from_str::<Checkpoint>(line).ok());
         let checkpoint = checkpoints.into_iter().find(|checkpoint| checkpoint.seq >= last);
         let checkpoint = checkpoint.ok_or(ReceiptError::Unsigned)?;
-        let signing = key(dir)?;
+        let signing = keys::signing(dir)?;
         let mut receipt = Self {
             v: 1,
             of: of.to_owned(),
@@ -115,8 +118,10 @@ impl Receipt {
             records,
             checkpoint,
             key: hex(signing.verifying_key().as_bytes()),
+            keys: verify::trusted_keys(dir),
             signature: String::new(),
         };
+        receipt.keys.retain(|key| *key != receipt.key);
         receipt.signature = hex(&signing.sign(receipt.statement()?.as_bytes()).to_bytes());
         Ok(receipt)
     }
@@ -138,13 +143,15 @@ impl Receipt {
         if receipt.v != 1 {
             return broken("its version is not known");
         }
-        if key.is_some_and(|key| key.trim() != receipt.key) {
+        if key.is_some_and(|keys| !keys.lines().any(|key| key.trim() == receipt.key)) {
             return broken("it is signed with another key");
         }
         if !verify::signs(&receipt.key, &receipt.signature, &receipt.statement()?) {
             return broken("its signature does not fit");
         }
-        if receipt.checkpoint.key != receipt.key || !verify::is_signed(&receipt.checkpoint) {
+        // Its own key, or one that the host had then and has handed on from.
+        let known = receipt.checkpoint.key == receipt.key || receipt.keys.contains(&receipt.checkpoint.key);
+        if !known || !verify::is_signed(&receipt.checkpoint) {
             return broken("its checkpoint is not signed by the host");
         }
         let (mut summary, mut last) = (Summary::default(), 0);

@@ -3,7 +3,7 @@
 use super::chain::{GENESIS, hex, seal};
 use super::record::{Event, Record, Subject};
 use super::verify::{self, Checkpoint};
-use super::{Fsync, Settings, archive};
+use super::{Fsync, Settings, archive, keys};
 use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -138,8 +138,11 @@ impl Trail {
             }
             verify::Tail::Damaged(damage) => return Err(damaged(damage)),
         };
+        let key = keys::open(dir).map_err(unusable)?;
+        let signed = last_signed(&dir.join("checkpoints.jsonl")).map_err(unusable)?;
         let segment = append(&segment_path(dir, number)).map_err(unusable)?;
         let size = segment.metadata().map_err(unusable)?.len();
+        let since = head.seq.saturating_sub(signed);
         let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
@@ -159,10 +162,11 @@ impl Trail {
                 .open(dir.join("head"))
                 .map_err(unusable)?,
             head,
-            key: key(dir).map_err(unusable)?,
+            key,
             checkpoints: append(&dir.join("checkpoints.jsonl")).map_err(unusable)?,
             witness: settings.witness.as_deref().map(append).transpose().map_err(unusable)?,
-            since: 0,
+            // Daemons before this one may have died before they signed.
+            since,
             last: Instant::now(),
             failed: None,
         };
@@ -270,6 +274,21 @@ impl Trail {
         }
     }
 
+    /// Has another key sign from here on; the old one says so. Gives the new public key in hex.
+    ///
+    /// # Errors
+    /// Files cannot be written: the old key stays.
+    pub fn rotate_key(&self) -> Result<String, AuditError> {
+        let mut writer = self.lock();
+        writer.note("the signing key is handed on".to_owned())?;
+        let dir = writer.dir.clone();
+        let (next, public) = keys::prepare(&dir)?;
+        writer.sign(Some(public.clone()))?;
+        keys::hand_on(&dir, &public)?;
+        writer.key = next;
+        Ok(public)
+    }
+
     /// Why nothing can be written, if that is so.
     pub fn failure(&self) -> Option<&'static str> {
         self.lock().failed.map(|failure| match failure {
@@ -288,6 +307,25 @@ impl Trail {
     pub fn seq(&self) -> u64 {
         self.lock().head.seq
     }
+}
+
+/// How far the trail has been signed, by the last whole line; half a line behind it (the machine died within the write) goes.
+fn last_signed(checkpoints: &Path) -> io::Result<u64> {
+    let bytes = match std::fs::read(checkpoints) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if whole < bytes.len() {
+        OpenOptions::new().write(true).open(checkpoints)?.set_len(whole as u64)?;
+        tracing::warn!(file = %checkpoints.display(), "dropped a half-written audit checkpoint");
+    }
+    let mut lines = bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n');
+    let last =
+        lines.rfind(|line| !line.is_empty()).and_then(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    // One that cannot be read is for `audit verify` to complain about.
+    Ok(last.and_then(|last| last.get("seq")?.as_u64()).unwrap_or_default())
 }
 
 impl Drop for Trail {
@@ -419,20 +457,23 @@ impl Writer {
     }
 
     fn checkpoint(&mut self) -> Result<(), AuditError> {
-        if self.since == 0 {
-            return Ok(());
-        }
+        if self.since == 0 { Ok(()) } else { self.sign(None) }
+    }
+
+    /// Signs how far the trail has come, and which key signs from here on if it is another.
+    fn sign(&mut self, next: Option<String>) -> Result<(), AuditError> {
         self.since = 0;
         self.last = Instant::now();
         self.flush()?;
         self.write_head()?;
         let Head { seq, hash } = self.head.clone();
-        let signature = self.key.sign(verify::statement(seq, &hash).as_bytes());
+        let signature = self.key.sign(verify::statement(seq, &hash, next.as_deref()).as_bytes());
         let checkpoint = Checkpoint {
             seq,
             hash,
             time: now(),
             key: hex(self.key.verifying_key().as_bytes()),
+            next,
             signature: hex(&signature.to_bytes()),
         };
         let mut line = serde_json::to_string(&checkpoint)?;
@@ -445,26 +486,6 @@ impl Writer {
             tracing::error!(%error, "the witness did not take a checkpoint");
         }
         Ok(())
-    }
-}
-
-/// The host's signing key, made on first use.
-pub(super) fn key(dir: &Path) -> io::Result<SigningKey> {
-    let path = dir.join("key");
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let seed: [u8; 32] =
-                bytes.try_into().map_err(|_| io::Error::other("the signing key is not 32 bytes long"))?;
-            Ok(SigningKey::from_bytes(&seed))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let seed: [u8; 32] = rand::random();
-            let key = SigningKey::from_bytes(&seed);
-            OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?.write_all(&seed)?;
-            std::fs::write(dir.join("key.pub"), format!("{}\n", hex(key.verifying_key().as_bytes())))?;
-            Ok(key)
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -17,12 +17,24 @@ pub(super) struct Checkpoint {
     pub(super) hash: String,
     pub(super) time: String,
     pub(super) key: String,
+    /// The key that signs from here on, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
     pub(super) signature: String,
 }
 
 /// What is signed.
-pub(super) fn statement(seq: u64, hash: &str) -> String {
-    format!("interceptor audit checkpoint\n{seq}\n{hash}\n")
+pub(super) fn statement(seq: u64, hash: &str, next: Option<&str>) -> String {
+    match next {
+        None => format!("interceptor audit checkpoint\n{seq}\n{hash}\n"),
+        Some(next) => format!("interceptor audit key handed on\n{seq}\n{hash}\n{next}\n"),
+    }
+}
+
+/// The host's public keys in hex, the first one first; the last signs now.
+pub(super) fn trusted_keys(dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join("key.pub")).unwrap_or_default();
+    text.lines().map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
 /// Something that does not add up.
@@ -156,7 +168,10 @@ fn check_line(line: &[u8], hashes: &[String]) -> Result<String, String> {
 }
 
 fn check_checkpoints(dir: &Path, file: &Path, text: &str, hashes: &[String], report: &mut Report) {
-    let trusted = std::fs::read_to_string(dir.join("key.pub")).map(|key| key.trim().to_owned()).unwrap_or_default();
+    let keys = trusted_keys(dir);
+    // A witness may have begun to listen after keys have changed.
+    let first = text.lines().find_map(|line| serde_json::from_str::<Checkpoint>(line).ok()).map(|first| first.key);
+    let mut at = first.and_then(|first| keys.iter().position(|key| *key == first)).unwrap_or_default();
     let broken = !report.findings.is_empty();
     for (index, line) in text.lines().enumerate() {
         let mut wrong = |text: &str| report.findings.push(finding(file, index + 1, text));
@@ -164,14 +179,18 @@ fn check_checkpoints(dir: &Path, file: &Path, text: &str, hashes: &[String], rep
             wrong("it is no checkpoint");
             continue;
         };
-        if checkpoint.key != trusted {
+        let (trusted, next) = (keys.get(at), keys.get(at + 1));
+        if Some(&checkpoint.key) != trusted {
             wrong("it is signed with another key than `key.pub`");
+        } else if checkpoint.next.is_some() && checkpoint.next.as_ref() != next {
+            wrong("it hands on to another key than `key.pub`");
         } else if !is_signed(&checkpoint) {
             wrong("its signature does not fit");
         } else {
             let there = usize::try_from(checkpoint.seq).ok().and_then(|seq| hashes.get(seq));
             match there {
                 Some(hash) if *hash == checkpoint.hash => {
+                    at += usize::from(checkpoint.next.is_some());
                     report.checkpoints += 1;
                     report.signed = report.signed.max(checkpoint.seq);
                 }
@@ -184,7 +203,11 @@ fn check_checkpoints(dir: &Path, file: &Path, text: &str, hashes: &[String], rep
 }
 
 pub(super) fn is_signed(checkpoint: &Checkpoint) -> bool {
-    signs(&checkpoint.key, &checkpoint.signature, &statement(checkpoint.seq, &checkpoint.hash))
+    signs(
+        &checkpoint.key,
+        &checkpoint.signature,
+        &statement(checkpoint.seq, &checkpoint.hash, checkpoint.next.as_deref()),
+    )
 }
 
 /// Whether a signature of a key, both in hex, is one of what was said.

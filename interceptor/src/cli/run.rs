@@ -15,7 +15,8 @@ const LACKING: u8 = 2;
 
 pub(super) fn run(config: &Path, log: telemetry::Format) -> Result<ExitCode> {
     telemetry::start(log);
-    let config = Config::read(config)?;
+    let file = config;
+    let config = Config::read(file)?;
     let missing: Vec<_> = redirect::probe().into_iter().filter(|finding| !finding.ok).collect();
     if let Some(first) = missing.first() {
         eprintln!("interceptor: {}: {}; {}", first.what, first.detail, first.remedy);
@@ -31,7 +32,7 @@ pub(super) fn run(config: &Path, log: telemetry::Format) -> Result<ExitCode> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("core dumps could not be switched off")?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
-    runtime.block_on(async { Bound::new(&config)?.run().await })?;
+    runtime.block_on(async { Bound::new(&config, file)?.run().await })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -61,6 +61,8 @@ struct Admitted {
     /// What policy asks of the session as a whole.
     limits: Arc<Orders>,
     server: Server,
+    /// Whether policies were only observed.
+    observed: bool,
 }
 
 impl<'a> Arrival<'a> {
@@ -131,7 +133,7 @@ impl<'a> Arrival<'a> {
         let admitted = match wishes(startup) {
             Ok(wishes) => {
                 let mut client = Client { stream: &mut stream, buffer: &mut buffer, hello: &mut hello };
-                let admitted = timeout(self.proxy.limits.login(), self.admit(wishes, &mut client)).await;
+                let admitted = timeout(self.proxy.tuned().limits.login(), self.admit(wishes, &mut client)).await;
                 admitted.unwrap_or_else(|_| {
                     let reason = "log-in took too long".to_owned();
                     Err(Refused::new(unavailable(&reason), reason))
@@ -148,7 +150,7 @@ impl<'a> Arrival<'a> {
                 }
                 self.session(admitted, stream, buffer, hello, minor, stop).await;
             }
-            Err(refused) if refused.unfollowed && self.proxy.mode == Mode::Observe => {
+            Err(refused) if refused.unfollowed && self.proxy.observes() => {
                 drop(waiter);
                 if let Some(report) = self.carry(startup, &refused.reason, &mut stream, &buffer, stop).await {
                     say(&mut stream, Some(report)).await;
@@ -172,7 +174,7 @@ impl<'a> Arrival<'a> {
         };
         found.or_else(|error| {
             let reason = with_sources(&error);
-            match self.proxy.mode {
+            match self.proxy.tuned().mode {
                 Mode::Observe => {
                     tracing::debug!(%reason, pid = self.origin.pid, "let in as nobody: policies are only observed");
                     Ok(registrar.nobody(self.evidence.as_ref(), error))
@@ -188,7 +190,7 @@ impl<'a> Arrival<'a> {
     async fn admit(&mut self, wishes: Wishes, client: &mut Client<'_>) -> Result<Admitted, Refused> {
         self.subject.database.clone_from(&wishes.database);
         self.subject.claimed_role.clone_from(&wishes.user);
-        if self.proxy.live.len() >= self.proxy.limits.connections {
+        if self.proxy.live.len() >= self.proxy.tuned().limits.connections {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections through interceptor");
             return Err(Refused::told(report));
         }
@@ -199,13 +201,14 @@ impl<'a> Arrival<'a> {
         let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
         let of_agent = self.proxy.live.of(&identity.subject);
-        if of_agent >= self.proxy.limits.connections_per_agent && !identity.is_nobody() {
+        if of_agent >= self.proxy.tuned().limits.connections_per_agent && !identity.is_nobody() {
             let report = Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "too many connections of this agent")
                 .hint("close some of those that it has");
             return Err(Refused::told(report));
         }
         let server = self.route();
-        let upstreams = &self.proxy.upstreams;
+        let tuned = self.proxy.tunables.load_full();
+        let upstreams = &tuned.upstreams;
         let known = if identity.is_nobody() {
             upstreams.for_nobody(&server.address, &wishes.database)
         } else {
@@ -232,7 +235,7 @@ impl<'a> Arrival<'a> {
         let principal = Principal::new(identity.clone());
         let whose = Whose::new(&identity, server.clone(), &wishes.database, &credential.user);
         let mut warm = None;
-        let limits = match policies.decide_connect(&principal, &wishes.database, &around, self.proxy.mode) {
+        let limits = match policies.decide_connect(&principal, &wishes.database, &around, tuned.mode) {
             Ok(permit) => {
                 if credential.warm() > 0 {
                     warm = warm::take(&whose, &wishes.settings);
@@ -242,10 +245,14 @@ impl<'a> Arrival<'a> {
                 }
                 let granted = || permit.statements().iter();
                 let observed = granted().filter_map(|granted| granted.observed()).flat_map(Denial::observed);
-                let nobody = lease.why_nobody().map(|why| format!("no identity, {why} (observed)"));
+                let nobody = lease.why_nobody().map(|_| "no identity (observed)".to_owned());
                 let deciding = granted().flat_map(|granted| granted.policies()).map(str::to_owned);
                 let deciding = deciding.chain(observed).chain(nobody);
-                self.record(Event::Connect, Recorded::Permit, &greeting_text(&wishes, self.tls), deciding)?;
+                let mut text = greeting_text(&wishes, self.tls);
+                if let Some(why) = lease.why_nobody() {
+                    text.push_str(&format!("; nobody: {why}"));
+                }
+                self.record(Event::Connect, Recorded::Permit, &text, deciding)?;
                 permit.statements().first().map(|granted| granted.orders().clone()).unwrap_or_default()
             }
             Err(denial) => return Err(self.denied(*denial)),
@@ -279,7 +286,8 @@ impl<'a> Arrival<'a> {
             self.proxy.catalogs.get(&place, &reading).await.map_err(|error| not_connected(&error))?;
             own
         };
-        Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server })
+        let observed = tuned.mode == Mode::Observe;
+        Ok(Admitted { role, reading, identity, lease, wishes, credential, place, around, limits, server, observed })
     }
 
     /// Has a session pass that cannot be followed. Gives what the client is told if nothing comes of it.
@@ -302,10 +310,10 @@ impl<'a> Arrival<'a> {
         self.subject.claimed_role.clone_from(&user);
         self.subject.role.clone_from(&user);
         let server = self.origin.destination;
-        let Some(credential) = self.proxy.upstreams.for_nobody(&server, &self.subject.database) else {
+        let Some(credential) = self.proxy.tuned().upstreams.for_nobody(&server, &self.subject.database) else {
             return Some(self.refuse(no_credential(server, &self.subject.database)));
         };
-        let note = format!("unread, {why} (observed)");
+        let note = "unread (observed)".to_owned();
         let text = format!("{why}; carried without being read");
         if let Err(refused) = self.record(Event::Connect, Recorded::Permit, &text, std::iter::once(note)) {
             return Some(*refused.report);
@@ -326,6 +334,9 @@ impl<'a> Arrival<'a> {
             since: now().0,
         });
         let killed = present.killed.clone();
+        if !self.proxy.observes() {
+            killed.notify_one();
+        }
         let route = self.route();
         let carried = tokio::select! {
             carried = unread::carry(&route, Some(self.peer), &credential.tls, startup, stream, said) => carried,
@@ -364,7 +375,7 @@ impl<'a> Arrival<'a> {
             server: self.subject.server.clone(),
             role: role.to_owned(),
             claimed_role: claimed_role.to_owned(),
-            claimed_leaked: self.proxy.leaked.contains(claimed_role),
+            claimed_leaked: self.proxy.tuned().leaked.contains(claimed_role),
             claimed: process.claimed.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             exe: process.exe,
             uid: process.uid,
@@ -413,7 +424,8 @@ impl<'a> Arrival<'a> {
         minor: u16,
         stop: watch::Receiver<bool>,
     ) {
-        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server } = admitted;
+        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server, observed } =
+            admitted;
         let proxy = self.proxy;
         let target = Target {
             server: place.server.clone(),
@@ -445,13 +457,17 @@ impl<'a> Arrival<'a> {
             expires: identity.expires,
             since: now().0,
         });
+        if observed && !proxy.observes() {
+            // Policies are enforced since it was let in, and whoever ended the sessions did not see this one.
+            present.killed.notify_one();
+        }
         if stream.send(&hello).await.is_err() {
             self.disconnected("the client went away");
             return;
         }
         let principal = Principal::new(identity);
         let mut session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
-        if proxy.mode == Mode::Observe {
+        if observed {
             session = session.observing();
         }
         for (name, value) in &server.parameters {
@@ -477,7 +493,7 @@ impl<'a> Arrival<'a> {
     /// What a cancel request is about that is none of our keys: a session that passes unread has its server's own.
     fn unread_target(&self, pid: i32, secret: &[u8]) -> Option<Target> {
         let server = self.origin.destination;
-        let credential = self.proxy.upstreams.for_nobody(&server, "").filter(|_| self.proxy.mode == Mode::Observe)?;
+        let credential = self.proxy.tuned().upstreams.for_nobody(&server, "").filter(|_| self.proxy.observes())?;
         Some(Target { server: self.route(), tls: credential.tls.clone(), pid, secret: secret.to_vec() })
     }
 
@@ -526,7 +542,7 @@ impl<'a> Arrival<'a> {
             Cancellation::Running(target) => target,
             Cancellation::Held(cancelled) => return cancelled.notify_one(),
         };
-        match timeout(self.proxy.limits.login(), target.stop()).await {
+        match timeout(self.proxy.tuned().limits.login(), target.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = with_sources(&error), "a cancel request could not be passed on"),
             Err(_) => tracing::warn!("a cancel request took too long"),

@@ -34,7 +34,7 @@ pub use catalogs::{Catalogs, fetch_catalog};
 pub use hold::keep_desk;
 pub use leaked::{LeakedError, LeakedRoles, LeakedSettings};
 pub use live::{Live, SessionInfo, Waiting};
-pub use serve::{Door, Origins, Proxy, serve, serve_at};
+pub use serve::{Door, Origins, Proxy, Tunables, serve, serve_at};
 pub use tls::{Authority, AuthorityError, ConnectorError, Described, Switch, Terminator, TlsMode, TlsSettings};
 pub use upstream::{CredentialError, EphemeralSettings, Upstream, Upstreams};
 

@@ -119,7 +119,8 @@ impl Ends<'_> {
             self.hear_server(session)?;
             let due = self.due(session, server_write, around);
             if due == Due::Now {
-                let reading = timeout(around.proxy.limits.login(), self.read_catalog(session, server_write, around));
+                let reading =
+                    timeout(around.proxy.tuned().limits.login(), self.read_catalog(session, server_write, around));
                 reading.await.map_err(|_| Ending::Server("its catalogue could not be read in time".to_owned()))??;
                 self.fresh = self.held.is_some();
             }
@@ -151,12 +152,12 @@ impl Ends<'_> {
             // A full buffer is what keeps the server waiting; a client that has little to read may take its time.
             stalled = stalled.filter(|_| self.out.downstream.len() >= HIGH_WATER);
             if stalled.is_none() && self.out.downstream.len() >= HIGH_WATER {
-                stalled = Some(Instant::now() + around.proxy.limits.stalled());
+                stalled = Some(Instant::now() + around.proxy.tuned().limits.stalled());
             }
             let limit = clock.watch(session.time_limit());
             // Nobody sends anything, and locks are held: the identity has to hold for that too.
             let leaves_open = session.in_transaction() && !session.is_running() && self.hold.is_none();
-            idle = around.proxy.limits.idle_in_transaction().filter(|_| leaves_open).map(|limit| {
+            idle = around.proxy.tuned().limits.idle_in_transaction().filter(|_| leaves_open).map(|limit| {
                 // Since it was first seen so: whatever is sent has the server at work in between.
                 idle.unwrap_or_else(|| Instant::now() + limit)
             });
@@ -234,7 +235,7 @@ impl Ends<'_> {
                 stopped = around.stop.changed(), if last_call.is_none() => {
                     // The sender is gone only when the daemon is on its way out.
                     let _stop = stopped;
-                    last_call = Some(Instant::now() + around.proxy.limits.drain());
+                    last_call = Some(Instant::now() + around.proxy.tuned().limits.drain());
                 }
                 () = at(limit) => session.time_out(&mut self.out),
                 () = at(patience) => return Err(session.give_up()),
@@ -374,7 +375,7 @@ impl Surroundings<'_> {
 
     /// Tells the server to stop what it is at. Waits until it has heard it, so that nothing that comes later is stopped.
     async fn stop_server(&self) {
-        match timeout(self.proxy.limits.login(), self.key.stop_server()).await {
+        match timeout(self.proxy.tuned().limits.login(), self.key.stop_server()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the server could not be told to stop"),
             Err(_) => tracing::warn!("the server did not hear that it is to stop"),
@@ -413,7 +414,7 @@ async fn judge(
     let (now, unix) = second();
     let bench = Bench {
         policies: &policies,
-        mode: around.proxy.mode,
+        mode: around.proxy.tuned().mode,
         catalog: &catalog,
         readings: &around.proxy.readings,
         fresh,

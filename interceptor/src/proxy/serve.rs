@@ -17,7 +17,7 @@ use crate::redirect::{Network, Origin, Redirect, RedirectError};
 use crate::session::Shared;
 use crate::sql::Readings;
 use crate::wire::{Report, Speaker, SqlState};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -46,30 +46,57 @@ pub struct Proxy {
     pub registrar: Registrar,
     /// The policies in force; replaced as a whole.
     pub policies: ArcSwap<PolicySet>,
-    /// What denials do.
-    pub mode: Mode,
+    /// What can be changed while the daemon runs.
+    pub tunables: ArcSwap<Tunables>,
     /// Snapshots of databases.
     pub catalogs: Catalogs,
     /// Statements that have been read before.
     pub readings: Readings,
     /// TLS for agents that ask for it; absent where there is none.
     pub tls: Option<Terminator>,
-    /// Credentials.
-    pub upstreams: Upstreams,
-    /// Roles whose credentials are known to have leaked.
-    pub leaked: LeakedRoles,
     /// Cancel keys.
     pub cancels: Arc<Cancels>,
     /// What sessions share among themselves.
     pub shared: Shared,
     /// Writes the records of outcomes.
     pub settling: Arc<Settling>,
-    /// What is put up with.
-    pub limits: Limits,
     /// The sessions that are open.
     pub live: Live,
     /// Connections that have not become sessions yet.
     pub waiting: Waiting,
+}
+
+/// What a new reading of the configuration changes for whatever comes next.
+#[derive(Debug)]
+pub struct Tunables {
+    /// What denials do.
+    pub mode: Mode,
+    /// Credentials.
+    pub upstreams: Upstreams,
+    /// Roles whose credentials are known to have leaked.
+    pub leaked: LeakedRoles,
+    /// What is put up with.
+    pub limits: Limits,
+}
+
+impl Proxy {
+    /// As it is now.
+    pub fn tuned(&self) -> Guard<Arc<Tunables>> {
+        self.tunables.load()
+    }
+
+    /// Whether policies are only observed.
+    pub fn observes(&self) -> bool {
+        self.tuned().mode == Mode::Observe
+    }
+
+    /// Has something else hold from now on. Where policies begin to be enforced, sessions end that began without: who they
+    /// are, and how what they say is read, was never asked. Gives how many.
+    pub fn tune(&self, tunables: Tunables) -> usize {
+        let enforced = tunables.mode == Mode::Enforce;
+        let was = self.tunables.swap(Arc::new(tunables));
+        if enforced && was.mode == Mode::Observe { self.live.kill(|_| true).len() } else { 0 }
+    }
 }
 
 /// Connections of one thread that may be on their way in, besides the sessions.
@@ -98,7 +125,7 @@ pub async fn serve_at(proxy: Arc<Proxy>, door: Door, mut stop: watch::Receiver<b
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if running.count() >= proxy.limits.connections.saturating_add(WAITING) => {
+                Ok((stream, peer)) if running.count() >= proxy.tuned().limits.connections.saturating_add(WAITING) => {
                     tracing::warn!(%peer, "closed a connection: too many are open or have not said who they are");
                     drop(stream);
                 }
@@ -156,7 +183,7 @@ async fn connection(
         return tracing::debug!(%error, "the client went away");
     }
     let greeting = greet(stream, proxy.tls.as_ref(), origin.destination.ip());
-    let Greeting { stream, buffer, result } = match timeout(proxy.limits.login(), greeting).await {
+    let Greeting { stream, buffer, result } = match timeout(proxy.tuned().limits.login(), greeting).await {
         Ok(greeting) => greeting,
         Err(_) => return tracing::debug!("a client said nothing for too long"),
     };

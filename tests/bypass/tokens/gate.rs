@@ -6,7 +6,7 @@ use interceptor::identity::Registrar;
 use interceptor::mask::Key;
 use interceptor::policy::{Mode, PolicySet};
 use interceptor::proxy::{
-    Cancels, Catalogs, LeakedRoles, Limits, Live, Origins, Proxy, Shared, Upstreams, Waiting, serve,
+    Cancels, Catalogs, LeakedRoles, Limits, Live, Origins, Proxy, Shared, Tunables, Upstreams, Waiting, serve,
 };
 use interceptor::redirect::{Origin, RedirectError, cgroup_mount};
 use interceptor::sql::Readings;
@@ -213,12 +213,21 @@ fn proxy(folder: &Path, server: SocketAddr, at_hand: Arc<Mutex<Option<Origin>>>,
         origins: Arc::new(AtHand(at_hand)),
         registrar: Registrar::new(toml::from_str(&identity).unwrap()).unwrap(),
         policies: ArcSwap::from_pointee(PolicySet::from_texts(&[("all.cedar".into(), policies)]).unwrap()),
-        mode: Mode::Enforce,
+        tunables: ArcSwap::from_pointee(Tunables {
+            mode: Mode::Enforce,
+            upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
+            leaked: LeakedRoles::default(),
+            limits: Limits {
+                login_seconds: 15,
+                connections: 100,
+                drain_seconds: 0,
+                stalled_seconds: 60,
+                ..Limits::default()
+            },
+        }),
         catalogs: Catalogs::default(),
         readings: Readings::default(),
         tls: None,
-        leaked: LeakedRoles::default(),
-        upstreams: Upstreams::load(&[toml::from_str(&upstream).unwrap()]).unwrap(),
         cancels: Arc::new(Cancels::default()),
         shared: Shared {
             trail: Arc::new(
@@ -229,13 +238,6 @@ fn proxy(folder: &Path, server: SocketAddr, at_hand: Arc<Mutex<Option<Origin>>>,
             mask_key: Arc::new(Key::ephemeral()),
         },
         settling: Arc::default(),
-        limits: Limits {
-            login_seconds: 15,
-            connections: 100,
-            drain_seconds: 0,
-            stalled_seconds: 60,
-            ..Limits::default()
-        },
         live: Live::default(),
         waiting: Waiting::default(),
     })

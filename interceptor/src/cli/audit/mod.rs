@@ -5,11 +5,13 @@ mod receipt;
 mod wanted;
 
 use super::table::table;
-use crate::audit::{Decision, Event, Record, Status, lines, read, verify_against};
+use super::talk::{Talk, print_json, wait_for};
+use crate::admin;
+use crate::audit::{Decision, Event, Follower, Record, Status, lines, read, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use export::Format;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,6 +68,12 @@ pub(super) enum Audit {
         #[command(flatten)]
         wanted: Wanted,
     },
+    /// Have the daemon sign with another key from now on; the old one says so, and `key.pub` has both
+    #[command(after_help = "Example:\n  interceptor audit rotate-key")]
+    RotateKey {
+        #[command(flatten)]
+        talk: Talk,
+    },
     /// Find whatever was changed, removed or swapped
     #[command(
         after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --receipt receipt.json --key host.pub"
@@ -111,6 +119,14 @@ pub(super) fn audit(command: Audit) -> Result<ExitCode> {
                 .filter(|record| record.as_ref().map_or(true, of_session))
                 .collect::<Result<Vec<_>>>()?;
             show(all.get(all.len().saturating_sub(last)..).unwrap_or_default(), place.json)
+        }
+        Audit::RotateKey { talk } => {
+            let key: String = wait_for(admin::post(&talk.socket()?, "/audit/rotate-key", None, &()))?;
+            if talk.json {
+                return print_json(&key);
+            }
+            println!("{key}");
+            Ok(ExitCode::SUCCESS)
         }
         Audit::Verify { place, receipt: Some(receipt), key, witness: _ } => {
             receipt::check(&place, &receipt, key.as_deref())
@@ -223,41 +239,16 @@ fn printable(text: &str, most: usize) -> String {
 }
 
 fn tail(place: &Place) -> Result<ExitCode> {
-    let last = || -> Result<Option<PathBuf>> {
-        let mut files: Vec<_> = std::fs::read_dir(&place.dir)
-            .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| {
-                path.extension().is_some_and(|extension| extension == "jsonl")
-                    && path.to_string_lossy().contains("/audit-")
-            })
-            .collect();
-        files.sort();
-        Ok(files.pop())
-    };
-    let mut current: Option<(PathBuf, BufReader<std::fs::File>)> = None;
+    let mut follower = Follower::at_end(place.dir.clone())
+        .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
     loop {
-        if let Some(file) = last()?
-            && current.as_ref().is_none_or(|(open, _)| *open != file)
-        {
-            let mut opened = std::fs::File::open(&file)?;
-            // What is there already has been seen; a segment that begins while we look is read from its start.
-            if current.is_none() {
-                opened.seek(SeekFrom::End(0))?;
-            }
-            current = Some((file, BufReader::new(opened)));
-        }
-        let mut line = String::new();
-        let read = match &mut current {
-            Some((_, reader)) => reader.read_line(&mut line)?,
-            None => 0,
-        };
-        if read == 0 {
+        let lines = follower.next(1000, 1 << 20)?;
+        if lines.is_empty() {
             std::thread::sleep(Duration::from_millis(200));
-            continue;
         }
-        let record: Record = serde_json::from_str(&line)?;
-        show(std::slice::from_ref(&record), place.json)?;
+        for line in &lines {
+            show(&[serde_json::from_str(line)?], place.json)?;
+        }
     }
 }
 
