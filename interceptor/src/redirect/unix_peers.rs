@@ -39,6 +39,9 @@ pub(super) struct UnixSocket {
 /// If the kernel cannot be asked.
 pub(super) fn inside(processes: &[u32]) -> io::Result<Vec<Inside>> {
     const NAME: &[u8] = b".s.PGSQL.";
+    if processes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut by_network = HashMap::<u64, Vec<u32>>::new();
     for process in processes {
         if let Ok(network) = fs::metadata(format!("/proc/{process}/ns/net")) {
