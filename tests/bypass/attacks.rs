@@ -84,11 +84,26 @@ fn no_case_gets_what_it_is_after() {
     let further = further(
         &folder,
         &[("*_rw_*", "agent_rw", "gateway-only-rw"), ("*_su_*", "agent_super", "gateway-only-su")],
-        "[approval]\ntimeout_seconds = 1\n",
+        "[approval]\ntimeout_seconds = 1\nrequests_per_minute = 1000\n",
     );
     let only = std::env::var("INTERCEPTOR_TEST_ONLY").unwrap_or_default();
     let mut judge = python("run.py");
     judge.arg("run").arg(folder.0.join("agent.sock")).arg(only);
+    play("agent.py", &folder, &policies, Some(&further), judge);
+}
+
+/// A human approves all but the last statement of each approval case: what was approved is not good for that one.
+#[test]
+fn what_was_approved_is_good_for_nothing_else() {
+    let folder = Folder::new("approvals");
+    let policies = folder.0.join("policies");
+    std::fs::create_dir_all(&policies).unwrap();
+    assert!(python("run.py").arg("prepare").arg(&policies).status().unwrap().success());
+    let logins = [("*_rw_*", "agent_rw", "gateway-only-rw"), ("*_su_*", "agent_super", "gateway-only-su")];
+    let further = further(&folder, &logins, "[approval]\ntimeout_seconds = 10\nrequests_per_minute = 1000\n");
+    let only = std::env::var("INTERCEPTOR_TEST_ONLY").unwrap_or_else(|_| "approval-".to_owned());
+    let mut judge = python("run.py");
+    judge.arg("approvals").arg(folder.0.join("agent.sock")).arg(only);
     play("agent.py", &folder, &policies, Some(&further), judge);
 }
 

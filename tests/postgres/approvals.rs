@@ -41,7 +41,7 @@ impl Drop for Folder {
 }
 
 /// What operators have at hand: tokens for people, the request that is open, and what agents wrote.
-const TOOLS: &str = r#"
+pub(crate) const TOOLS: &str = r#"
     out=$(dirname "$INTERCEPTOR_CONFIG")
     secret=$(cat "$out/issuer-secret")
     # mint SUBJECT GROUPS [CLAIMS]
@@ -63,7 +63,7 @@ print(*[r["id"] for r in json.load(sys.stdin) if r["state"] == "open"][-1:])')
         "$INTERCEPTOR" approvals "$@" 2>&1 | sed "s/$id/ID/g"
         echo $BASHPID > "$mount/cgroup.procs"; rmdir "$mount/operator-$$"); }
     outside() { psql -XAtc "$1" "$INTERCEPTOR_UPSTREAM"; }
-    agent() { psql -XAt -v VERBOSITY=verbose -c "$1" 2>&1 | grep -v '^LOCATION' |
+    agent() { timeout 60 psql -XAt -v VERBOSITY=verbose -c "$1" 2>&1 | grep -v '^LOCATION' |
         sed 's/request [0-9a-f]\{8\}/request ID/g; s/show [0-9a-f]\{8\}/show ID/; s/open for [0-9]* s/open for N s/'; }
     # Whoever gives up after two seconds.
     impatient() { (timeout 2 psql -XAtqc "$1" 2>&1; true) | grep -c held; }
@@ -303,6 +303,29 @@ EOF
          request ID is approved\n\
          UPDATE 1\n\
          2\n",
+        "{}",
+        outcome.stderr
+    );
+}
+
+/// Whatever comes of them: people who are asked without end stop reading.
+#[test]
+fn agents_cannot_ask_without_end() {
+    let folder = Folder::new("often", "dba", "requests_per_minute = 3");
+    let script = r#"
+        for n in 1 2 3; do impatient "update orders set customer_id = 11$n where id = 1"; opened; as "$bob" deny $id; done
+        agent "update orders set customer_id = 114 where id = 1" | head -1
+        "$INTERCEPTOR" approvals list --all --json | "$PYTHON" -c 'import json, sys; print(len(json.load(sys.stdin)))'
+        "$INTERCEPTOR" top --once | grep -o 'waiting for a human: [0-9]*'
+        "$INTERCEPTOR" status --json | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["decided"])'"#;
+    let outcome = folder.run(script);
+    assert_eq!(
+        outcome.stdout,
+        "1\nrequest ID is denied\n1\nrequest ID is denied\n1\nrequest ID is denied\n\
+         ERROR:  53400: this agent has asked for 3 approvals within a minute, which is the limit\n\
+         3\n\
+         waiting for a human: 0\n\
+         [0, 1, 3]\n",
         "{}",
         outcome.stderr
     );

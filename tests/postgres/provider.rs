@@ -6,21 +6,25 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-struct Provider {
+pub(crate) struct Provider {
     process: Child,
-    issuer: String,
-    folder: std::path::PathBuf,
+    pub(crate) issuer: String,
+    pub(crate) folder: std::path::PathBuf,
     /// It goes on saying things, and ends when nobody listens.
     _said: BufReader<ChildStdout>,
 }
 
 impl Provider {
-    fn start() -> Self {
+    /// `console` is where people are sent back to that sign in to the console.
+    pub(crate) fn start(console: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("interceptor-provider-{:x}", rand::random::<u64>()));
         std::fs::create_dir_all(&folder).unwrap();
         let mut node = Command::new("node");
         node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres/oidc/provider.mjs")).arg(&folder);
-        node.env("NODE_PATH", environment("NODE_PATH")).stdin(Stdio::null()).stdout(Stdio::piped());
+        node.env("NODE_PATH", environment("NODE_PATH"))
+            .env("CONSOLE", console)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         let mut process = node.stderr(std::fs::File::create(folder.join("log")).unwrap()).spawn().unwrap();
         let mut line = String::new();
         let mut said = BufReader::new(process.stdout.take().unwrap());
@@ -30,7 +34,7 @@ impl Provider {
     }
 
     /// Believed by the daemon, which logs in by a signed assertion.
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         let (issuer, folder) = (&self.issuer, self.folder.display());
         format!(
             "[[identity.issuers]]\nurl = \"{issuer}\"\naudience = \"urn:interceptor\"\nalgorithms = [\"RS256\"]\ntypes = [\"at+jwt\"]\n\
@@ -52,7 +56,7 @@ impl Drop for Provider {
 
 #[test]
 fn somebody_elses_provider_comes_and_goes() {
-    let provider = Provider::start();
+    let provider = Provider::start("");
     let config = provider.folder.join("config.toml");
     std::fs::write(&config, provider.config()).unwrap();
     let script = format!(

@@ -63,6 +63,7 @@ impl Scene {
             .env("PYTHON", environment("PYTHON"))
             .env("NODE_PATH", environment("NODE_PATH"))
             .env("JDBC", environment("JDBC"))
+            .env("BROWSER_PATH", environment("BROWSER"))
             .env("INTERCEPTOR", environment("BIN"))
             .env("PGBENCH", PathBuf::from(environment("PG_BIN")).join("pgbench"))
             // Colours and pagers are for people.

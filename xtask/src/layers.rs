@@ -60,7 +60,7 @@ const PLAN: &[Room] = &[
     Room {
         floor: 5,
         name: "admin",
-        imports: &["approval", "audit", "identity", "policy", "proxy", "redirect", "telemetry"],
+        imports: &["approval", "audit", "identity", "policy", "proxy", "redirect", "sql", "telemetry"],
     },
     Room {
         floor: 4,

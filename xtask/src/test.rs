@@ -117,6 +117,7 @@ pub(crate) fn environment() -> Result<Vec<(String, OsString)>> {
         ("PYTHON", drivers.python.into_os_string()),
         ("NODE_PATH", drivers.node_path.into_os_string()),
         ("JDBC", drivers.jdbc.into_os_string()),
+        ("BROWSER", drivers.browser.into_os_string()),
         ("REGRESSION", setup::regression::folder().into_os_string()),
     ]
     .map(|(name, value)| (format!("INTERCEPTOR_TEST_{name}"), value))

@@ -128,7 +128,7 @@ fn words(enrolled: &Enrolled) -> String {
     format!("the token of {} for {place}", enrolled.subject.escape_debug())
 }
 
-fn note(subjects: &Subjects, text: &str) -> Result<(), Refused> {
+pub(super) fn note(subjects: &Subjects, text: &str) -> Result<(), Refused> {
     let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
     record.statement = Some(text.to_owned());
     let written = subjects.trail.write(record);

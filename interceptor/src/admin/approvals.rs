@@ -85,7 +85,11 @@ pub(super) async fn deny(
     decided.map(Json).map_err(|error| refused(&id, &by, &error))
 }
 
-async fn approver(subjects: &Subjects, peer: Peer, headers: &HeaderMap) -> Result<Approver, (StatusCode, String)> {
+pub(super) async fn approver(
+    subjects: &Subjects,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<Approver, (StatusCode, String)> {
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return match peer.uid {
             Some(0) => Ok(Approver::LocalRoot { cgroup: peer.cgroup }),
@@ -107,7 +111,7 @@ async fn approver(subjects: &Subjects, peer: Peer, headers: &HeaderMap) -> Resul
     })
 }
 
-fn fit(word: Word) -> Result<Word, (StatusCode, String)> {
+pub(super) fn fit(word: Word) -> Result<Word, (StatusCode, String)> {
     let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > LONGEST);
     if long(&word.comment) || long(&word.break_glass) {
         return Err((StatusCode::BAD_REQUEST, format!("more than {LONGEST} characters are not read by anybody")));
@@ -115,12 +119,12 @@ fn fit(word: Word) -> Result<Word, (StatusCode, String)> {
     Ok(word)
 }
 
-fn refused(id: &str, by: &Approver, error: &Unable) -> (StatusCode, String) {
+pub(super) fn refused(id: &str, by: &Approver, error: &Unable) -> (StatusCode, String) {
     tracing::warn!(id, by = by.name(), %error, "somebody's word on a request did not count");
     unable(error)
 }
 
-fn unable(error: &Unable) -> (StatusCode, String) {
+pub(super) fn unable(error: &Unable) -> (StatusCode, String) {
     let status = match error {
         Unable::NoSuch(_) => StatusCode::NOT_FOUND,
         Unable::Decided { .. } | Unable::Again(_) => StatusCode::CONFLICT,
@@ -136,6 +140,6 @@ fn unable(error: &Unable) -> (StatusCode, String) {
     (status, error.to_string())
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

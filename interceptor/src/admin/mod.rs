@@ -4,11 +4,15 @@
 mod agents;
 mod approvals;
 mod client;
+mod console;
 mod vital;
+mod webhook;
 
 pub use agents::{Enroll, Kill, Revoke};
 pub use approvals::Word;
 pub use client::{ClientError, get, post};
+pub use console::{Bound as BoundConsole, Console, Link, Settings as ConsoleSettings, bind as bind_console};
+pub use webhook::{Settings as WebhookSettings, Webhook, load as load_webhooks, run as run_webhooks};
 
 use crate::audit::Trail;
 use crate::identity::IssuerState;
@@ -75,6 +79,12 @@ pub struct Subjects {
     pub since: String,
     /// What is captured, for people to read.
     pub capture: String,
+    /// Where the record is.
+    pub audit: PathBuf,
+    /// Who is let into the console, if there is one.
+    pub console: Option<Arc<Console>>,
+    /// Who is told what waits.
+    pub webhooks: Vec<Arc<Webhook>>,
 }
 
 /// The state of the daemon.
@@ -115,6 +125,9 @@ pub struct Status {
     pub exempt: Vec<String>,
     /// Number of the last audit record.
     pub audit_seq: u64,
+    /// Statements since the start that were permitted, denied and held.
+    #[serde(default)]
+    pub decided: [u64; 3],
     /// What the kernel half counted, by name.
     pub kernel: Vec<(String, u64)>,
 }
@@ -165,6 +178,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/approvals/{id}", on_get(approvals::show))
         .route("/approvals/{id}/approve", on_post(approvals::approve))
         .route("/approvals/{id}/deny", on_post(approvals::deny))
+        .route("/console/link", on_post(console::link))
         .merge(vital())
         .with_state(subjects)
         .into_make_service_with_connect_info::<Peer>();
@@ -200,15 +214,19 @@ pub async fn serve_metrics(listener: TcpListener, subjects: Subjects, mut stop: 
 }
 
 async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (StatusCode, String)> {
+    state(&subjects).map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+/// How the daemon stands.
+fn state(subjects: &Subjects) -> Result<Status, String> {
     let policies = subjects.proxy.policies.load();
     let issuers = subjects.proxy.registrar.issuers();
-    let health = vital::Health::of(&subjects);
-    let counters: Counters =
-        subjects.redirect.counters().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let health = vital::Health::of(subjects);
+    let counters: Counters = subjects.redirect.counters().map_err(|error| error.to_string())?;
     let missing = subjects.missing.borrow().clone();
     let settings = subjects.redirect.settings();
     let exempt = settings.exempt.iter().chain([&settings.daemon_cgroup]);
-    Ok(Json(Status {
+    Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         since: subjects.since.clone(),
@@ -218,14 +236,15 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
         sessions: subjects.proxy.live.len(),
         health: health.state.to_owned(),
         reasons: health.reasons,
-        observed: subjects.proxy.observes().then(|| observed(&subjects)),
+        observed: subjects.proxy.observes().then(|| observed(subjects)),
         missing,
         absent: subjects.redirect.absent().iter().map(|(name, _)| (*name).to_owned()).collect(),
         exempt: exempt.map(|path| path.display().to_string()).collect(),
         issuers,
         audit_seq: subjects.trail.seq(),
+        decided: subjects.trail.decided(),
         kernel: named(&counters),
-    }))
+    })
 }
 
 async fn coverage(State(subjects): State<Subjects>) -> Result<Json<Vec<Account>>, (StatusCode, String)> {

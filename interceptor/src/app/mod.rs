@@ -53,6 +53,9 @@ pub struct Bound {
     port: u16,
     control: UnixListener,
     control_path: PathBuf,
+    console: Option<admin::BoundConsole>,
+    webhooks: Vec<Arc<admin::Webhook>>,
+    audit: PathBuf,
     metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
     file: PathBuf,
@@ -98,6 +101,8 @@ impl Bound {
         }
         let control = admin::bind(&config.admin)
             .with_context(|| format!("control socket `{}` cannot be bound", config.admin.socket.display()))?;
+        let webhooks = admin::load_webhooks(&config.webhook)?;
+        let console = admin::bind_console(&config.console).context("the console cannot be bound")?;
         let metrics = config.admin.metrics.map(|address| {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
@@ -137,6 +142,9 @@ impl Bound {
             port,
             control,
             control_path: config.admin.socket.clone(),
+            console,
+            webhooks,
+            audit: config.audit.dir.clone(),
             metrics,
             policies: config.policy.dir.clone(),
             file: file.to_owned(),
@@ -157,6 +165,9 @@ impl Bound {
             port,
             control,
             control_path,
+            console,
+            webhooks,
+            audit,
             metrics,
             policies,
             file,
@@ -190,12 +201,25 @@ impl Bound {
             trail: proxy.shared.trail.clone(),
             since,
             capture: capture.clone(),
+            audit,
+            console: console.as_ref().map(|bound| bound.console.clone()),
+            webhooks: webhooks.clone(),
         };
         if let Some(listener) = metrics {
             let listener = TcpListener::from_std(listener)?;
             tokio::spawn(admin::serve_metrics(listener, subjects.clone(), stop.subscribe()));
         }
-        let mut answering = Box::pin(admin::serve(control, subjects, stop.subscribe(), &control_path));
+        let telling = admin::run_webhooks(webhooks, proxy.shared.desk.clone(), stop.subscribe());
+        let (for_console, until) = (subjects.clone(), stop.subscribe());
+        let serving = async move {
+            if let Some(console) = console {
+                console.serve(for_console, until).await;
+            }
+        };
+        let answering = admin::serve(control, subjects, stop.subscribe(), &control_path);
+        let mut answering = Box::pin(async move {
+            tokio::join!(answering, serving, telling);
+        });
         tracing::info!(%capture, policies = proxy.policies.load().len(), "interceptor is ready");
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

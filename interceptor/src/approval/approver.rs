@@ -124,7 +124,7 @@ impl Approver {
                 // Whoever the issuer is: two issuers may know the same human.
                 let is = |name: &str| name.eq_ignore_ascii_case(subject);
                 let own = is(&asked.agent) || asked.on_behalf_of.as_deref().is_some_and(is);
-                if own && !settings.self_approval {
+                if own && !settings.self_approval && !asked.self_approval {
                     return Err(Unable::Own(subject.clone()));
                 }
                 let counted: BTreeSet<String> =

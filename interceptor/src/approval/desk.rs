@@ -5,26 +5,39 @@ use super::approver::{Approver, Unable};
 use super::binding::Binding;
 use super::request::{Asked, Entry, Event, NotKept, Recorder, Request, Standing, said};
 use super::ticket::{Grant, Ticket, in_words};
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Requests that are over are kept for people to look at, so many of them.
 const MOST_OVER: usize = 200;
+
+/// In seconds.
+const MINUTE: u64 = 60;
 
 /// The requests of all sessions.
 #[derive(Debug, Default)]
 pub struct Desk {
     settings: Settings,
     book: Mutex<Book>,
+    /// Grows whenever a request changes.
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// In the order in which they were made.
     pub(super) entries: BTreeMap<u64, Entry>,
+    /// Where they are, by id, by what they are for, and by whose they are.
+    ids: HashMap<String, u64>,
+    bindings: HashMap<Binding, Vec<u64>>,
+    agents: HashMap<(String, String), BTreeSet<u64>>,
+    /// The second in which what is over was ended last.
+    settled: Option<u64>,
     /// How many entries and tickets there have been.
     count: u64,
+    /// When each agent has asked in the last minute, by issuer and name.
+    recent: HashMap<(String, String), VecDeque<u64>>,
 }
 
 /// What comes of asking.
@@ -46,6 +59,8 @@ pub enum Answer {
 pub enum NotAsked {
     /// The agent has so many open requests already.
     TooMany(usize),
+    /// It has made so many within a minute.
+    TooOften(usize),
     /// It cannot be put on record.
     Unrecorded(NotKept),
 }
@@ -53,12 +68,21 @@ pub enum NotAsked {
 impl Desk {
     /// An empty desk.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, book: Mutex::default() }
+        Self { settings, book: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
     /// How it goes about things.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Grows whenever a request may have changed: whoever watches looks again only then.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn touch(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Asks for a statement: takes the approval that is there, joins the request that is open, or makes one.
@@ -72,15 +96,17 @@ impl Desk {
         recorder: Arc<dyn Recorder>,
         now: u64,
     ) -> Result<Answer, NotAsked> {
+        self.touch();
         let mut book = self.open_book(now);
         let mut open = None;
-        for (number, entry) in book.entries.iter_mut().filter(|(_, entry)| entry.binding == binding) {
+        for number in book.bindings.get(&binding).cloned().unwrap_or_default() {
+            let Some(entry) = book.entries.get_mut(&number) else { continue };
             match entry.standing {
                 Standing::Approved { until } => {
                     entry.standing = Standing::Taken { until };
-                    return Ok(Answer::Granted(Grant { desk: self.clone(), entry: *number, until, spent: false }));
+                    return Ok(Answer::Granted(Grant { desk: self.clone(), entry: number, until, spent: false }));
                 }
-                Standing::Open => open = Some(*number),
+                Standing::Open => open = Some(number),
                 Standing::Taken { .. }
                 | Standing::Used
                 | Standing::Denied { .. }
@@ -91,11 +117,13 @@ impl Desk {
         if let Some(number) = open {
             return Ok(Answer::Waits { ticket: self.ticket(&mut book, number, binding, &asked), new: false });
         }
-        let same = |entry: &Entry| entry.asked.agent == asked.agent && entry.asked.issuer == asked.issuer;
-        let of_agent = book.entries.values().filter(|entry| entry.standing == Standing::Open && same(entry)).count();
+        let of_agent = book.of(&asked).filter(|entry| entry.standing == Standing::Open).count();
         if of_agent >= self.settings.open_per_agent {
             return Err(NotAsked::TooMany(self.settings.open_per_agent));
         }
+        book.note(&asked, now, self.settings.requests_per_minute)?;
+        let again = |entry: &&Entry| !entry.is_live() && entry.asked.is_same_text(&asked);
+        let repeats = book.of(&asked).filter(again).count();
         let number = book.next();
         let entry = Entry {
             id: book.new_id(),
@@ -104,12 +132,15 @@ impl Desk {
             standing: Standing::Open,
             asked_at: now,
             expires_at: now.saturating_add(self.settings.timeout_seconds),
+            repeats,
             voices: Vec::new(),
             recorder,
             tickets: BTreeMap::new(),
         };
-        entry.record(Event::Asked, &format!(", of {}", in_words(&asked.needs))).map_err(NotAsked::Unrecorded)?;
-        book.entries.insert(number, entry);
+        let preview = asked.preview.as_ref().map(|preview| format!("; {}", preview.summary())).unwrap_or_default();
+        let words = format!(", of {}{preview}", in_words(&asked.needs));
+        entry.record(Event::Asked, &words).map_err(NotAsked::Unrecorded)?;
+        book.insert(number, entry);
         Ok(Answer::Waits { ticket: self.ticket(&mut book, number, binding, &asked), new: true })
     }
 
@@ -131,6 +162,37 @@ impl Desk {
             expires_at,
             given_up: AtomicBool::new(false),
         }
+    }
+
+    /// Whether an agent may ask at all, before anything is found out for its request. Whoever has an approval may use it.
+    ///
+    /// # Errors
+    /// Which limit it has reached.
+    pub fn may_ask(&self, issuer: &str, agent: &str, now: u64) -> Result<(), NotAsked> {
+        let book = self.open_book(now);
+        let owner = (issuer.to_owned(), agent.to_owned());
+        let numbers = book.agents.get(&owner).into_iter().flatten();
+        let mut open = 0;
+        for entry in numbers.filter_map(|number| book.entries.get(number)) {
+            match entry.standing {
+                Standing::Approved { .. } => return Ok(()),
+                Standing::Open => open += 1,
+                Standing::Taken { .. }
+                | Standing::Used
+                | Standing::Denied { .. }
+                | Standing::Expired
+                | Standing::Withdrawn => {}
+            }
+        }
+        if open >= self.settings.open_per_agent {
+            return Err(NotAsked::TooMany(open));
+        }
+        let lately = book.recent.get(&owner).into_iter().flatten();
+        let lately = lately.filter(|time| time.saturating_add(MINUTE) > now).count();
+        if lately >= self.settings.requests_per_minute {
+            return Err(NotAsked::TooOften(lately));
+        }
+        Ok(())
     }
 
     /// Says yes; approved is what enough have said yes to.
@@ -157,6 +219,7 @@ impl Desk {
         if met {
             entry.turn(Standing::Approved { until: now.saturating_add(self.settings.grant_seconds) });
         }
+        self.touch();
         Ok(entry.show())
     }
 
@@ -191,6 +254,7 @@ impl Desk {
             comment: Some(format!("BREAKING THE GLASS: {reason}")),
         });
         entry.turn(Standing::Approved { until: now.saturating_add(self.settings.grant_seconds) });
+        self.touch();
         Ok(entry.show())
     }
 
@@ -207,6 +271,7 @@ impl Desk {
         }
         entry.record(Event::Denied, &format!(" {}", said(by.name(), comment))).map_err(Unable::Unrecorded)?;
         entry.turn(Standing::Denied { by: by.name().to_owned(), comment: comment.map(str::to_owned) });
+        self.touch();
         Ok(entry.show())
     }
 
@@ -217,7 +282,8 @@ impl Desk {
 
     /// One of them.
     pub fn show(&self, id: &str, now: u64) -> Option<Request> {
-        self.open_book(now).entries.values().find(|entry| entry.id == id).map(Entry::show)
+        let book = self.open_book(now);
+        book.entries.get(book.ids.get(id)?).map(Entry::show)
     }
 
     /// Ends what is open: the daemon stops.
@@ -237,6 +303,11 @@ impl Desk {
     /// The book as it stands at a time: whoever looks at it sees nothing that is over.
     pub(super) fn open_book(&self, now: u64) -> MutexGuard<'_, Book> {
         let mut book = self.lock();
+        // Nothing that begins in a second ends in it.
+        if book.settled == Some(now) {
+            return book;
+        }
+        book.settled = Some(now);
         for entry in book.entries.values_mut() {
             let (end, how) = match entry.standing {
                 Standing::Open => (entry.expires_at, ": nobody has decided"),
@@ -251,6 +322,7 @@ impl Desk {
                 continue;
             }
             entry.expire(how);
+            self.touch();
         }
         book.forget();
         book
@@ -261,25 +333,58 @@ impl Desk {
     }
 }
 
+/// Whose requests count together: the issuer and its name for the agent.
+fn owner(asked: &Asked) -> (String, String) {
+    (asked.issuer.clone(), asked.agent.clone())
+}
+
 impl Book {
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
+    fn insert(&mut self, number: u64, entry: Entry) {
+        self.ids.insert(entry.id.clone(), number);
+        self.bindings.entry(entry.binding).or_default().push(number);
+        self.agents.entry(owner(&entry.asked)).or_default().insert(number);
+        self.entries.insert(number, entry);
+    }
+
+    /// The requests of whoever asks for this.
+    fn of<'a>(&'a self, asked: &Asked) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let numbers = self.agents.get(&owner(asked)).into_iter().flatten();
+        numbers.filter_map(|number| self.entries.get(number))
+    }
+
+    /// Counts an agent's request, unless there have been too many. People who are asked without end stop reading.
+    fn note(&mut self, asked: &Asked, now: u64, most: usize) -> Result<(), NotAsked> {
+        self.recent.retain(|_, times| {
+            times.retain(|time| time.saturating_add(MINUTE) > now);
+            !times.is_empty()
+        });
+        let times = self.recent.entry((asked.issuer.clone(), asked.agent.clone())).or_default();
+        if times.len() >= most {
+            tracing::warn!(agent = asked.agent, most, "an agent asks for approvals without end; it is refused for now");
+            return Err(NotAsked::TooOften(most));
+        }
+        times.push_back(now);
+        Ok(())
+    }
+
     /// Short enough to be typed; nobody gains anything by guessing it.
     fn new_id(&self) -> String {
         loop {
             let id = format!("{:08x}", rand::random::<u32>());
-            if self.entries.values().all(|entry| entry.id != id) {
+            if !self.ids.contains_key(&id) {
                 return id;
             }
         }
     }
 
     fn undecided(&mut self, id: &str) -> Result<&mut Entry, Unable> {
-        let entry = self.entries.values_mut().find(|entry| entry.id == id);
-        let entry = entry.ok_or_else(|| Unable::NoSuch(id.to_owned()))?;
+        let number = self.ids.get(id).copied().unwrap_or_default();
+        let entry = self.entries.get_mut(&number).ok_or_else(|| Unable::NoSuch(id.to_owned()))?;
         match entry.standing {
             Standing::Open => Ok(entry),
             _ => Err(Unable::Decided { id: id.to_owned(), state: entry.state() }),
@@ -291,10 +396,22 @@ impl Book {
         let is_over = |entry: &Entry| !entry.is_live() && entry.tickets.is_empty();
         let over = self.entries.values().filter(|entry| is_over(entry)).count();
         let mut excess = over.saturating_sub(MOST_OVER);
-        self.entries.retain(|_, entry| {
+        let Self { entries, ids, bindings, agents, .. } = self;
+        entries.retain(|number, entry| {
             let goes = excess > 0 && is_over(entry);
-            excess -= usize::from(goes);
+            if goes {
+                excess -= 1;
+                ids.remove(&entry.id);
+                if let Some(numbers) = bindings.get_mut(&entry.binding) {
+                    numbers.retain(|known| known != number);
+                }
+                if let Some(numbers) = agents.get_mut(&owner(&entry.asked)) {
+                    numbers.remove(number);
+                }
+            }
             !goes
         });
+        bindings.retain(|_, numbers| !numbers.is_empty());
+        agents.retain(|_, numbers| !numbers.is_empty());
     }
 }

@@ -13,6 +13,8 @@
 mod approver;
 mod binding;
 mod desk;
+mod plain;
+mod preview;
 mod request;
 mod ticket;
 
@@ -22,6 +24,8 @@ mod tests;
 pub use approver::{Approver, Unable};
 pub use binding::Binding;
 pub use desk::{Answer, Desk, NotAsked};
+pub use plain::plain;
+pub use preview::{Effect, Preview, Seen, Sight, Table};
 pub use request::{Asked, Event, NotKept, Recorder, Request, State, Voice};
 pub use ticket::{Grant, Outlook, Ticket};
 
@@ -39,6 +43,10 @@ pub struct Settings {
     pub notice_seconds: u64,
     /// Requests of one agent that may be open at the same time.
     pub open_per_agent: usize,
+    /// Requests of one agent that may be made within a minute, whatever has come of them.
+    pub requests_per_minute: usize,
+    /// How long a statement that was tried for its reviewers may keep its locks, in seconds.
+    pub preview_lock_timeout: u64,
     /// Whether root of this host, who shows no token, counts as one of any group.
     pub local_root: bool,
     /// Whether root of this host may let a statement through that nobody has approved, giving a reason.
@@ -54,6 +62,8 @@ impl Default for Settings {
             grant_seconds: 600,
             notice_seconds: 15,
             open_per_agent: 20,
+            requests_per_minute: 60,
+            preview_lock_timeout: 30,
             local_root: false,
             // Root can change the policies as well, and less loudly.
             break_glass: true,
@@ -66,6 +76,7 @@ impl Settings {
     /// What is wrong with them.
     pub fn mistakes(&self) -> Vec<String> {
         let Self { timeout_seconds, grant_seconds, notice_seconds, open_per_agent, .. } = self;
+        let Self { requests_per_minute, preview_lock_timeout, .. } = self;
         let zero = |name: &str, is_zero: bool| {
             is_zero.then(|| format!("`{name} = 0` in [approval] would approve nothing; leave it out for the default"))
         };
@@ -74,6 +85,8 @@ impl Settings {
             zero("grant_seconds", *grant_seconds == 0),
             zero("notice_seconds", *notice_seconds == 0),
             zero("open_per_agent", *open_per_agent == 0),
+            zero("requests_per_minute", *requests_per_minute == 0),
+            zero("preview_lock_timeout", *preview_lock_timeout == 0),
         ]
         .into_iter()
         .flatten()

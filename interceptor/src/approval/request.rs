@@ -1,6 +1,8 @@
 //! A request: what is asked for, by whom, and what has come of it.
 
+use super::approver::Approver;
 use super::binding::Binding;
+use super::preview::{Preview, Seen};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +22,15 @@ pub struct Asked {
     pub session: String,
     /// The cgroup of the process that asked first.
     pub cgroup: String,
+    /// The process that asked first, and the programs above it.
+    #[serde(default)]
+    pub process: Vec<String>,
+    /// Who has let the agent act for whom it acts for, the latest first.
+    #[serde(default)]
+    pub delegation: Vec<String>,
+    /// The agent's groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// The database server.
     pub server: String,
     /// The database.
@@ -40,6 +51,22 @@ pub struct Asked {
     pub policies: Vec<String>,
     /// How many of which groups have to say yes.
     pub needs: BTreeMap<String, u32>,
+    /// Whether whoever asks, or the human that it acts for, may be among them.
+    #[serde(default)]
+    pub self_approval: bool,
+    /// What it would change, where a policy wants that to be seen.
+    #[serde(default)]
+    pub preview: Option<Preview>,
+    /// The rows behind that.
+    #[serde(skip)]
+    pub seen: Seen,
+}
+
+impl Asked {
+    /// Whether it is the same text for the same database.
+    pub(super) fn is_same_text(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.database == other.database && self.server == other.server
+    }
 }
 
 /// Somebody's yes.
@@ -99,6 +126,9 @@ pub struct Request {
     pub expires_at: u64,
     /// Connections that wait for it.
     pub waiting: usize,
+    /// Requests of the same agent for the same text that were made before and are over.
+    #[serde(default)]
+    pub repeats: usize,
     /// Who has said yes.
     pub voices: Vec<Voice>,
     /// What whoever denied it has said, or how else it ended.
@@ -164,6 +194,7 @@ pub(super) struct Entry {
     pub(super) standing: Standing,
     pub(super) asked_at: u64,
     pub(super) expires_at: u64,
+    pub(super) repeats: usize,
     pub(super) voices: Vec<Voice>,
     pub(super) recorder: Arc<dyn Recorder>,
     /// Tickets that are out, with whom to wake.
@@ -218,6 +249,9 @@ impl Entry {
     /// Leaves its state for another and wakes who waits.
     pub(super) fn turn(&mut self, standing: Standing) {
         self.standing = standing;
+        if !self.is_live() {
+            self.asked.seen = Seen::default();
+        }
         self.tickets.values_mut().filter_map(Option::take).for_each(Waker::wake);
     }
 
@@ -254,10 +288,22 @@ impl Entry {
             asked_at: self.asked_at,
             expires_at,
             waiting: self.tickets.len(),
+            repeats: self.repeats,
             voices: self.voices.clone(),
             outcome,
             asked: self.asked.clone(),
         }
+    }
+}
+
+impl Request {
+    /// With the rows of its preview as somebody may see them.
+    #[must_use]
+    pub fn seen_by(mut self, reviewer: &Approver) -> Self {
+        if let (Some(sight), Some(preview)) = (&self.asked.seen.0, &mut self.asked.preview) {
+            preview.tables = sight.tables(Some(reviewer));
+        }
+        self
     }
 }
 

@@ -104,6 +104,7 @@ impl Room {
                     if new { "new" } else { "joined" }.into()
                 }
                 Err(NotAsked::TooMany(most)) => format!("too many: {most}"),
+                Err(NotAsked::TooOften(most)) => format!("too often: {most}"),
                 Err(NotAsked::Unrecorded(error)) => format!("unrecorded: {error}"),
             },
             "look" => match self.tickets[name].outlook(statement(if rest.is_empty() { "x" } else { rest }), self.now) {
@@ -407,6 +408,41 @@ fn agents_cannot_flood() {
 }
 
 #[test]
+fn agents_cannot_wear_people_out() {
+    // Whatever comes of them: those that are withdrawn at once count too.
+    let settings = Settings { requests_per_minute: 2, ..usual() };
+    check(
+        settings,
+        &[("dba", 1)],
+        "ask one x -> new
+         withdraw one
+         ask two x -> new
+         deny bob dba -> denied
+         ask three x -> too often: 2
+         at 59
+         ask three y -> too often: 2
+         at 60
+         ask three x -> new",
+        "asked withdrawn asked denied asked",
+    );
+    let mut room = Room::new(usual(), &[("dba", 1)]);
+    for line in ["ask one x", "deny bob dba", "ask two x", "deny bob dba", "ask three x"] {
+        room.act(line);
+    }
+    assert_eq!(room.desk.list(0).iter().map(|request| request.repeats).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_policy_may_let_agents_approve_for_themselves() {
+    let desk = Arc::new(Desk::new(usual()));
+    let asked = Asked { self_approval: true, ..asked(&[("dba", 1)]) };
+    let Ok(Answer::Waits { ticket, .. }) = desk.ask(asked, statement("x"), Arc::new(Notes::default()), 0) else {
+        panic!()
+    };
+    desk.approve(ticket.id(), &person("alice@corp", &["dba"]), None, 0).unwrap();
+}
+
+#[test]
 fn what_cannot_be_recorded_does_not_happen() {
     let desk = Arc::new(Desk::new(Settings { local_root: true, ..usual() }));
     let broken = Arc::new(Notes { fails: true, ..Notes::default() });
@@ -449,6 +485,55 @@ fn a_daemon_that_stops_leaves_nothing_open() {
     room.desk.close();
     assert_eq!(room.act("look one"), "expired");
     assert!(room.act("approve bob dba").ends_with("is expired already"));
+}
+
+/// So many that nobody could read them: the desk stays quick, and each gets its own word.
+#[test]
+fn ten_thousand_wait() {
+    const MANY: usize = 10_000;
+    let settings = Settings { open_per_agent: MANY, requests_per_minute: MANY, ..usual() };
+    let desk = Arc::new(Desk::new(settings));
+    let notes = Arc::new(Notes::default());
+    let since = std::time::Instant::now();
+    let tickets: Vec<_> = (0..MANY)
+        .map(|at| {
+            let asked = Asked { agent: format!("agent:{}", at % 100), digest: at.to_string(), ..asked(&[("dba", 1)]) };
+            match desk.ask(asked, statement(&at.to_string()), notes.clone(), 0) {
+                Ok(Answer::Waits { ticket, new: true }) => ticket,
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect();
+    assert_eq!(desk.list(0).len(), MANY);
+    // Two approvers at once, each from an end of their own; a third says no to some.
+    std::thread::scope(|scope| {
+        let (bob, dave, erin) = (person("bob", &["dba"]), person("dave", &["dba"]), person("erin", &["dba"]));
+        let (desk, tickets) = (&desk, &tickets);
+        scope.spawn(move || tickets.iter().for_each(|ticket| drop(desk.approve(ticket.id(), &bob, None, 1))));
+        scope.spawn(move || tickets.iter().rev().for_each(|ticket| drop(desk.approve(ticket.id(), &dave, None, 1))));
+        scope.spawn(move || tickets.iter().step_by(7).for_each(|ticket| drop(desk.deny(ticket.id(), &erin, None, 1))));
+    });
+    let (mut granted, mut denied) = (0, 0);
+    for (at, ticket) in tickets.iter().enumerate() {
+        match ticket.outlook(statement(&at.to_string()), 1) {
+            Outlook::Granted(grant) => {
+                grant.spend(&*notes).unwrap();
+                granted += 1;
+            }
+            Outlook::Denied { by, .. } => {
+                assert_eq!(by, "erin");
+                denied += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(granted + denied, MANY);
+    let texts = notes.texts.lock().unwrap();
+    let count = |word: &str| texts.iter().filter(|text| text.starts_with(word)).count();
+    assert_eq!((count("approved"), count("used"), count("denied")), (granted, granted, denied));
+    // Each look at so many takes its time; seconds would keep sessions waiting. (A debug build on a busy machine.)
+    assert!(since.elapsed().as_secs() < 120, "{:?}", since.elapsed());
+    println!("{MANY} requests asked for, decided and used in {:?}", since.elapsed());
 }
 
 /// Approvals, a denial, a cancellation and the end of the time, all at once: one of them happens, and what is approved runs

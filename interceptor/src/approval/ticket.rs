@@ -87,6 +87,18 @@ impl Ticket {
         }
     }
 
+    /// Whether the request has ended without a yes: nothing need be found out about its statement any more.
+    pub fn has_failed(&self, now: u64) -> bool {
+        let book = self.desk.open_book(now);
+        if self.is_given_up() {
+            return true;
+        }
+        book.entries.get(&self.entry).is_none_or(|entry| match entry.standing {
+            Standing::Open | Standing::Approved { .. } | Standing::Taken { .. } | Standing::Used => false,
+            Standing::Denied { .. } | Standing::Expired | Standing::Withdrawn => true,
+        })
+    }
+
     /// Waits until there is something to be seen in its [`Ticket::outlook`].
     pub fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut book = self.desk.lock();
@@ -115,11 +127,13 @@ impl Ticket {
             tracing::error!(%error, id = self.id, "a withdrawn request could not be recorded");
         }
         entry.turn(Standing::Withdrawn);
+        self.desk.touch();
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.desk.touch();
         if let Some(entry) = self.desk.lock().entries.get_mut(&self.entry) {
             entry.tickets.remove(&self.number);
         }
@@ -151,6 +165,7 @@ impl Grant {
             return Err(error);
         }
         entry.turn(Standing::Used);
+        self.desk.touch();
         self.spent = true;
         Ok(())
     }

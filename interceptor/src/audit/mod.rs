@@ -27,7 +27,7 @@ pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::redact;
 pub use trail::{AuditError, Trail};
-pub use verify::{Finding, Report, lines, read, verify, verify_against};
+pub use verify::{Finding, Report, latest, lines, read, verify, verify_against};
 
 use serde::Deserialize;
 use std::path::PathBuf;

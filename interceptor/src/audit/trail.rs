@@ -1,7 +1,7 @@
 //! Writing the trail.
 
 use super::chain::{GENESIS, hex, seal};
-use super::record::{Event, Record, Subject};
+use super::record::{Decision, Event, Record, Subject};
 use super::verify::{self, Checkpoint};
 use super::{Fsync, Settings, archive, keys};
 use ed25519_dalek::{Signer, SigningKey};
@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -77,6 +78,8 @@ pub(super) struct Head {
 #[derive(Debug)]
 pub struct Trail {
     writer: Mutex<Writer>,
+    /// Statements that were permitted, denied and held.
+    decided: [AtomicU64; 3],
 }
 
 #[derive(Debug)]
@@ -178,7 +181,7 @@ impl Trail {
         if settings.compress {
             archive::compress_before(dir, writer.number);
         }
-        Ok(Self { writer: Mutex::new(writer) })
+        Ok(Self { writer: Mutex::new(writer), decided: Default::default() })
     }
 
     /// Writes a record and returns its number. When this returns, the record is written; when it fails, nothing may
@@ -194,7 +197,23 @@ impl Trail {
     /// Gives a record its place in the chain and returns its number. It is written with the next [`Trail::flush`]: until
     /// then nothing may happen that it speaks of.
     pub fn seal(&self, record: Record) -> Result<u64, AuditError> {
+        if record.event == Event::Statement {
+            // What is written ahead of time (`Record::facts`) are facts of permits.
+            let at = match record.decision {
+                Some(Decision::Permit) | None => 0,
+                Some(Decision::Deny) => 1,
+                Some(Decision::Hold) => 2,
+            };
+            if let Some(count) = self.decided.get(at) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         self.lock().seal(record)
+    }
+
+    /// Statements since the start that were permitted, denied and held.
+    pub fn decided(&self) -> [u64; 3] {
+        self.decided.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Writes all that has been sealed, by whomever. When this returns, what those records speak of may happen.

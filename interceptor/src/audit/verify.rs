@@ -242,6 +242,38 @@ pub fn lines(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>>
     Ok(files.collect::<io::Result<Vec<_>>>()?.into_iter().flatten())
 }
 
+/// The last records of a trail as they are written, the latest first, until they are so many bytes; and whether those are all.
+pub fn latest(dir: &Path, most: u64) -> io::Result<(Vec<String>, bool)> {
+    let (mut found, mut left) = (Vec::new(), most);
+    for (_, file) in segments(dir)?.into_iter().rev() {
+        if left == 0 {
+            return Ok((found, false));
+        }
+        // What is not compressed need not be read from its beginning.
+        let skipped = if archive::is_compressed(&file) { 0 } else { file.metadata()?.len().saturating_sub(left) };
+        let mut lines: Vec<String> = if skipped > 0 {
+            let mut open = std::fs::File::open(&file)?;
+            open.seek(io::SeekFrom::Start(skipped))?;
+            // The first of them is perhaps part of a line.
+            BufReader::new(open).lines().skip(1).collect::<Result<_, _>>()?
+        } else {
+            BufReader::new(archive::open(&file)?).lines().collect::<Result<_, _>>()?
+        };
+        while let Some(line) = lines.pop() {
+            let length = line.len() as u64 + 1;
+            if length > left {
+                return Ok((found, false));
+            }
+            left -= length;
+            found.push(line);
+        }
+        if skipped > 0 {
+            return Ok((found, false));
+        }
+    }
+    Ok((found, true))
+}
+
 /// The segments of a folder by number.
 pub(super) fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut segments = Vec::new();

@@ -3,7 +3,7 @@
 use super::table::table;
 use super::talk::{Talk, print_json, wait_for};
 use crate::admin::{self, Word};
-use crate::approval::{Request, State, Voice};
+use crate::approval::{Preview, Request, State, Table, Voice, plain};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
@@ -125,15 +125,7 @@ fn watch(talk: &Talk) -> Result<ExitCode> {
 
 fn say(word: Say, what: &str, break_glass: Option<String>) -> Result<ExitCode> {
     let Say { talk, id, comment, token_file } = word;
-    let token = match token_file {
-        _ if break_glass.is_some() => None,
-        Some(file) => Some(
-            std::fs::read_to_string(&file)
-                .with_context(|| format!("token file `{}` cannot be read", file.display()))?,
-        ),
-        None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
-    };
-    let token = token.map(|token| token.trim().to_owned());
+    let token = if break_glass.is_some() { None } else { token_of(token_file)? };
     let said = Word { comment, break_glass };
     let request: Request = wait_for(admin::post(&talk.socket()?, &path(&id, what)?, token.as_deref(), &said))?;
     if talk.json {
@@ -148,6 +140,18 @@ fn say(word: Say, what: &str, break_glass: Option<String>) -> Result<ExitCode> {
     };
     println!("request {} is {}{more}", request.id, request.state);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Somebody's own token: of a file, or of the environment.
+pub(super) fn token_of(file: Option<PathBuf>) -> Result<Option<String>> {
+    let token = match file {
+        Some(file) => Some(
+            std::fs::read_to_string(&file)
+                .with_context(|| format!("token file `{}` cannot be read", file.display()))?,
+        ),
+        None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
+    };
+    Ok(token.map(|token| token.trim().to_owned()))
 }
 
 /// Ids are letters and digits, and what is none must not become part of a path.
@@ -178,7 +182,7 @@ fn row(request: &Request, now: u64) -> [String; 6] {
 }
 
 /// Everything, the statement as it is: what is approved has to be seen whole.
-fn whole(request: &Request, now: u64) -> String {
+pub(super) fn whole(request: &Request, now: u64) -> String {
     let asked = &request.asked;
     let line = |name: &str, value: &str| format!("{name:<12}  {}\n", plain(value));
     let mut out = line("request", &request.id);
@@ -189,16 +193,25 @@ fn whole(request: &Request, now: u64) -> String {
         let words = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
         out += &line("approved by", &format!("{by} (for {}){words}", groups.join(", ")));
     }
+    if request.repeats > 0 {
+        out += &line("asked before", &format!("{} times, and not let through", request.repeats));
+    }
     if let Some(outcome) = &request.outcome {
         out += &line("denied", outcome);
     }
     out += &line("agent", &format!("{}, of {}", asked.agent, asked.issuer));
     out += &line("acts for", asked.on_behalf_of.as_deref().unwrap_or("nobody else"));
+    if !asked.process.is_empty() {
+        out += &line("process", &asked.process.join(" < "));
+    }
     out += &line("session", &format!("{}; {} connections wait", asked.session, request.waiting));
     out += &line("database", &format!("{} on {} as {}", asked.database, asked.server, asked.role));
     asked.relations.iter().for_each(|relation| out += &line("does", relation));
     out += &line("policies", &asked.policies.join(", "));
     out += &line("sha256", &asked.digest);
+    if let Some(preview) = &asked.preview {
+        out += &effect(preview);
+    }
     for (at, value) in (1..).zip(&asked.values) {
         out += &line(&format!("value ${at}"), value.as_deref().unwrap_or("NULL"));
     }
@@ -208,6 +221,40 @@ fn whole(request: &Request, now: u64) -> String {
         text.lines().for_each(|line| out += &format!("  {}\n", plain(line)));
     }
     out
+}
+
+/// What it changes, with a sample of the rows.
+fn effect(preview: &Preview) -> String {
+    let mut out = format!("{:<12}  {}\n", "effect", plain(&preview.summary()));
+    let known = usize::from(preview.effect.is_none());
+    for note in preview.notes.iter().skip(known) {
+        out += &format!("{:<12}  {}\n", "", plain(note));
+    }
+    for Table { relation, columns, before, after, counts, hidden } in &preview.tables {
+        for (rows, count, when) in [(before, counts.0, "as they are"), (after, counts.1, "as they would be")] {
+            if count > 0 {
+                let shown = rows.len();
+                out += &format!("rows of {}, {when}: {shown} of {count}\n", plain(relation));
+                out += &rows_of(columns, rows);
+            }
+        }
+        if let Some(hidden) = hidden {
+            out += &format!("rows of {}: {}\n", plain(relation), plain(hidden));
+        }
+    }
+    out
+}
+
+fn rows_of(columns: &[String], rows: &[Vec<Option<String>>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = columns.iter().map(|name| plain(name)).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|value| plain(value.as_deref().unwrap_or("NULL"))).collect()).collect();
+    let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
+    table(&names, &rows).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn state(request: &Request, now: u64) -> String {
@@ -239,26 +286,9 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// One line that shows what is there: characters that draw on a terminal, turn text around or cannot be seen as escapes.
-fn plain(text: &str) -> String {
-    let shown = |sign: char| match sign {
-        '\'' | '"' | '\\' => vec![sign],
-        sign => sign.escape_debug().collect(),
-    };
-    text.chars().flat_map(shown).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_approves_sees_what_is_there() {
-        assert_eq!(plain("it's \"x\" \\ é"), "it's \"x\" \\ é");
-        assert_eq!(plain("a\u{1b}[2Jb\u{7}\u{8}"), "a\\u{1b}[2Jb\\u{7}\\u{8}");
-        assert_eq!(plain("\u{202e}evil\u{200b}\u{2028}"), "\\u{202e}evil\\u{200b}\\u{2028}");
-        assert_eq!(plain("a\tb\r"), "a\\tb\\r");
-    }
 
     #[test]
     fn only_ids_become_paths() {

@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod ca;
 mod configuration;
+mod console;
 mod doctor;
 mod enroll;
 mod exec;
@@ -14,6 +15,7 @@ mod sessions;
 mod status;
 mod table;
 mod talk;
+mod top;
 
 use crate::config;
 use crate::telemetry::Format;
@@ -86,6 +88,16 @@ enum Command {
     /// Look at what waits for a human, and decide it
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// Watch sessions, requests and decisions in the terminal
+    #[command(
+        after_help = "Keys: q leaves, arrows choose a request, enter shows it.\n\nExamples:\n  interceptor top\n  interceptor top --every 5\n  interceptor top --once"
+    )]
+    Top(top::Top),
+    /// Print a link into the console, good once and for a minute
+    #[command(
+        after_help = "Whoever opens it is in the console as who the token says, or as root of this host without one; root may deny, and approve where `local_root = true` in [approval].\n\nExamples:\n  interceptor console\n  interceptor console --token-file ~/.oidc-token"
+    )]
+    Console(console::Console),
     /// Show the CA that agents have to trust if they verify certificates, or write its certificate out
     Ca(ca::Ca),
     /// Look at the record
@@ -140,6 +152,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Status(command) => status::status(&command),
         Command::Sessions(command) => sessions::sessions(command),
         Command::Enroll(command) => enroll::enroll(command),
+        Command::Console(console) => console::console(console),
+        Command::Top(top) => top::top(&top),
         Command::Exec(command) => exec::exec(command),
         Command::Install(command) => install::install(&command, Cli::command()),
         Command::Uninstall(command) => install::uninstall(&command),

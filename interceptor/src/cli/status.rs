@@ -35,6 +35,10 @@ pub(super) fn status(command: &Status) -> Result<ExitCode> {
         ["policies".to_owned(), format!("{} (set {})", status.policies, status.policy_digest)],
         ["sessions".to_owned(), status.sessions.to_string()],
         ["audit records".to_owned(), status.audit_seq.to_string()],
+        ["statements".to_owned(), {
+            let [permit, deny, hold] = status.decided;
+            format!("{permit} permitted, {deny} denied, {hold} held since the start")
+        }],
         ["health".to_owned(), std::iter::once(status.health).chain(status.reasons).collect::<Vec<_>>().join("; ")],
     ];
     rows.extend(status.exempt.into_iter().map(|cgroup| ["left alone".to_owned(), cgroup]));

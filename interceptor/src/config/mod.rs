@@ -34,6 +34,12 @@ pub struct Config {
     /// How operators talk to the daemon.
     #[serde(default)]
     pub admin: admin::Settings,
+    /// The page for approvers.
+    #[serde(default)]
+    pub console: admin::ConsoleSettings,
+    /// Who is told what waits for approval.
+    #[serde(default)]
+    pub webhook: Vec<admin::WebhookSettings>,
     /// How columns are masked.
     #[serde(default)]
     pub mask: mask::Settings,
@@ -88,6 +94,7 @@ impl Config {
         mistakes.extend(config.tls.mistakes());
         mistakes.extend(config.audit.mistakes());
         mistakes.extend(config.approval.mistakes());
+        mistakes.extend(config.console.mistakes());
         mistakes.extend(config.limits.mistakes());
         mistakes.extend(config.admin.mistakes());
         if config.identity.issuers.is_empty() && config.policy.mode == policy::Mode::Enforce {

@@ -24,6 +24,7 @@ mod preset;
 mod process;
 mod request_url;
 mod settings;
+mod signin;
 mod signing;
 mod source;
 mod sts;
@@ -45,6 +46,7 @@ pub use settings::{
     ActorSettings, Algorithm, Delegation, EmbeddedSettings, ExchangeSettings, IssuerSettings, MappingRule,
     RequestUrlSettings, Settings, SettingsError, Source, SubjectRule,
 };
+pub use signin::{Begun, SignIn, SignInError, SignInSettings};
 pub use source::SourceError;
 pub use verify::TokenError;
 

@@ -24,6 +24,8 @@ pub enum Obligation {
     Timeout(u64),
     /// Somebody has to say yes.
     Approve(Approval),
+    /// Whoever is asked sees what it changes before they say so.
+    Preview,
     /// Values that look like one of these are replaced.
     Detect(BTreeSet<Detector>),
     /// So much over many statements.
@@ -119,7 +121,9 @@ impl Obligation {
             Self::MaxBytes(most) => format!("max_bytes({most})"),
             Self::MaxAffected(most) => format!("max_affected({most})"),
             Self::Timeout(seconds) => format!("timeout({seconds}s)"),
+            Self::Approve(approval) if approval.own => format!("approve({approval}, self_approval)"),
             Self::Approve(approval) => format!("approve({approval})"),
+            Self::Preview => "preview".to_owned(),
             Self::Allowance(allowance) => allowance.to_string(),
             Self::Detect(kinds) => {
                 format!("detect({})", kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
@@ -155,7 +159,7 @@ impl Annotations {
 pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
     let (mut annotations, mut mistakes) = (Annotations::default(), Vec::new());
     let is_permit = policy.effect() == Effect::Permit;
-    let mut filter = None;
+    let (mut filter, mut own) = (None, false);
     for (name, value) in policy.annotations() {
         match obligation(name, value) {
             Some(Ok(_)) if is_permit => mistakes.push(format!("`@{name}` stands on a permit; obligations are annotations on forbids")),
@@ -187,12 +191,26 @@ pub(super) fn read(policy: &Policy) -> Result<Annotations, Vec<String>> {
                     Some(records) => annotations.records = records,
                     None => mistakes.push(format!("`@audit(\"{value}\")` is not one of binds, results, or both with a comma or bar between them")),
                 },
-                "preview" => {
-                    mistakes.push(format!("`@{name}` is not supported by this version; remove it"));
-                }
-                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @audit, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect")),
+                "self_approval" => match value {
+                    "allow" => own = true,
+                    _ => mistakes.push(format!("`@self_approval(\"{value}\")` can only be \"allow\"; leave it out for no")),
+                },
+                unknown => mistakes.push(format!("unknown annotation `@{unknown}`; known are @id, @reason, @hint, @mode, @audit, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve, @self_approval, @preview and @detect")),
             },
         }
+    }
+    let mut asks = false;
+    for obligation in &mut annotations.obligations {
+        if let Obligation::Approve(approval) = obligation {
+            approval.own = own;
+            asks = true;
+        }
+    }
+    if own && !asks {
+        mistakes.push("`@self_approval` says whose yes counts; it stands beside `@approve`".to_owned());
+    }
+    if annotations.obligations.contains(&Obligation::Preview) && !asks {
+        mistakes.push("`@preview` is for whoever is asked; it stands beside `@approve`".to_owned());
     }
     match (filter, annotations.mask()) {
         (Some(_), None) => {
@@ -257,6 +275,9 @@ fn obligation(name: &str, value: &str) -> Option<Result<Obligation, String>> {
             .map(Obligation::Timeout)
             .ok_or_else(|| format!("`@timeout(\"{value}\")` needs a time such as \"30s\" or \"5m\"")),
         "approve" => Approval::read(value).map(Obligation::Approve),
+        // Cedar gives an annotation without a value an empty one.
+        "preview" if value.is_empty() => Ok(Obligation::Preview),
+        "preview" => Err(format!("`@preview(\"{value}\")` takes no value: write `@preview`")),
         "detect" => {
             let kinds = value.split(',').map(|name| {
                 let found = Detector::ALL.into_iter().find(|kind| kind.name() == name.trim());
@@ -369,11 +390,28 @@ mod tests {
             "permit",
             "refused: `@audit(\"rows\")` is not one of binds, results, or both with a comma or bar between them",
         );
-        check("@preview(\"yes\")", "forbid", "refused: `@preview` is not supported by this version; remove it");
+        check("@approve(\"dba\") @preview", "forbid", "approve(dba), preview");
+        check(
+            "@approve(\"dba\") @preview(\"yes\")",
+            "forbid",
+            "refused: `@preview(\"yes\")` takes no value: write `@preview`",
+        );
+        check("@preview", "forbid", "refused: `@preview` is for whoever is asked; it stands beside `@approve`");
+        check("@approve(\"dba\") @self_approval(\"allow\")", "forbid", "approve(dba, self_approval)");
+        check(
+            "@approve(\"dba\") @self_approval(\"yes\")",
+            "forbid",
+            "refused: `@self_approval(\"yes\")` can only be \"allow\"; leave it out for no",
+        );
+        check(
+            "@self_approval(\"allow\")",
+            "forbid",
+            "refused: `@self_approval` says whose yes counts; it stands beside `@approve`",
+        );
         check(
             "@maxrow(\"10\")",
             "forbid",
-            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @audit, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve and @detect",
+            "refused: unknown annotation `@maxrow`; known are @id, @reason, @hint, @mode, @audit, @mask, @filter, @max_rows, @max_bytes, @max_affected, @max_statements, @timeout, @approve, @self_approval, @preview and @detect",
         );
     }
 }

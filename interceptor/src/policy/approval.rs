@@ -9,6 +9,8 @@ pub struct Approval {
     pub group: String,
     /// How many of it.
     pub voices: u32,
+    /// Whether whoever asks, or the human that it acts for, may be among them (`@self_approval("allow")`).
+    pub own: bool,
 }
 
 /// More than anybody would ask, and a typo if somebody does.
@@ -22,7 +24,7 @@ impl Approval {
             None => (Some(1), value.trim()),
         };
         match voices.filter(|voices| (1..=MOST_VOICES).contains(voices)) {
-            Some(voices) if !group.is_empty() => Ok(Self { group: group.to_owned(), voices }),
+            Some(voices) if !group.is_empty() => Ok(Self { group: group.to_owned(), voices, own: false }),
             _ => Err(format!("`@approve(\"{value}\")` needs a group such as \"dba\", or so many of it: \"2 of dba\"")),
         }
     }

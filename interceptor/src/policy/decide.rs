@@ -99,7 +99,8 @@ impl PolicySet {
                 // not wait to be let in.
                 let met = self.annotations.get(id).is_some_and(|known| {
                     known.obligations.iter().all(|obligation| {
-                        let meant = !matches!(obligation, Obligation::Mask(_) | Obligation::Approve(_));
+                        let meant =
+                            !matches!(obligation, Obligation::Mask(_) | Obligation::Approve(_) | Obligation::Preview);
                         if meant {
                             grant.orders.add(id, obligation);
                         }
@@ -281,6 +282,7 @@ impl PolicySet {
                     Obligation::Mask(_)
                     | Obligation::MaxAffected(_)
                     | Obligation::Approve(_)
+                    | Obligation::Preview
                     | Obligation::Detect(_) => false,
                 };
                 if limit {

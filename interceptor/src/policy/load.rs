@@ -9,6 +9,7 @@ use cedar_policy::{
     Authorizer, Effect, Entity, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
 };
 use miette::Diagnostic;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
@@ -36,7 +37,24 @@ pub struct PolicySet {
     pub(super) masks: bool,
     /// Whether one lets statements wait for somebody's yes.
     keeps_values: bool,
+    /// For people to read.
+    rules: Vec<Rule>,
     digest: String,
+}
+
+/// A policy as it stands in its file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rule {
+    /// Its id.
+    pub id: String,
+    /// `permit` or `forbid`.
+    pub effect: &'static str,
+    /// Whether it is only observed.
+    pub observed: bool,
+    /// What has to be met where it matches.
+    pub obligations: Vec<String>,
+    /// Its text.
+    pub text: String,
 }
 
 impl fmt::Debug for PolicySet {
@@ -151,6 +169,7 @@ impl PolicySet {
             memo: Memo::default(),
             masks: false,
             keeps_values: false,
+            rules: Vec::new(),
             digest: digest(texts),
         };
         let mut mistakes = Vec::new();
@@ -233,6 +252,13 @@ impl PolicySet {
             (false, true) => &mut part.obliging,
             (false, false) => &mut part.plain,
         };
+        self.rules.push(Rule {
+            id: id.to_string(),
+            effect: if policy.effect() == Effect::Forbid { "forbid" } else { "permit" },
+            observed: annotations.observes,
+            obligations: annotations.obligations.iter().map(Obligation::show).collect(),
+            text: policy.to_cedar().unwrap_or_else(|| policy.to_string()),
+        });
         self.masks |= annotations.mask().is_some();
         let holds = |obligation: &Obligation| matches!(obligation, Obligation::Approve(_));
         self.keeps_values |= annotations.obligations.iter().any(holds) || annotations.records.binds;
@@ -246,6 +272,11 @@ impl PolicySet {
     /// them, or they go on record.
     pub fn keeps_values(&self) -> bool {
         self.keeps_values
+    }
+
+    /// All policies, for people to read.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// How many policies there are.

@@ -30,7 +30,7 @@ pub use circumstances::{Circumstances, Totals};
 pub use decide::{Denied, Granted, Permit};
 pub use denial::{Denial, DenialKind};
 pub use explain::{Asked, Explanation};
-pub use load::{LoadError, Mistake, PolicySet};
+pub use load::{LoadError, Mistake, PolicySet, Rule};
 pub use orders::{MaskedOutput, Orders, Records, RowField};
 pub use principal::Principal;
 

@@ -26,6 +26,10 @@ pub struct Orders {
     pub timeout: Option<u64>,
     /// How many of which groups have to say yes before it runs.
     pub approvals: BTreeMap<String, u32>,
+    /// Whether one of the policies that ask for it wants somebody else than who asks.
+    pub four_eyes: bool,
+    /// Whether they see what it changes before they say so.
+    pub preview: bool,
     /// What is looked for in all columns that are not masked.
     pub detect: BTreeSet<Detector>,
     /// What it shares with other statements.
@@ -111,7 +115,9 @@ impl Orders {
                 let policy: &str = policy.as_ref();
                 self.budgets.insert(Budget { policy: policy.into(), allowance: *allowance });
             }
-            Obligation::Approve(Approval { group, voices }) => {
+            Obligation::Preview => self.preview = true,
+            Obligation::Approve(Approval { group, voices, own }) => {
+                self.four_eyes |= !own;
                 let most = self.approvals.entry(group.clone()).or_default();
                 *most = (*most).max(*voices);
             }
@@ -131,6 +137,8 @@ impl Orders {
             max_affected: least(self.max_affected, others.max_affected),
             timeout: least(self.timeout, others.timeout),
             approvals: self.approvals.clone(),
+            four_eyes: self.four_eyes,
+            preview: self.preview,
             detect: self.detect.union(&others.detect).copied().collect(),
             budgets: self.budgets.union(&others.budgets).cloned().collect(),
             records: self.records.and(others.records),

@@ -96,6 +96,19 @@ impl Catalogs {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned().map(Watch)
     }
 
+    /// The databases that are known, by server and name, for explanations: one snapshot each.
+    pub fn known(&self) -> Vec<(String, String, Arc<Catalog>)> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |(place, slot): (&Place, &Arc<Slot>)| {
+            let catalog = slot.snapshot.load().as_ref()?.catalog.clone();
+            Some((place.server.to_string(), place.database.clone(), catalog))
+        };
+        let mut known: Vec<_> = slots.iter().filter_map(known).collect();
+        known.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        known.dedup_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1));
+        known
+    }
+
     /// Fetches anew, from time to time, what sessions judge by: somebody else may change a database under a session that
     /// lasts. Ends with the daemon.
     pub async fn keep_fresh(&self, mut stop: watch::Receiver<bool>) {

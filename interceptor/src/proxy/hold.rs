@@ -7,6 +7,7 @@
 use super::cancel::{Held, Key};
 use super::relay::unix;
 use crate::approval::{Desk, Ticket};
+use crate::telemetry::metrics;
 use crate::wire::Speaker;
 use bytes::BytesMut;
 use std::future::{pending, poll_fn};
@@ -23,6 +24,7 @@ pub(super) struct Hold {
     ticket: Arc<Ticket>,
     /// A cancel request reaches it by this.
     cancel: Held,
+    since: Instant,
     every: Duration,
     remind: Instant,
     /// When the agent's identity ends, and the session with it.
@@ -48,7 +50,7 @@ impl Hold {
             "held until {needs} approves: request {id}, open for {left} s (interceptor approvals show {id})"
         ));
         let expires = now + Duration::from_secs(expires.saturating_sub(unix()));
-        Self { ticket: ticket.clone(), cancel: key.hold(), every, remind: now + every, expires }
+        Self { ticket: ticket.clone(), cancel: key.hold(), since: now, every, remind: now + every, expires }
     }
 
     /// Waits until something has to be done.
@@ -69,6 +71,12 @@ impl Hold {
                 Next::Say(format!("still held until {needs} approves: request {id}, open for another {left} s"))
             }
         }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        metrics().held(self.since.elapsed());
     }
 }
 

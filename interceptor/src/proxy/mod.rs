@@ -24,6 +24,7 @@ mod serve;
 mod settle;
 mod tasks;
 mod tls;
+mod trial;
 mod unread;
 mod upstream;
 mod warm;

@@ -8,6 +8,7 @@ use super::inbox::{Inbox, give_back, take_buffer};
 use super::own::Due;
 use super::serve::Proxy;
 use super::tls::{Reader, Stream, Writer};
+use super::trial::Alive;
 use super::upstream::{Credential, Server};
 use crate::identity::Lease;
 use crate::session::{Bench, Ending, Output, Session, Step};
@@ -68,6 +69,9 @@ pub(super) async fn relay(
         wants_catalog: false,
         fresh: false,
         hold: None,
+        wants_trial: false,
+        settles: false,
+        alive: None,
     };
     let result = ends.carry(&mut session, &mut client_write, &mut server_write, &mut around).await;
     if let Err(report) = result.as_ref().map_err(Ending::report)
@@ -102,6 +106,12 @@ pub(super) struct Ends<'a> {
     fresh: bool,
     /// A human whom it waits for.
     hold: Option<Hold>,
+    /// Whether what it does is to be seen before anybody is asked.
+    wants_trial: bool,
+    /// Whether the message that it was run for has been done.
+    settles: bool,
+    /// What was run for that, as long as it can still become the statement itself.
+    pub(super) alive: Option<Alive>,
 }
 
 impl Ends<'_> {
@@ -124,6 +134,10 @@ impl Ends<'_> {
                 reading.await.map_err(|_| Ending::Server("its catalogue could not be read in time".to_owned()))??;
                 self.fresh = self.held.is_some();
             }
+            if std::mem::take(&mut self.wants_trial) {
+                self.try_out(session, server_write, around).await?;
+                self.fresh = true;
+            }
             if !around.credential.is_relayed()
                 && std::mem::take(&mut self.out.catalog_changed)
                 && let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await
@@ -133,6 +147,14 @@ impl Ends<'_> {
             }
             if due != Due::Later {
                 self.hear_client(session, around).await?;
+            }
+            if std::mem::take(&mut self.settles) {
+                // Before anything that was made of the client's messages is sent.
+                self.settle_trial(session, server_write, around).await?;
+                continue;
+            }
+            if self.wants_trial {
+                continue;
             }
             if self.due(session, server_write, around) == Due::Now {
                 continue;
@@ -217,6 +239,13 @@ impl Ends<'_> {
                         Ok(_) => {}
                     }
                 }
+                () = at(self.alive.as_ref().map(|alive| alive.ends)), if self.hold.is_some() => {
+                    self.let_go(session, server_write, around).await?;
+                    self.out.downstream.notice(
+                        "what was tried is rolled back, so that others get its locks; once approved it is run again, and has \
+                         to do the same",
+                    );
+                }
                 next = Hold::next(&mut self.hold) => match next {
                     Next::Say(notice) => self.out.downstream.notice(&notice),
                     Next::Judge => self.hold = None,
@@ -259,7 +288,7 @@ impl Ends<'_> {
         if let Some(frame) = self.held.take() {
             self.judge(session, frame, around).await?;
         }
-        while self.held.is_none() && self.may_hear_client(session) {
+        while self.held.is_none() && !self.settles && self.may_hear_client(session) {
             match self.client_splitter.next(&mut self.client_inbox.buffer, Session::most_from_client)? {
                 None => return Ok(()),
                 Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
@@ -317,7 +346,9 @@ impl Ends<'_> {
             let (desk, expires) = (&around.proxy.shared.desk, session.expires());
             self.hold = Some(Hold::begin(ticket, desk, &around.key, expires, &mut self.out.downstream));
         }
-        if matches!(step, Step::Wait | Step::Hold) {
+        self.wants_trial = step == Step::Try;
+        self.settles = step == Step::Done && self.alive.is_some();
+        if matches!(step, Step::Wait | Step::Hold | Step::Try) {
             self.held = Some(frame);
         }
         Ok(())
@@ -374,7 +405,7 @@ impl Surroundings<'_> {
     }
 
     /// Tells the server to stop what it is at. Waits until it has heard it, so that nothing that comes later is stopped.
-    async fn stop_server(&self) {
+    pub(super) async fn stop_server(&self) {
         match timeout(self.proxy.tuned().limits.login(), self.key.stop_server()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the server could not be told to stop"),

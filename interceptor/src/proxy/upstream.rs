@@ -6,7 +6,7 @@ use super::route::Route;
 use super::secret::{Secret, SecretError, Source};
 use super::tls::{Connector, ConnectorError, Stream, TlsError, TlsMode, Wanted};
 use crate::identity::{Bearer, Identity};
-use crate::wire::{Backend, Chunk, Frame, Splitter, TransactionStatus, cancel_request};
+use crate::wire::{Backend, Chunk, Frame, Splitter, TransactionStatus, cancel_request, values_of_row};
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use std::io;
@@ -574,21 +574,7 @@ impl Server {
 
 /// A DataRow in text format (54.7).
 pub(super) fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
-    let (count, mut rest) = body.split_first_chunk::<2>()?;
-    let mut values = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        rest = behind;
-        match i32::from_be_bytes(*length) {
-            -1 => values.push(None),
-            length => {
-                let (value, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-                values.push(Some(std::str::from_utf8(value).ok()?));
-                rest = behind;
-            }
-        }
-    }
-    rest.is_empty().then_some(values)
+    values_of_row(body)?.into_iter().map(|value| value.map(std::str::from_utf8).transpose().ok()).collect()
 }
 
 #[cfg(test)]

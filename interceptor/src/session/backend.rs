@@ -338,6 +338,7 @@ impl Session {
             path,
             redacts: running.orders.redacts_errors,
             served: Served::default(),
+            bind: None,
             bound: None,
             // PREPARE does nothing, and what it prepares can be run any number of times.
             approved: running.approved.clone().filter(|_| matches!(running.effect, Effect::Declare(_))),

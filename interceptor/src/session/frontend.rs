@@ -7,12 +7,13 @@ use super::names::{Prepared, Served};
 use super::path::Known;
 use super::pending::{Meaning, Pending};
 use super::refusal::{Ending, Refusal};
+use super::trial::Way;
 use super::{Copy, Output, Session, Skip, Step};
 use crate::audit::Status;
-use crate::policy::Granted;
+use crate::policy::{Granted, Permit};
 use crate::sql::{Effect, Rejection};
 use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable, parameters};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
 /// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them.
@@ -62,6 +63,9 @@ impl Session {
     /// A whole message.
     pub fn frontend(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
         let step = self.message(frame, bench, out)?;
+        if step == Step::Done {
+            self.tried = None;
+        }
         if step == Step::Done
             && let Some(ticket) = self.ticket.take()
         {
@@ -164,6 +168,14 @@ impl Session {
     fn query(&mut self, text: &str, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
         self.check_expiry(bench)?;
         match self.judge(text, Run::Text, bench)? {
+            Judgement::Permitted(_, running) if self.takes_trial() => {
+                if self.status == TransactionStatus::Idle {
+                    // The BEGIN of the trial; COMMIT follows the answer.
+                    (self.bracket, self.status) = (true, TransactionStatus::InBlock);
+                }
+                self.queue.push(Pending::Query(running));
+                Ok(Step::Done)
+            }
             Judgement::Permitted(permit, running) => {
                 if self.needs_bracket(&running) {
                     self.open_bracket(out);
@@ -171,6 +183,13 @@ impl Session {
                 self.queue.push(Pending::Query(running));
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
+            }
+            Judgement::Try(permit, relations) => {
+                let redacts = redacts_errors(&permit);
+                let mut bytes = BytesMut::new();
+                release(permit, frame, &mut bytes);
+                let in_block = self.status == TransactionStatus::InBlock;
+                Ok(self.plan(bytes.freeze(), Way::Text { in_block }, relations, redacts))
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, true, out)),
             Judgement::Held => Ok(Step::Hold),
@@ -195,7 +214,7 @@ impl Session {
         match self.judge(text, Run::No, bench)? {
             Judgement::Permitted(permit, _) => {
                 self.in_batch = true;
-                let redacts = permit.statements().iter().any(|granted| granted.orders().redacts_errors);
+                let redacts = redacts_errors(&permit);
                 self.queue.push(Pending::Parse {
                     name: name.to_owned(),
                     prepared: Prepared {
@@ -209,13 +228,14 @@ impl Session {
                         served: Served::default(),
                         bound: Some(bound(frame, Bytes::new())),
                         approved: None,
+                        bind: None,
                     },
                 });
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
-            Judgement::Held => Ok(Step::Hold),
+            Judgement::Held | Judgement::Try(..) => Ok(Step::Hold),
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
         }
@@ -244,7 +264,7 @@ impl Session {
                             prepared.redacts |= permit.statements().iter().any(redacts);
                         }
                         Judgement::Refused(refusal) => return Ok(self.refuse(refusal, false, out)),
-                        Judgement::Held => return Ok(Step::Hold),
+                        Judgement::Held | Judgement::Try(..) => return Ok(Step::Hold),
                         Judgement::Later => return Ok(self.later(out)),
                         Judgement::Stale => return Ok(Step::Refresh),
                     }
@@ -255,6 +275,7 @@ impl Session {
                 let types = prepared.bound.take().map(|Bound { types, .. }| types);
                 // What PREPARE has prepared has its types in its text.
                 let types = types.or(prepared.inside.then(Bytes::new)).filter(|_| bench.policies.keeps_values());
+                prepared.bind = types.as_ref().map(|_| Bytes::copy_from_slice(frame.bytes()));
                 prepared.bound = types.map(|types| bound(frame, types));
                 Ok(self.forward(Pending::Bind { portal: portal.to_owned(), prepared }, frame, out))
             }
@@ -290,6 +311,11 @@ impl Session {
             let refusal = self.refuse_unread(Refusal::OtherPath)?;
             return Ok(self.refuse(refusal, false, out));
         }
+        let mut prepared = prepared;
+        if rows > 0 {
+            // What is answered in portions is not tried.
+            prepared.bind = None;
+        }
         match self.judge_under(&prepared.text, &prepared.path, Run::Portal(&prepared), bench)? {
             // It would run to its end at the first Execute, and say how much it has changed at the last.
             Judgement::Permitted(_, running)
@@ -314,6 +340,12 @@ impl Session {
                 }
                 self.in_batch = true;
                 self.batch_writes |= running.iter().any(|running| running.writes);
+                if self.takes_trial() {
+                    // The answer begins with that of a Describe, and is there already.
+                    self.queue.push(Pending::OwnDescribe);
+                    self.queue.push(execution(running));
+                    return Ok(Step::Done);
+                }
                 if running.iter().any(|running| running.orders.looks_into_rows()) {
                     // Masks have to know the types and formats of what comes.
                     self.queue.push(Pending::OwnDescribe);
@@ -322,6 +354,15 @@ impl Session {
                 self.queue.push(execution(running));
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
+            }
+            Judgement::Try(permit, relations) => {
+                let redacts = redacts_errors(&permit);
+                let mut bytes = BytesMut::from(describe_portal(portal).as_slice());
+                release(permit, frame, &mut bytes);
+                bytes.extend_from_slice(&own(b'H', b""));
+                let in_block = self.status == TransactionStatus::InBlock;
+                let rebind = prepared.bind.clone().unwrap_or_default();
+                Ok(self.plan(bytes.freeze(), Way::Portal { in_block, rebind }, relations, redacts))
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
             Judgement::Held => Ok(Step::Hold),
@@ -432,6 +473,11 @@ impl Session {
             | Frontend::Password => Err(Ending::Violation("unexpected message during COPY from the client".to_owned())),
         }
     }
+}
+
+/// Whether an error of it may quote values of masked columns.
+fn redacts_errors(permit: &Permit) -> bool {
+    permit.statements().iter().any(|granted| granted.orders().redacts_errors)
 }
 
 /// The names of prepared statements and portals in a message.

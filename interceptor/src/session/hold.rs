@@ -12,7 +12,8 @@ use super::{Session, path::Schemas};
 use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotKept, Outlook, Ticket};
 use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact};
 use crate::policy::{Orders, Permit};
-use crate::sql::{Analysis, Catalog, Effect, Portal, Statement};
+use crate::sql::{Analysis, Catalog, Effect, Portal, Relation, Statement};
+use crate::telemetry::{Judged, metrics};
 use crate::wire::{TransactionStatus, values};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -80,6 +81,8 @@ pub(super) enum Clearance {
     Stale,
     /// Somebody has been asked.
     Held,
+    /// It is to be tried before anybody is asked; where its rows are looked for.
+    Try(Vec<Arc<Relation>>),
     /// No.
     Refused(Refusal),
 }
@@ -153,6 +156,9 @@ impl Session {
         if case.runs.iter().fold(case.text.len(), |sum, portal| sum + portal.text.len()) > LONGEST {
             return Ok(Clearance::Refused(Refusal::TooLongToApprove(LONGEST)));
         }
+        if let Some(clearance) = self.looks_at_effect(case, bound)? {
+            return Ok(clearance);
+        }
         let binding = self.binding(case, &needs, bound);
         let approved = Approved { policies: case.bench.policies.digest().into(), needs: needs.clone() };
         if let Some(ticket) = self.ticket.take() {
@@ -189,8 +195,7 @@ impl Session {
                 self.ticket = Some(Arc::new(ticket));
                 Ok(Clearance::Held)
             }
-            Err(NotAsked::TooMany(most)) => Ok(Clearance::Refused(Refusal::TooManyRequests(most))),
-            Err(NotAsked::Unrecorded(error)) => Err(unrecorded(error)),
+            Err(error) => not_asked(error),
         }
     }
 
@@ -219,7 +224,7 @@ impl Session {
     }
 
     /// What only prepares does nothing yet, and what goes on with an approved portal has been approved.
-    fn is_asked_for(&self, case: &Case<'_>, statement: &Statement, orders: &Orders) -> bool {
+    pub(super) fn is_asked_for(&self, case: &Case<'_>, statement: &Statement, orders: &Orders) -> bool {
         if orders.approvals.is_empty() || matches!(case.run, Run::No) {
             return false;
         }
@@ -246,6 +251,8 @@ impl Session {
         let settings = format!("{:?}", self.settings);
         // What EXECUTE and FETCH do hangs on what was prepared.
         let prepared = format!("{:?}", case.runs);
+        // What was seen of its effect is part of what was approved.
+        let effect = self.tried.as_ref().map(|tried| format!("{:?}", tried.preview.effect)).unwrap_or_default();
         let flux: &[u8] = if self.in_flux { b"in flux" } else { b"" };
         let (types, values) = bound.map_or((&b"none"[..], &b"none"[..]), |bound| (&bound.types[..], &bound.values[..]));
         Binding::of([
@@ -266,6 +273,7 @@ impl Session {
             prepared.as_bytes(),
             case.bench.policies.digest().as_bytes(),
             needs.as_bytes(),
+            effect.as_bytes(),
         ])
     }
 
@@ -278,6 +286,9 @@ impl Session {
             on_behalf_of: identity.on_behalf_of.clone(),
             session: self.subject.session.clone(),
             cgroup: self.subject.process.as_ref().map(|process| process.cgroup.clone()).unwrap_or_default(),
+            process: self.subject.process.iter().flat_map(chain).collect(),
+            delegation: identity.delegation.clone(),
+            groups: identity.groups.clone(),
             server: self.subject.server.clone(),
             database: self.subject.database.clone(),
             role: self.subject.role.clone(),
@@ -288,11 +299,15 @@ impl Session {
             relations: template.relations.iter().map(relation).collect(),
             policies: template.policies.clone(),
             needs: needs.clone(),
+            self_approval: !statements(case)
+                .any(|(statement, orders)| self.is_asked_for(case, statement, orders) && orders.four_eyes),
+            preview: self.tried.as_ref().map(|tried| tried.preview.clone()),
+            seen: self.tried.as_ref().map(|tried| tried.seen.clone()).unwrap_or_default(),
         }
     }
 
     /// What the records of a request have in common: the statements that it is about.
-    fn template(&self, case: &Case<'_>, bound: Option<&Bound>) -> Record {
+    pub(super) fn template(&self, case: &Case<'_>, bound: Option<&Bound>) -> Record {
         let mut record = Record::new(Recorded::Approval, self.subject.clone());
         record.binds = bound.map(shown);
         record.shape = case.analysis.shape.as_deref().map(str::to_owned);
@@ -317,6 +332,7 @@ impl Session {
         for (statement, granted) in case.analysis.statements.iter().zip(case.permit.statements()) {
             if self.is_asked_for(case, statement, granted.orders()) {
                 let mut record = self.record(statement.text(case.text), Some((case.analysis, statement)));
+                metrics().statement(statement.verb(), Judged::Hold);
                 record.decision = Some(Decision::Hold);
                 record.binds = bound.map(shown);
                 record.policies = granted.policies().map(str::to_owned).collect();
@@ -340,8 +356,14 @@ impl Session {
     }
 }
 
+/// A process and those above it, for people.
+fn chain(process: &crate::audit::Process) -> Vec<String> {
+    let first = format!("{} (process {}, user {})", process.exe, process.pid, process.uid);
+    [first].into_iter().chain(process.ancestry.iter().cloned()).collect()
+}
+
 /// The statements of a text, each with what it has to put up with.
-fn statements<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Statement, &'a Orders)> {
+pub(super) fn statements<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Statement, &'a Orders)> {
     case.analysis
         .statements
         .iter()
@@ -365,6 +387,15 @@ pub(super) fn shown(bound: &Bound) -> Vec<Option<String>> {
         shown.push(Some(format!("[cut: {count} values in all]")));
     }
     shown
+}
+
+/// Why nobody is asked, as the agent reads it.
+pub(super) fn not_asked(error: NotAsked) -> Result<Clearance, Ending> {
+    match error {
+        NotAsked::TooOften(most) => Ok(Clearance::Refused(Refusal::TooOftenAsked(most))),
+        NotAsked::TooMany(most) => Ok(Clearance::Refused(Refusal::TooManyRequests(most))),
+        NotAsked::Unrecorded(error) => Err(unrecorded(error)),
+    }
 }
 
 fn unrecorded(error: NotKept) -> Ending {

@@ -9,7 +9,9 @@ use super::refusal::{Ending, Refusal};
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
 use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
-use crate::sql::{self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, quoted};
+use crate::sql::{
+    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Relation, Statement, quoted,
+};
 use crate::telemetry::{Judged, NO_VERB, metrics};
 use crate::wire::{Frame, Rows, TransactionStatus};
 use bytes::BytesMut;
@@ -43,6 +45,8 @@ pub(super) enum Judgement {
     Refused(Refusal),
     /// Somebody has to approve it, and has been asked to.
     Held,
+    /// Somebody has to approve it, and shall see first what it changes, in these relations among others.
+    Try(Permit, Vec<Arc<Relation>>),
     /// Somebody would have to approve it, once what is under way has ended.
     Later,
     /// A name is not known and the catalogue may be old.
@@ -204,6 +208,7 @@ impl Session {
         let case =
             Case { text, path, run, runs: &looked_up, analysis: &analysis, permit: &permit, catalog: &catalog, bench };
         let granted = match self.clear(&case)? {
+            Clearance::Try(relations) => return Ok(Judgement::Try(permit, relations)),
             Clearance::Free => None,
             Clearance::Granted(grant, approved) => Some((grant, approved)),
             Clearance::Later => return Ok(Judgement::Later),
@@ -424,7 +429,7 @@ impl Session {
         let record = self.record(&refusal.reason(), None);
         match self.refuse_on_record(record, refusal)? {
             Judgement::Refused(refusal) => Ok(refusal),
-            Judgement::Permitted(..) | Judgement::Held | Judgement::Later | Judgement::Stale => {
+            Judgement::Permitted(..) | Judgement::Held | Judgement::Try(..) | Judgement::Later | Judgement::Stale => {
                 Err(Ending::Violation("a refusal was not recorded".to_owned()))
             }
         }

@@ -22,10 +22,14 @@ mod path;
 mod pending;
 mod refusal;
 mod results;
+mod sight;
+mod trial;
 
 pub use budget::{Budgets, TOTALS_OVER};
 pub use judge::Bench;
 pub use refusal::{Ending, Refusal, audit_report};
+pub use sight::{Sample, Taken};
+pub use trial::{Trial, Tried, Way};
 
 use crate::approval::{Desk, Ticket};
 use crate::audit::{Subject, Trail};
@@ -65,6 +69,9 @@ pub enum Step {
     /// Somebody has to approve it: hand it in again when what [`Session::ticket`] stands for has been decided, and nothing
     /// else before.
     Hold,
+    /// Somebody has to approve it, and shall see first what it changes: run what [`Session::trial`] has in a transaction, keep
+    /// the answer, say what came of it ([`Session::note_trial`]), and hand the same message in again, with a fresh [`Bench`].
+    Try,
     /// A name is not in the catalogue: fetch it anew and hand the same message in again, with a fresh [`Bench`].
     Refresh,
 }
@@ -78,6 +85,11 @@ pub struct Session {
     desk: Arc<Desk>,
     /// The request that the message at hand waits for.
     ticket: Option<Arc<Ticket>>,
+    /// The statement of the message at hand, to be tried; and what came of that.
+    trial: Option<Trial>,
+    tried: Option<Tried>,
+    /// Whether a trial has become the statement itself.
+    trial_taken: bool,
     /// What the server has said of settings that say what constants mean.
     settings: BTreeMap<String, String>,
     observes: bool,
@@ -177,6 +189,9 @@ impl Session {
             trail,
             desk,
             ticket: None,
+            trial: None,
+            tried: None,
+            trial_taken: false,
             settings: BTreeMap::new(),
             observes: false,
             around,

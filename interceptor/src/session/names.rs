@@ -2,6 +2,7 @@
 
 use super::hold::{Approved, Bound};
 use super::path::Schemas;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) bound: Option<Bound>,
     /// For a portal what it was approved for.
     pub(super) approved: Option<Approved>,
+    /// For a portal the Bind that made it, where it may have to be made again.
+    pub(super) bind: Option<Bytes>,
 }
 
 /// What was taken from a portal or cursor so far.
@@ -69,6 +72,11 @@ impl Names {
     pub(super) fn declare(&mut self, cursor: &str, prepared: Prepared) {
         self.portals.remove(cursor);
         self.cursors.insert(cursor.to_owned(), prepared);
+    }
+
+    /// How many portals of the protocol there are.
+    pub(super) fn portals(&self) -> usize {
+        self.portals.len()
     }
 
     /// What was taken from a portal or cursor.

@@ -77,8 +77,12 @@ pub enum Refusal {
         /// The request.
         id: String,
     },
+    /// Its own agent has cancelled it while its effect was looked at.
+    CancelledInTrial,
     /// The agent has so many requests open already.
     TooManyRequests(usize),
+    /// It has asked so often within a minute.
+    TooOftenAsked(usize),
     /// Longer than somebody can be asked to read.
     TooLongToApprove(usize),
     /// A portal whose values were not kept, because no policy asked for approvals when it was made.
@@ -181,11 +185,20 @@ impl Refusal {
                 Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
                     .detail(format!("it was held for approval and has not run; request {id} is withdrawn"))
             }
+            Self::CancelledInTrial => {
+                Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+                    .detail("it needs approval and nobody has been asked yet; its effect is rolled back")
+            }
             Self::TooManyRequests(most) => Report::error(
                 SqlState::CONFIGURATION_LIMIT_EXCEEDED,
                 format!("{most} statements of this agent wait for approval already, which is the limit"),
             )
             .hint("try again when some of them have been decided"),
+            Self::TooOftenAsked(most) => Report::error(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("this agent has asked for {most} approvals within a minute, which is the limit"),
+            )
+            .hint("wait a minute, and ask for less at a time"),
             Self::TooLongToApprove(most) => Report::error(
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 format!(

@@ -172,6 +172,11 @@ impl Definition {
 }
 
 impl Relation {
+    /// Whether row security policies of it run code that somebody wrote.
+    pub fn is_guarded(&self) -> bool {
+        !self.guards.is_empty()
+    }
+
     /// The labels that the database itself gives a column.
     pub fn labels<'a>(&'a self, column: &str) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
         self.labels.get(column).into_iter().flatten()

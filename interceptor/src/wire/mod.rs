@@ -22,7 +22,7 @@ pub use bound::{parameters, values};
 pub use cursor::Malformed;
 pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
 pub use frontend::{Frontend, Target, Unreadable};
-pub use rows::Rows;
+pub use rows::{Rows, row_of_values, values_of_row};
 pub use say::{Report, Severity, Speaker};
 pub use sqlstate::SqlState;
 pub use startup::{

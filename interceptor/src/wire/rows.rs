@@ -4,6 +4,7 @@
 //! cannot be. This follows the fields' lengths through however many pieces a row comes in, at the cost of reading them.
 
 use super::cursor::Malformed;
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// Longest message that a PostgreSQL server can make (`MaxAllocSize`), in bytes.
 const MOST: usize = 0x3fff_ffff;
@@ -150,6 +151,41 @@ fn whole(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let ([_, a, b, c, d], behind) = bytes.split_first_chunk::<5>()?;
     let body = usize::try_from(i32::from_be_bytes([*a, *b, *c, *d])).ok()?.checked_sub(4)?;
     behind.split_at_checked(body)
+}
+
+/// The values of a DataRow's body (54.7), `None` for NULL; `None` where it is no such thing.
+pub fn values_of_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        rest = behind;
+        values.push(match i32::from_be_bytes(*length) {
+            -1 => None,
+            length => {
+                let (value, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+                rest = behind;
+                Some(value)
+            }
+        });
+    }
+    rest.is_empty().then_some(values)
+}
+
+/// The other way round; `None` for more, or longer ones, than a row can have.
+pub fn row_of_values(values: &[Option<&str>]) -> Option<Bytes> {
+    let mut body = BytesMut::new();
+    body.put_u16(u16::try_from(values.len()).ok()?);
+    for value in values {
+        match value {
+            None => body.put_i32(-1),
+            Some(value) => {
+                body.put_i32(i32::try_from(value.len()).ok()?);
+                body.extend_from_slice(value.as_bytes());
+            }
+        }
+    }
+    Some(body.freeze())
 }
 
 #[cfg(test)]

@@ -134,6 +134,9 @@ def main():
     # Where the database is, for those who reach it directly.
     with open(sys.argv[1] + ".place", "w") as place:
         place.write(f"{os.environ['PGHOST']} {os.environ['PGPORT']}")
+    # And where operators talk to the daemon.
+    with open(sys.argv[1] + ".operators", "w") as operators:
+        operators.write(f"{os.environ['INTERCEPTOR_SOCKET']}\n{os.environ['INTERCEPTOR_AUDIT']}")
     os.rename(sys.argv[1] + ".place", sys.argv[1] + ".ready")
     peer, _ = listener.accept()
     stream = peer.makefile("rw")

@@ -12,13 +12,14 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import approver  # noqa: E402
 import policies  # noqa: E402
 
 ROLES = {"agent_rw": "rw", "agent_super": "su"}
 
 
 def cases(only):
-    lines = (HERE / "cases.jsonl").read_text().splitlines()
+    lines = [line for name in ("cases.jsonl", "approvals.jsonl") for line in (HERE / name).read_text().split("\n") if line]
     every = [case for case in map(json.loads, lines) if case["kind"] == "sql"]
     found = [case for case in every if case["id"].startswith(only)]
     kinds = sorted({case["policy"] for case in every})
@@ -87,7 +88,7 @@ def verdicts(case, answer, leaks, effect):
     return found
 
 
-def play(case, database, agent, port):
+def play(case, database, agent, port, human=None):
     """What is wrong with how a case went."""
     name, oracle = case["database"], case.get("oracle", {})
     database.run(f"CREATE DATABASE {name} TEMPLATE shop_t STRATEGY file_copy")
@@ -108,6 +109,9 @@ def play(case, database, agent, port):
             steps.append({"hex": case["input"][4:]})
         else:
             steps.append({"sql": fill(case["input"])})
+        texts = [step["sql"] for step in steps if "sql" in step]
+        if human:
+            human.expect(name, texts[:-1])
         other = [fill(sql) for sql in case.get("session2", [])]
         answer = agent({"database": name, "other": other, "steps": steps, "copy": case.get("copy_data", "")})
         if "failure" in answer:
@@ -127,6 +131,8 @@ def play(case, database, agent, port):
         if case["expect"] == "allow" and missing:
             wrong.append(f"missing {missing}")
         # The budget's own case counts over all of its statements.
+        if human:
+            wrong += human.verdict(name, answer, texts[-1])
         if answer["rows"] > oracle.get("max_rows_out_total", oracle.get("max_rows_out", 1 << 60)):
             wrong.append(f"{answer['rows']} rows")
         return wrong
@@ -167,10 +173,13 @@ def main():
         stream.flush()
         return json.loads(stream.readline())
 
-    failed = 0
+    failed, human = 0, None
+    if what == "approvals":
+        control, trail = pathlib.Path(f"{path}.operators").read_text().splitlines()
+        human = approver.Approver(control, trail)
     for case in found:
         try:
-            wrong = play(case, database, agent, port)
+            wrong = play(case, database, agent, port, human)
         except Exception as error:
             wrong = [repr(error)]
         if wrong:

@@ -39,6 +39,11 @@ function provider(issuer) {
     jwks: { keys },
     clients: [
       ...agents.map((id) => ({ client_id: id, client_secret: 'secret', grant_types: ['client_credentials'], redirect_uris: [], response_types: [] })),
+      // The console, where people come back to; its tokens are for whoever it is.
+      ...(process.env.CONSOLE ? [{
+        client_id: SUBJECTS, grant_types: ['authorization_code'], response_types: ['code'], token_endpoint_auth_method: 'none',
+        redirect_uris: [process.env.CONSOLE], id_token_signed_response_alg: 'RS256', application_type: 'native',
+      }] : []),
       {
         client_id: 'interceptor', grant_types: [EXCHANGE], redirect_uris: [], response_types: [],
         token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256',
@@ -46,7 +51,7 @@ function provider(issuer) {
       },
     ],
     features: {
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: Boolean(process.env.CONSOLE) },
       clientCredentials: { enabled: true },
       resourceIndicators: { enabled: true, getResourceServerInfo: (ctx, resource) => {
         if (!servers[resource]) throw new errors.InvalidTarget();
@@ -54,10 +59,12 @@ function provider(issuer) {
       } },
     },
     scopes: ['connect', 'read'],
-    clientAuthMethods: ['client_secret_basic', 'private_key_jwt'],
+    claims: { openid: ['sub', 'groups'] },
+    conformIdTokenClaims: false,
+    clientAuthMethods: ['client_secret_basic', 'private_key_jwt', 'none'],
     enabledJWA: { clientAuthSigningAlgValues: ['ES256'] },
     extraTokenClaims: (ctx, token) => (token.extra?.groups ? { groups: token.extra.groups } : undefined),
-    findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, groups: id.startsWith('dba') ? ['dba'] : ['sales'] }) }),
   });
   made.registerGrantType(EXCHANGE, async (ctx) => {
     counts.exchange += 1;

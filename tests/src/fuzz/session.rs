@@ -265,7 +265,9 @@ impl Stage {
         match step {
             Step::Done => drop(client.pop_front()),
             Step::Wait => return Ok(false),
-            Step::Hold | Step::Refresh => panic!("{step:?} where nothing is held and the catalogue is fresh"),
+            Step::Hold | Step::Try | Step::Refresh => {
+                panic!("{step:?} where nothing is held and the catalogue is fresh")
+            }
         }
         Ok(true)
     }

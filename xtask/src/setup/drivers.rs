@@ -23,6 +23,9 @@ const PYTHON: [&str; 7] = [
 const NODE: [&str; 6] =
     ["pg@8", "prisma@7.10.1", "@prisma/client@7.10.0", "@prisma/adapter-pg@7.10.1", "tsx@4", "oidc-provider@9"];
 
+/// What drives the browser that looks at the console; the browser itself is the distribution's.
+const BROWSER: [&str; 1] = ["playwright-core@1"];
+
 /// Where Debian's package puts the driver.
 pub(super) const JDBC: &str = "/usr/share/java/postgresql.jar";
 
@@ -34,6 +37,8 @@ pub(crate) struct Drivers {
     pub(crate) node_path: PathBuf,
     /// For Java's class path: pgjdbc.
     pub(crate) jdbc: PathBuf,
+    /// For `NODE_PATH`: has playwright-core.
+    pub(crate) browser: PathBuf,
 }
 
 impl Drivers {
@@ -42,6 +47,7 @@ impl Drivers {
             python: tools().join("venv/bin/python"),
             node_path: tools().join("node/node_modules"),
             jdbc: JDBC.into(),
+            browser: tools().join("browser/node_modules"),
         }
     }
 }
@@ -53,17 +59,20 @@ pub(super) fn ensure() -> Result<()> {
         quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(tools().join("venv")))?;
         quietly(Command::new(&drivers.python).args(["-m", "pip", "install", "--quiet"]).args(PYTHON)).map(drop)
     })?;
-    once("node", &NODE, || {
-        let folder = tools().join("node");
-        fs::create_dir_all(&folder)?;
-        quietly(
-            Command::new("npm")
-                .args(["install", "--no-fund", "--no-audit", "--no-save", "--prefix"])
-                .arg(&folder)
-                .args(NODE),
-        )
-        .map(drop)
-    })
+    once("node", &NODE, || node_packages("node", &NODE))?;
+    once("browser", &BROWSER, || node_packages("browser", &BROWSER))
+}
+
+fn node_packages(name: &str, wanted: &[&str]) -> Result<()> {
+    let folder = tools().join(name);
+    fs::create_dir_all(&folder)?;
+    quietly(
+        Command::new("npm")
+            .args(["install", "--no-fund", "--no-audit", "--no-save", "--prefix"])
+            .arg(&folder)
+            .args(wanted),
+    )
+    .map(drop)
 }
 
 /// Installs into a folder whose stamp does not say that just this is in it.

@@ -20,7 +20,7 @@ struct Part {
     here: fn() -> bool,
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part { what: "a C compiler", packages: &["build-essential"], need: Need::Build, here: || which("cc").is_some() },
     Part { what: "libclang", packages: &["libclang-dev"], need: Need::Build, here: libclang },
     Part {
@@ -51,6 +51,12 @@ const PARTS: [Part; 10] = [
         packages: &["libpostgresql-jdbc-java"],
         need: Need::Drivers,
         here: || Path::new(super::drivers::JDBC).is_file(),
+    },
+    Part {
+        what: "a browser",
+        packages: &["chromium", "fonts-dejavu-core"],
+        need: Need::Drivers,
+        here: || which("chromium").is_some(),
     },
 ];
 

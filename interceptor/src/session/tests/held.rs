@@ -79,6 +79,7 @@ impl Office {
                     Step::Done => None,
                     Step::Wait => Some("wait".to_owned()),
                     Step::Hold => Some("hold".to_owned()),
+                    Step::Try => Some("try".to_owned()),
                     Step::Refresh => Some("refresh".to_owned()),
                 });
                 if step != Step::Done {
