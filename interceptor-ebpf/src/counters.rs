@@ -26,7 +26,7 @@ pub enum Counter {
     Detected = 9,
     /// Events that found no room in the ring buffer, and cgroups that found none in the account.
     Untold = 10,
-    /// Connections that waited for the daemon to come to a new network namespace.
+    /// Connections that were held until the daemon had come to a new network namespace.
     Waited = 11,
 }
 

@@ -23,8 +23,8 @@ pub mod event {
 pub mod namespace {
     /// The daemon listens there.
     pub const OURS: u32 = 1;
-    /// Somebody has waited for the daemon there in vain; nobody waits again.
-    pub const WAITED: u32 = 2;
+    /// The daemon cannot come there: nobody waits for it.
+    pub const CLOSED: u32 = 2;
 }
 
 /// One event. What does not apply is zero.

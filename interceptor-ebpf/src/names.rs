@@ -41,8 +41,11 @@ pub mod map {
     /// Ring buffer of [`crate::Event`].
     pub const EVENTS: &str = "EVENTS";
 
+    /// Array of one `u64`: when the daemon last said that it lives and follows, `CLOCK_MONOTONIC` in nanoseconds.
+    pub const ALIVE: &str = "ALIVE";
+
     /// All of them.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 18] = [
         RECORDS,
         LISTENERS,
         CONNECTIONS,
@@ -60,6 +63,7 @@ pub mod map {
         ENDED,
         STREAMS,
         EVENTS,
+        ALIVE,
     ];
 }
 

@@ -223,8 +223,10 @@ except OSError as error:
 
 #[test]
 fn who_takes_the_enforcement_away_is_noticed() -> Result<()> {
-    let house = House::open(|_| ())?;
-    assert_eq!(house.status()?["health"], "ok");
+    let mut house = House::open(|config| config["capture"]["exempt"] = json!(["system.slice/db.service"]))?;
+    let status = house.status()?;
+    assert_eq!(status["health"], "ok");
+    assert_eq!(status["exempt"], json!(["system.slice/db.service", format!("{}-daemon", house.cgroup())]));
     let pins = Path::new("/sys/fs/bpf/interceptor").join(&house.name).join("v2");
     for (pin, expected) in [
         ("links/connect4", "the link of program `connect4` is no longer pinned"),
@@ -237,6 +239,16 @@ fn who_takes_the_enforcement_away_is_noticed() -> Result<()> {
     assert_eq!(house.status()?["health"], "failing");
     house.record("ENFORCEMENT IS NOT WHAT IT WAS")?;
     assert!(house.log().contains("ERROR") && house.log().contains("ENFORCEMENT IS NOT WHAT IT WAS"), "{}", house.log());
+    // A restart puts it back.
+    house.end(Signal::SIGTERM)?;
+    house.start()?;
+    assert_eq!(house.status()?["health"], "ok");
+    let server = server();
+    let said = house.agent(&format!("PGHOST={} psql -XAtc 'select 1'", server.address))?;
+    assert_eq!(said.out, "1", "{}", said.err);
+    house.end(Signal::SIGKILL)?;
+    let said = house.agent(&format!("PGHOST={} psql -XAtc 'select 1'", server.address))?;
+    assert!(said.err.contains("Connection refused"), "{} {}", said.out, said.err);
     Ok(())
 }
 
@@ -293,6 +305,24 @@ EOF"#,
     }
     // Everybody else is left alone.
     std::os::unix::net::UnixStream::connect(folder.join(".s.PGSQL.5432"))?;
+    // A link of another name leads past the hook; it is seen who went there.
+    std::os::unix::fs::symlink(folder.join(".s.PGSQL.5432"), folder.join("innocent"))?;
+    let script = format!(
+        "\"$PYTHON\" -c 'import socket, time; s = socket.socket(socket.AF_UNIX); s.connect(\"{}\"); time.sleep(4)'",
+        folder.join("innocent").display()
+    );
+    let [(_, server), ..] = listeners.as_slice() else { anyhow::bail!("there are listeners") };
+    server.set_nonblocking(false)?;
+    // Those of everybody else and of the agent, as a server takes them.
+    let taken = thread::scope(|scope| {
+        let taking = scope.spawn(|| [server.accept(), server.accept()]);
+        house.agent(&script)?;
+        taking.join().map_err(|_| anyhow::anyhow!("nobody came"))
+    })?;
+    house.record("is connected to PostgreSQL's Unix socket")?;
+    drop(taken);
+    let told = house.records("an agent, is connected to PostgreSQL's Unix socket")?;
+    assert_eq!(told.len(), 1, "once: {told:?}");
     Ok(())
 }
 

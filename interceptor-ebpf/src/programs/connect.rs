@@ -3,7 +3,7 @@
 //! Runs for every way to open a TCP connection (blocking or not, MSG_FASTOPEN, TCP_FASTOPEN_CONNECT, io_uring, MPTCP):
 //! all of them pass `pre_connect`, which an LSM's `socket_connect` does not see in all cases.
 
-use core::mem::zeroed;
+use core::{ffi::c_void, mem::zeroed};
 
 use aya_ebpf::{
     bindings::{BPF_F_CURRENT_NETNS, bpf_sock_tuple},
@@ -21,7 +21,7 @@ use crate::{
     account::cover,
     address::{LOOPBACK4, LOOPBACK6, SocketAddress, is_mapped, mapped, meant},
     maps::{config, count, is_target},
-    namespace,
+    namespace::{self, Prospect},
     storage::{delete_record, is_blessed, put_record, watch},
     task,
 };
@@ -104,7 +104,7 @@ fn judge(call: SocketAddress, address: impl Fn(SocketAddress) -> Address) -> Ver
     Verdict::Redirect(listen_port)
 }
 
-/// Whether the daemon listens where the caller is, or comes there in time.
+/// Whether the daemon listens where the caller is, or is on its way there.
 #[inline(always)]
 fn is_received(call: SocketAddress, ipv4: bool, port: u16) -> bool {
     if daemon_listens(call, ipv4, port) {
@@ -112,7 +112,12 @@ fn is_received(call: SocketAddress, ipv4: bool, port: u16) -> bool {
     }
     // SAFETY: valid context.
     let network = unsafe { bpf_get_netns_cookie(call.0.cast()) };
-    namespace::wait(network) && daemon_listens(call, ipv4, port)
+    match namespace::expect(network) {
+        Prospect::Here => daemon_listens(call, ipv4, port),
+        // The record is written and the address changed, but nothing goes out before the daemon listens: see `egress`.
+        Prospect::Soon => true,
+        Prospect::Never => false,
+    }
 }
 
 /// Whether this is the daemon's own port, which nobody else can take: it closes what comes without a record.
@@ -146,10 +151,16 @@ fn listen_in(call: SocketAddress, cgroup_id: u64) {
     watch(call.socket(), &fresh);
 }
 
-/// Whether a listener *of the daemon* is up in the caller's network namespace. While the daemon is down, anybody might
-/// sit on its port; the token tells them apart.
+/// Whether a listener *of the daemon* is up in the caller's network namespace.
 #[inline(always)]
 fn daemon_listens(call: SocketAddress, ipv4: bool, port: u16) -> bool {
+    listens(call.0.cast(), ipv4, port)
+}
+
+/// The same for the context of any program that may look sockets up. While the daemon is down, anybody might sit on its port;
+/// the token tells them apart.
+#[inline(always)]
+pub(crate) fn listens(context: *mut c_void, ipv4: bool, port: u16) -> bool {
     // SAFETY: the tuple is plain integers; the reference that the look-up takes is given back on every path, which the
     // verifier insists on.
     unsafe {
@@ -163,7 +174,7 @@ fn daemon_listens(call: SocketAddress, ipv4: bool, port: u16) -> bool {
             tuple.__bindgen_anon_1.ipv6.dport = port.to_be();
             size_of_val(&tuple.__bindgen_anon_1.ipv6)
         };
-        let listener = bpf_sk_lookup_tcp(call.0.cast(), &mut tuple, size as u32, BPF_F_CURRENT_NETNS as i64 as u64, 0);
+        let listener = bpf_sk_lookup_tcp(context, &mut tuple, size as u32, BPF_F_CURRENT_NETNS as i64 as u64, 0);
         if listener.is_null() {
             return false;
         }

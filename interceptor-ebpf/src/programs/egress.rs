@@ -8,14 +8,15 @@ use aya_ebpf::{
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use interceptor_ebpf::{COMM_BYTES, Config, Counter, Covered, Event, Stream, event, flag};
+use interceptor_ebpf::{COMM_BYTES, Config, Counter, Covered, Event, Stream, event, flag, side};
 
 use crate::{
     account::cover,
+    connect::listens,
     detect::{self, Heard},
     maps::{config, count, is_target},
     packet::{self, Packet, Segment},
-    storage::stream,
+    storage::{record, stream},
     task::{self, Standing},
     tell::tell,
 };
@@ -32,8 +33,24 @@ fn egress(context: SkBuffContext) -> i32 {
         Packet::Tcp(segment) if is_target(config, segment.port, || segment.destination(&context)) => {
             dodged(&context, config, Some(segment))
         }
+        Packet::Tcp(segment) if u32::from(segment.port) == config.listen_port => held(&context, config, segment),
         Packet::Tcp(segment) if config.flags & flag::DETECT != 0 => listen_in(&context, config, segment),
         Packet::Tcp(_) => PASS,
+    }
+}
+
+/// The first packet of a redirected connection goes nowhere before the daemon listens: it is lost, and sent again in a second.
+#[inline(always)]
+fn held(context: &SkBuffContext, config: &Config, segment: Segment) -> i32 {
+    const SYN: u8 = 0x02;
+    if context.load::<u8>(segment.at + 13).unwrap_or_default() & SYN == 0 {
+        return PASS;
+    }
+    let redirected = socket(context).and_then(record).is_some_and(|record| record.side == side::DIALLING);
+    if !redirected || listens(context.skb.skb.cast(), segment.is_ipv4(), config.listen_port as u16) {
+        PASS
+    } else {
+        DROP
     }
 }
 
@@ -98,7 +115,7 @@ fn listen_in(context: &SkBuffContext, config: &Config, segment: Segment) -> i32 
 }
 
 #[inline(always)]
-fn watched(context: &SkBuffContext) -> Option<*mut Stream> {
+fn socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
     // SAFETY: valid context; the union has this one member of pointer size. The verifier wants both checks.
     let socket: *mut bpf_sock = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
     if socket.is_null() {
@@ -109,6 +126,11 @@ fn watched(context: &SkBuffContext) -> Option<*mut Stream> {
     if socket.is_null() {
         return None;
     }
-    let found = stream(socket);
+    Some(socket)
+}
+
+#[inline(always)]
+fn watched(context: &SkBuffContext) -> Option<*mut Stream> {
+    let found = stream(socket(context)?);
     (!found.is_null()).then_some(found)
 }

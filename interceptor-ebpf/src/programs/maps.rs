@@ -48,6 +48,8 @@ pub(crate) static ENDED: HashMap<u64, CgroupPath, COVERED_MAX, ON_DEMAND> = Hash
 #[btf_map]
 pub(crate) static STREAMS: SkStorage<Stream> = SkStorage::new();
 #[btf_map]
+pub(crate) static ALIVE: Array<u64, 1> = Array::new();
+#[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
 
 /// The configuration. The map has its one entry from the moment it exists; `None` only satisfies the verifier.

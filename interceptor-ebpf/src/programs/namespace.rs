@@ -1,18 +1,15 @@
 //! Network namespaces: each has a loopback of its own, where the daemon has to listen before anybody can be sent there.
 //!
 //! It is told of a namespace as early as can be seen: when a captured task in it starts a program or makes a socket. Who
-//! dials sooner than the daemon is there waits for a moment, once for each namespace.
+//! dials sooner than the daemon is there is held: the first packet is lost (`egress`), and TCP sends it again a second later.
 
 use core::{ffi::c_void, ptr::addr_of_mut};
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::generated::{bpf_ktime_get_ns, bpf_loop},
-};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use interceptor_ebpf::{Counter, event, namespace};
 
 use crate::{
-    maps::{NAMESPACES, count},
+    maps::{ALIVE, NAMESPACES, count},
     tell::{about_current, tell},
 };
 
@@ -31,15 +28,25 @@ pub(crate) fn announce(cookie: u64) {
     }
 }
 
-/// Waits until the daemon listens there, for as long as it usually takes and some more. `false` if it did not come.
+/// What is to be done with who dials where the daemon does not listen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// It has come meanwhile.
+    Here,
+    /// It is on its way: what is sent is held back until then.
+    Soon,
+    /// It does not come, or should be here and is not.
+    Never,
+}
+
+/// Tells the daemon, and waits for it as long as it usually takes.
 #[inline(always)]
-pub(crate) fn wait(cookie: u64) -> bool {
+pub(crate) fn expect(cookie: u64) -> Prospect {
     const ROUNDS: u32 = 100_000;
     /// Nanoseconds. Usual are some hundred microseconds.
-    const LONGEST: u64 = 5_000_000;
-    if NAMESPACES.get_ptr(cookie).is_some() {
-        // There already, or waited for in vain.
-        return is_ours(cookie);
+    const LONGEST: u64 = 1_000_000;
+    if NAMESPACES.get_ptr(cookie).is_some() || !daemon_lives() {
+        return Prospect::Never;
     }
     tell(&about_current(event::NAMESPACE, cookie));
     count(Counter::Waited);
@@ -49,8 +56,16 @@ pub(crate) fn wait(cookie: u64) -> bool {
     let callback: unsafe extern "C" fn(u32, *mut Waiting) -> i64 = round;
     // SAFETY: the callback is of the shape that the helper calls, and what it is given outlives the call.
     unsafe { bpf_loop(ROUNDS, callback as *mut c_void, addr_of_mut!(waiting).cast(), 0) };
-    let _ = NAMESPACES.insert(cookie, namespace::WAITED, BPF_NOEXIST.into());
-    is_ours(cookie)
+    if is_ours(cookie) { Prospect::Here } else { Prospect::Soon }
+}
+
+/// Whether the daemon has said so lately. It says it five times a second.
+#[inline(always)]
+fn daemon_lives() -> bool {
+    const LATELY: u64 = 3_000_000_000;
+    // SAFETY: takes nothing.
+    let now = unsafe { bpf_ktime_get_ns() };
+    ALIVE.get(0).is_some_and(|said| now.saturating_sub(*said) < LATELY)
 }
 
 /// What a round is given.
@@ -62,7 +77,7 @@ struct Waiting {
 
 /// One look, and about a microsecond until the next. 1 ends the loop.
 unsafe extern "C" fn round(_number: u32, waiting: *mut Waiting) -> i64 {
-    // SAFETY: `wait` has just made it.
+    // SAFETY: `expect` has just made it.
     let (cookie, until) = unsafe { ((*waiting).cookie, (*waiting).until) };
     if is_ours(cookie) {
         return 1;

@@ -35,6 +35,11 @@ enum Version {
 }
 
 impl Segment {
+    #[inline(always)]
+    pub(crate) fn is_ipv4(self) -> bool {
+        self.version == Version::Four
+    }
+
     /// Where it goes to; all zero if that cannot be read, which no target is.
     #[inline(always)]
     pub(crate) fn destination(self, context: &SkBuffContext) -> Address {

@@ -301,7 +301,7 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         ("processes not tracked", untracked),
         ("PostgreSQL on other ports", detected),
         ("events lost", untold),
-        ("waited in a new namespace", waited),
+        ("held in a new namespace", waited),
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .to_vec()

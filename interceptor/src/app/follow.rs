@@ -97,6 +97,9 @@ struct Followed {
 impl Follower {
     fn run(&mut self, signs: &mut Signs, stop: &watch::Receiver<bool>) {
         while !*stop.borrow() {
+            if let Err(error) = self.redirect.live() {
+                tracing::error!(%error, "the kernel half cannot be told that the daemon lives");
+            }
             match signs.next(Duration::from_millis(200)) {
                 Ok(Some(sign)) => self.heed(sign),
                 Ok(None) => {}
@@ -147,6 +150,9 @@ impl Follower {
             Ok(None) => {}
             Err(error) => {
                 self.failed.insert(netns_cookie, Instant::now());
+                if let Err(error) = self.redirect.close_in(netns_cookie) {
+                    tracing::warn!(%error, "agents may wait in vain");
+                }
                 self.say(&format!(
                     "the network namespace of process {pid} cannot be listened in, so agents there are refused: {error:#}"
                 ));
@@ -189,8 +195,8 @@ impl Follower {
         self.swept = Instant::now();
         self.failed.retain(|_, at| at.elapsed() < AGAIN);
         self.said.retain(|_, at| at.elapsed() < REPEAT);
-        if let Err(error) = self.redirect.forget_waits() {
-            tracing::warn!(%error, "where agents have waited could not be forgotten");
+        if let Err(error) = self.redirect.forget_closed() {
+            tracing::warn!(%error, "namespaces that could not be entered could not be forgotten");
         }
         if self.known.is_empty() {
             return;

@@ -4,8 +4,9 @@
 use super::note;
 use crate::audit::{Coverage, Event, Process, Record, Subject};
 use crate::proxy::Proxy;
-use crate::redirect::{Account, Redirect};
+use crate::redirect::{Account, Inside, Redirect};
 use anyhow::{Context, Result};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub(super) fn keep(
 ) -> Result<JoinHandle<()>> {
     let look_after = move || {
         let mut said = None;
+        let mut inside = HashSet::new();
         let mut trouble = String::new();
         loop {
             // Also a last time when the daemon stops.
@@ -33,7 +35,8 @@ pub(super) fn keep(
             look(&proxy, &redirect, &missing, &mut said);
             let result = close_accounts(&proxy, &redirect)
                 .and_then(|()| Ok(redirect.name_programs()?))
-                .and_then(|()| end_strays(&proxy, &redirect));
+                .and_then(|()| end_strays(&proxy, &redirect))
+                .and_then(|()| report_inside(&proxy, &redirect, &mut inside));
             let now = result.err().map(|error| format!("{error:#}")).unwrap_or_default();
             if now != trouble {
                 if !now.is_empty() {
@@ -65,6 +68,21 @@ fn end_strays(proxy: &Proxy, redirect: &Redirect) -> Result<()> {
         Some((remote, why)) => anyhow::bail!("an agent's connection to {remote} goes on past the daemon: {why}"),
         None => Ok(()),
     }
+}
+
+/// A Unix socket of PostgreSQL that was reached by another name cannot be taken away from an agent, but it is on record.
+fn report_inside(proxy: &Proxy, redirect: &Redirect, known: &mut HashSet<Inside>) -> Result<()> {
+    let now: HashSet<Inside> = redirect.inside()?.into_iter().collect();
+    for Inside { pid, name, .. } in now.difference(known) {
+        let text = format!(
+            "process {pid}, an agent, is connected to PostgreSQL's Unix socket {name:?} and so around the daemon: keep agents \
+             from that socket (`interceptor doctor`)"
+        );
+        tracing::error!("{text}");
+        note(&proxy.shared.trail, &text)?;
+    }
+    *known = now;
+    Ok(())
 }
 
 fn look(proxy: &Proxy, redirect: &Redirect, missing: &watch::Sender<Vec<String>>, said: &mut Option<Instant>) {

@@ -357,14 +357,25 @@ fn bind_pair(port: u16) -> std::io::Result<Vec<Socket>> {
     let mut sockets = vec![bind((Ipv4Addr::LOCALHOST, port).into())?];
     match bind((Ipv6Addr::LOCALHOST, port).into()) {
         Ok(socket) => sockets.push(socket),
-        // Without IPv6; or with its loopback down, where there is nobody to be sent to.
-        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
+        // Without IPv6, or with a loopback that is not up yet.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => sockets.extend(bind_early(port).ok()),
         Err(error) => return Err(error),
     }
     for socket in &sockets {
         socket.set_nonblocking(true)?;
     }
     Ok(sockets)
+}
+
+/// On `::1` before there is one: a namespace is heard of before its loopback is up.
+fn bind_early(port: u16) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_port(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_only_v6(true)?;
+    socket.set_freebind_v6(true)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::LOCALHOST, port)).into())?;
+    Ok(socket)
 }
 
 /// For each thread a socket of each family, all of one port; without IPv6 on the host only IPv4 ones, and whoever dials

@@ -208,6 +208,10 @@ impl<'a> Arrival<'a> {
         }
         let server = self.route();
         let tuned = self.proxy.tunables.load_full();
+        if identity.is_nobody() && tuned.mode == Mode::Enforce {
+            // Policies have begun to be enforced while it was looked for.
+            return Err(unidentified("nobody: policies are enforced by now".to_owned()));
+        }
         let upstreams = &tuned.upstreams;
         let known = if identity.is_nobody() {
             upstreams.for_nobody(&server.address, &wishes.database)

@@ -185,15 +185,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_is_asked_once_in_a_while() {
-        let counted = format!("n=$(cat {0} 2> /dev/null || echo 0); echo $((n + 1)) > {0}; echo $0 $n", {
-            let path = std::env::temp_dir().join(format!("interceptor-command-{:x}", rand::random::<u64>()));
-            path.display().to_string()
-        });
+        let counter = std::env::temp_dir().join(format!("interceptor-command-{:x}", rand::random::<u64>()));
+        let counted =
+            format!("n=$(cat {0} 2> /dev/null || echo 0); echo $((n + 1)) > {0}; echo $0 $n", counter.display());
         let source = command(&counted, 60);
         assert_eq!(get(&source).await, "role@10.1.2.3:5432 0");
         assert_eq!(get(&source).await, "role@10.1.2.3:5432 0");
         assert!(source.forget("10.1.2.3:5432".parse().unwrap()).await);
         assert_eq!(get(&source).await, "role@10.1.2.3:5432 1");
+        std::fs::remove_file(counter).unwrap();
         assert_eq!(get(&command("echo no >&2; exit 3", 60)).await, "`sh` ended with exit status: 3: no");
         assert!(get(&command("true", 60)).await.contains("gave no password"));
         assert!(get(&command("head -c 20000 /dev/zero | tr '\\0' x", 60)).await.contains("gave no password"));

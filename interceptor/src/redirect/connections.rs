@@ -14,7 +14,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Network;
+use super::{Network, unix_peers::UnixSocket};
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub(super) fn can_destroy() -> io::Result<()> {
 }
 
 /// The inodes of a process's sockets, those of threads with descriptors of their own included.
-fn sockets_of(process: u32) -> HashSet<u64> {
+pub(super) fn sockets_of(process: u32) -> HashSet<u64> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let descriptors = tasks.flat_map(|task| fs::read_dir(task.path().join("fd")).into_iter().flatten().flatten());
     descriptors.filter_map(|descriptor| socket_inode(&descriptor.path())).collect()
@@ -147,17 +147,71 @@ fn socket_inode(descriptor: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// All connected Unix sockets of this network namespace, with what they are called and who is at the other end.
+pub(super) fn ask_unix() -> io::Result<Vec<UnixSocket>> {
+    const AF_UNIX: u8 = 1;
+    const ESTABLISHED: u32 = 1 << 1;
+    const SHOW_NAME: u32 = 1;
+    const SHOW_PEER: u32 = 4;
+    const NAME: u16 = 0;
+    const PEER: u16 = 2;
+    /// Length of `struct unix_diag_msg`.
+    const BEFORE: usize = 16;
+    let mut body = vec![AF_UNIX, 0, 0, 0];
+    for word in [ESTABLISHED, 0, SHOW_NAME | SHOW_PEER, 0, 0] {
+        body.extend(word.to_ne_bytes());
+    }
+    let socket = request(SOCK_DIAG_BY_FAMILY, DUMP, &body)?;
+    let mut found = Vec::new();
+    loop {
+        let answer = receive(&socket)?;
+        for (kind, body) in messages(&answer) {
+            match kind {
+                NLMSG_DONE => return Ok(found),
+                NLMSG_ERROR => return Err(error_of(body)),
+                _ => {}
+            }
+            let mut unix = UnixSocket { name: Vec::new(), peer: 0 };
+            for (kind, value) in attributes(body.get(BEFORE..).unwrap_or_default()) {
+                match kind {
+                    NAME => unix.name = value.to_owned(),
+                    PEER => unix.peer = number(value, 0).unwrap_or_default().into(),
+                    _ => {}
+                }
+            }
+            found.push(unix);
+        }
+    }
+}
+
+/// Kind and value of each attribute of a message (`linux/netlink.h`, `struct nlattr`).
+fn attributes(mut body: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    const HEADER: usize = 4;
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(*body.first_chunk()?));
+        let kind = u16::from_ne_bytes(*body.get(2..)?.first_chunk()?);
+        let value = body.get(HEADER..length)?;
+        body = body.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
 fn ask(kind: u16, flags: u16, family: u8, id: &[u8; ID]) -> io::Result<Socket> {
+    let mut body = vec![family, TCP, 0, 0];
+    body.extend(OPEN.to_ne_bytes());
+    body.extend(id);
+    request(kind, flags, &body)
+}
+
+fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::from(NETLINK), Type::RAW.cloexec(), Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
     socket.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
-    let mut request = Vec::with_capacity(HEADER + 8 + ID);
-    request.extend(((HEADER + 8 + ID) as u32).to_ne_bytes());
+    let mut request = Vec::with_capacity(HEADER + body.len());
+    request.extend(((HEADER + body.len()) as u32).to_ne_bytes());
     request.extend(kind.to_ne_bytes());
     request.extend((REQUEST | flags).to_ne_bytes());
     request.extend([0; 8]);
-    request.extend([family, TCP, 0, 0]);
-    request.extend(OPEN.to_ne_bytes());
-    request.extend(id);
+    request.extend(body);
     // Not connected, so it goes to the kernel.
     socket.send(&request)?;
     Ok(socket)

@@ -30,7 +30,7 @@ pub struct Counters {
     pub detected: u64,
     /// Events and accounts that found no room.
     pub untold: u64,
-    /// Connections that waited for the daemon to come to a new network namespace.
+    /// Connections that were held until the daemon had come to a new network namespace.
     pub waited: u64,
 }
 

@@ -42,7 +42,10 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     }
     // The record of a run is as long as the run: where there is memory for it, it goes there.
     let dir = format!("interceptor-fuzz-{}-{:x}", std::process::id(), rand::random::<u64>());
-    let trail = Trail::open(&Settings { fsync: Fsync::Os, ..Settings::of(std::env::temp_dir().join(dir)) });
+    let dir = std::env::temp_dir().join(dir);
+    let trail = Trail::open(&Settings { fsync: Fsync::Os, segment_megabytes: 4096, ..Settings::of(dir.clone()) });
+    // Its files live as long as they are open, and nobody has to take them away.
+    std::fs::remove_dir_all(dir).expect("it was made just now");
     let identity = Identity {
         subject: "agent:fuzz".into(),
         issuer: "https://issuer".into(),
