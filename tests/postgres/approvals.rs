@@ -105,8 +105,7 @@ fn a_yes_lets_it_run_and_a_no_says_why() {
          interceptor: the daemon answered 403: `agent:demo` is who asks, or whom the agent acts for: somebody else has to approve it\n\
          interceptor: the daemon answered 403: a token that says `agent:x` acts for `dave` approves nothing: people approve for \
          themselves\n\
-         interceptor: the daemon answered 403: root of this host is nobody's approver here: show a token (--token-file), set \
-         `local_root = true` in [approval], or break the glass with a reason (--break-glass)\n\
+         interceptor: the daemon answered 403: an agent is not root of this host: show a token\n\
          interceptor: the daemon answered 401: the token is refused: it is not a signed JWT: three parts in base64url without \
          padding\n\
          request ID is approved\n\
@@ -273,11 +272,9 @@ select 1;
 rollback;
 select 2;
 EOF
-        # The glass, with a reason.
+        # Not by a process of an agent's, root or not, wherever it has gone since: the glass is for people of this host.
         agent "update orders set customer_id = 109 where id = 1" > $out/3 & third=$!
-        opened; as "" approve $id --break-glass ' '
-        # Not by a process beside the agent, root or not.
-        as "" approve $id --break-glass 'fire' | sed 's/`[^`]*`/HERE/'
+        opened; as "" approve $id --break-glass 'fire'
         elsewhere approve $id --break-glass 'fire'; wait $third; tail -1 $out/3
         "$INTERCEPTOR" audit search --event approval --text 'breaking the glass' --json | grep -c '"decision":"permit"'"#;
     let outcome = folder.run(script);
@@ -298,11 +295,10 @@ EOF
          HINT:  it may be retried: the same statement asks again\n\
          ERROR:  current transaction is aborted, commands ignored until end of transaction block\n\
          2\n\
-         interceptor: the daemon answered 400: breaking the glass needs a reason\n\
-         interceptor: the daemon answered 403: whoever asks cannot approve it: this process is in HERE as the agent is\n\
-         request ID is approved\n\
-         UPDATE 1\n\
-         2\n",
+         interceptor: the daemon answered 403: an agent is not root of this host: show a token\n\
+         interceptor: the daemon answered 403: an agent is not root of this host: show a token\n\
+         HINT:  it may be retried: the same statement asks again\n\
+         0\n",
         "{}",
         outcome.stderr
     );

@@ -157,7 +157,7 @@ fn what_a_rollback_may_not_take_back_is_not_tried() {
          UPDATE 1\n\
          None its effect was not tried: it is one of several statements in one text\n\
          1\n\
-         (None, '23505 values of masked columns may be in its text', True)\n\
+         (None, '23505 (its text is for the agent)', True)\n\
          CONSTRAINT NAME:  people_pkey\n\
          ",
         "{}",

@@ -92,6 +92,14 @@ pub(super) async fn approver(
 ) -> Result<Approver, (StatusCode, String)> {
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return match peer.uid {
+            Some(0)
+                if peer
+                    .pid
+                    .and_then(|pid| u32::try_from(pid).ok())
+                    .is_none_or(|pid| subjects.redirect.is_agent(pid)) =>
+            {
+                Err((StatusCode::FORBIDDEN, "an agent is not root of this host: show a token".to_owned()))
+            }
             Some(0) => Ok(Approver::LocalRoot { cgroup: peer.cgroup }),
             _ => {
                 Err((StatusCode::UNAUTHORIZED, "show a token: --token-file, or INTERCEPTOR_APPROVER_TOKEN".to_owned()))

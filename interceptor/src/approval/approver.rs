@@ -99,7 +99,10 @@ impl Approver {
             Self::LocalRoot { cgroup: None } => true,
             Self::LocalRoot { cgroup: Some(mine) } => {
                 let beneath = |rest: &str| rest.is_empty() || (asked.cgroup != "/" && rest.starts_with('/'));
+                // Above as well: whoever makes cgroups for others starts what asks in them.
+                let above = |rest: &str| mine != "/" && rest.starts_with('/');
                 mine.strip_prefix(asked.cgroup.as_str()).is_some_and(beneath)
+                    || asked.cgroup.strip_prefix(mine.as_str()).is_some_and(above)
             }
         }
     }

@@ -355,7 +355,9 @@ fn root_of_this_host() {
     check(root, &[("dba", 2)], &format!("ask one x -> new\nroot -> open\nroot -> {again}"), "asked seconded");
     // A process beside the agent is the agent, root or not.
     let local = Settings { local_root: true, ..usual() };
-    for (place, counts) in [("/jobs/7", false), ("/jobs/7/step", false), ("/jobs", true), ("/jobs/77", true)] {
+    for (place, counts) in
+        [("/jobs/7", false), ("/jobs/7/step", false), ("/jobs", false), ("/jobs/77", true), ("/", true)]
+    {
         let said = if counts {
             "approved"
         } else {

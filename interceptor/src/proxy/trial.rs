@@ -23,13 +23,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Longest answer that is kept while somebody is asked, in bytes.
-const MOST_ANSWER: usize = 8 << 20;
+const MOST_ANSWER: usize = 2 << 20;
 /// Rows of each kind that are looked at in a relation.
 const MOST_ROWS: usize = 1000;
+/// Bytes of them; a request keeps what was found for as long as it is open.
+const MOST_FOUND: usize = 256 << 10;
 /// Relations whose rows are looked at.
 const MOST_RELATIONS: usize = 5;
 /// Largest relation that is searched for them, in bytes: there is no index on who has changed a row.
 const LARGEST: u64 = 512 << 20;
+const TOO_LONG: &str = "its rows are too long to be kept; these are some of them";
 /// How long one of our own questions may take.
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a server may go on with a statement after it was told to stop.
@@ -57,6 +60,8 @@ struct Heard {
     bytes: BytesMut,
     too_long: bool,
     rows: Vec<Bytes>,
+    /// Bytes of all rows, kept or not.
+    found: usize,
     shape: Vec<Described>,
     tag: Option<String>,
     /// SQLSTATE and message.
@@ -159,9 +164,9 @@ impl Ends<'_> {
             (_, Some(Stopped::TooSlow)) => {
                 Some(format!("it took longer than {seconds} s, or waited that long for locks (`preview_lock_timeout`)"))
             }
-            (Some((code, message)), None) => {
-                let message = if trial.redacts { "values of masked columns may be in its text" } else { message };
-                let error = format!("{code} {message}");
+            (Some((code, _)), None) => {
+                // Its text may quote values that whoever reads it must not see, whatever the agent may.
+                let error = format!("{code} (its text is for the agent)");
                 let digest = digest(&[error.as_bytes()]);
                 preview.effect = Some(Effect { affected: None, error: Some(error), digest, whole: true });
                 None
@@ -198,7 +203,18 @@ impl Ends<'_> {
                 return Ok(());
             }
         };
-        let (digest, whole) = digest_of(affected, &taken);
+        let verb = heard.tag.as_deref().and_then(|tag| tag.split(' ').next()).unwrap_or_default();
+        let found_all = finds_all(verb, affected, &taken);
+        let (mut digest, mut whole) = digest_of(affected, &taken);
+        let mut notes = notes;
+        if !found_all {
+            // Which rows they are is not known, so no other run can be seen to change the same.
+            notes.push(
+                "not all rows that it changes were found: it is good only while its transaction is open".to_owned(),
+            );
+            digest = format!("{digest}-{:016x}", rand::random::<u64>());
+            whole = false;
+        }
         preview.effect = Some(Effect { affected: Some(affected), error: None, digest, whole });
         preview.notes = notes;
         let seen = match around.catalog.latest() {
@@ -350,7 +366,12 @@ impl Ends<'_> {
                 MOST_ROWS + 1
             );
             match self.question(&trial.way, &made, session, writer, around).await? {
-                Ok(heard) => (table.after, table.shape) = (heard.rows, heard.shape),
+                Ok(heard) => {
+                    (table.after, table.shape) = (heard.rows, heard.shape);
+                    if heard.too_long {
+                        table.missing = Some(TOO_LONG.to_owned());
+                    }
+                }
                 Err(error) => return Ok(Err(error)),
             }
             taken.push(table);
@@ -397,12 +418,19 @@ impl Ends<'_> {
                     "SELECT {columns} FROM {place} WHERE t.xmax OPERATOR(pg_catalog.=) ANY ({ids}) LIMIT {}",
                     MOST_ROWS + 1
                 );
-                let found = &mut table.before;
+                let (found, mut size) = (&mut table.before, 0);
                 let keep = |_: usize, values: &[Option<&str>]| {
-                    found.push(row_of_values(values)?);
+                    let row = row_of_values(values)?;
+                    size += row.len();
+                    if size <= MOST_FOUND {
+                        found.push(row);
+                    }
                     Some(())
                 };
                 server.ask(&text, keep).await.map_err(|error| error.to_string())?;
+                if size > MOST_FOUND {
+                    table.missing = Some(TOO_LONG.to_owned());
+                }
             }
             server.bye().await.map_err(|error| error.to_string())
         };
@@ -543,7 +571,12 @@ impl Ends<'_> {
             }
             if tag == b'D' {
                 if keep.is_none() {
-                    heard.rows.push(Bytes::copy_from_slice(frame.body()));
+                    heard.found += frame.body().len();
+                    if heard.found <= MOST_FOUND {
+                        heard.rows.push(Bytes::copy_from_slice(frame.body()));
+                    } else {
+                        heard.too_long = true;
+                    }
                 }
                 continue;
             }
@@ -651,6 +684,21 @@ fn digest(parts: &[&[u8]]) -> String {
         digest.update(part);
     }
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether as many rows were found as the server says it has changed; those that were too many to be kept count as found.
+fn finds_all(verb: &str, affected: u64, taken: &[Taken]) -> bool {
+    if taken.iter().any(|table| table.missing.is_some()) {
+        return true;
+    }
+    let sum = |count: fn(&Taken) -> usize| taken.iter().map(|table| count(table) as u64).sum::<u64>();
+    let (before, after) = (sum(|table| table.before.len()), sum(|table| table.after.len()));
+    match verb {
+        "INSERT" => after >= affected,
+        "DELETE" => before >= affected,
+        "UPDATE" => before >= affected && after >= affected,
+        _ => before + after >= affected,
+    }
 }
 
 /// The effect as a number: the count and the rows, in an order of their own. `true` if those are all rows that it changes.

@@ -129,6 +129,7 @@ impl Session {
             Frontend::Sync => {
                 self.in_batch = false;
                 self.batch_writes = false;
+                self.batch_ran = false;
                 self.queue.push(Pending::Sync);
                 out.upstream.extend_from_slice(frame.bytes());
                 Ok(Step::Done)
@@ -185,11 +186,10 @@ impl Session {
                 Ok(Step::Done)
             }
             Judgement::Try(permit, relations) => {
-                let redacts = redacts_errors(&permit);
                 let mut bytes = BytesMut::new();
                 release(permit, frame, &mut bytes);
                 let in_block = self.status == TransactionStatus::InBlock;
-                Ok(self.plan(bytes.freeze(), Way::Text { in_block }, relations, redacts))
+                Ok(self.plan(bytes.freeze(), Way::Text { in_block }, relations))
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, true, out)),
             Judgement::Held => Ok(Step::Hold),
@@ -339,6 +339,7 @@ impl Session {
                     self.names.approve(portal, approved);
                 }
                 self.in_batch = true;
+                self.batch_ran |= running.iter().any(|running| running.effect != Effect::None);
                 self.batch_writes |= running.iter().any(|running| running.writes);
                 if self.takes_trial() {
                     // The answer begins with that of a Describe, and is there already.
@@ -356,13 +357,12 @@ impl Session {
                 Ok(Step::Done)
             }
             Judgement::Try(permit, relations) => {
-                let redacts = redacts_errors(&permit);
                 let mut bytes = BytesMut::from(describe_portal(portal).as_slice());
                 release(permit, frame, &mut bytes);
                 bytes.extend_from_slice(&own(b'H', b""));
                 let in_block = self.status == TransactionStatus::InBlock;
                 let rebind = prepared.bind.clone().unwrap_or_default();
-                Ok(self.plan(bytes.freeze(), Way::Portal { in_block, rebind }, relations, redacts))
+                Ok(self.plan(bytes.freeze(), Way::Portal { in_block, rebind }, relations))
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
             Judgement::Held => Ok(Step::Hold),
@@ -431,6 +431,7 @@ impl Session {
                 self.skip = Skip::No;
                 self.in_batch = false;
                 self.batch_writes = false;
+                self.batch_ran = false;
                 self.queue.push(Pending::Sync);
                 out.upstream.extend_from_slice(frame.bytes());
                 Ok(Step::Done)

@@ -117,6 +117,8 @@ pub struct Session {
     in_batch: bool,
     /// Whether one of them changes anything.
     batch_writes: bool,
+    /// Whether anything has been run since the last Sync that changes what later statements mean.
+    batch_ran: bool,
     /// Whether the server answers something that the client has been told the end of: until its ReadyForQuery it is not
     /// for the client.
     hushed: bool,
@@ -210,6 +212,7 @@ impl Session {
             skip: Skip::No,
             in_batch: false,
             batch_writes: false,
+            batch_ran: false,
             hushed: false,
             flushed: 0,
             bracket: false,

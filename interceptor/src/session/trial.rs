@@ -33,8 +33,6 @@ pub struct Trial {
     pub around: Circumstances,
     /// What hides values.
     pub key: Arc<Key>,
-    /// Whether an error may quote values that somebody must not see.
-    pub redacts: bool,
 }
 
 /// The protocol that it comes by, and whether a transaction block is open.
@@ -67,6 +65,13 @@ pub struct Tried {
     pub cancelled: bool,
 }
 
+/// The name of the statement in a whole Bind message (54.7): behind the portal's.
+fn statement_of(bind: &[u8]) -> Option<String> {
+    let mut names = bind.get(5..)?.split(|byte| *byte == 0);
+    let (_portal, statement) = (names.next()?, names.next()?);
+    String::from_utf8(statement.to_vec()).ok()
+}
+
 impl Session {
     /// What is to be tried; once.
     pub fn trial(&mut self) -> Option<Trial> {
@@ -94,11 +99,11 @@ impl Session {
         self.trial_taken
     }
 
-    pub(super) fn plan(&mut self, bytes: Bytes, way: Way, relations: Vec<Arc<Relation>>, redacts: bool) -> Step {
+    pub(super) fn plan(&mut self, bytes: Bytes, way: Way, relations: Vec<Arc<Relation>>) -> Step {
         // Reviewers sit elsewhere.
         let around = Circumstances {
             exe: String::new(),
-            uid: 0,
+            uid: u32::MAX,
             cgroup: String::new(),
             ancestry: String::new(),
             claimed: Vec::new(),
@@ -106,7 +111,7 @@ impl Session {
             agent_totals: Default::default(),
             ..self.around.clone()
         };
-        self.trial = Some(Trial { bytes, way, relations, around, key: self.key.clone(), redacts });
+        self.trial = Some(Trial { bytes, way, relations, around, key: self.key.clone() });
         Step::Try
     }
 
@@ -164,7 +169,12 @@ impl Session {
             if prepared.bind.is_none() || prepared.served.rows > 0 {
                 return Err("its rows are asked for in portions".to_owned());
             }
-            if self.status == TransactionStatus::Idle && (self.batch_writes || self.names.portals() > 1) {
+            // It is bound again by name, and the name has to mean what it meant.
+            let named = prepared.bind.as_ref().and_then(|bind| self.names.statement(&statement_of(bind)?));
+            if !named.is_some_and(|named| Arc::ptr_eq(&named.text, &prepared.text)) {
+                return Err("the statement that it was bound from is another one by now".to_owned());
+            }
+            if self.status == TransactionStatus::Idle && (self.batch_ran || self.names.portals() > 1) {
                 return Err("other statements of the same batch would be rolled back with it".to_owned());
             }
         }
@@ -224,8 +234,10 @@ impl Session {
             }
             match relation.kind {
                 RelationKind::Table => tables.push(relation.clone()),
-                // Their rows are those of others, which are among them.
-                RelationKind::PartitionedTable | RelationKind::View => {}
+                // Its rows are those of others, which are among them.
+                RelationKind::PartitionedTable => {}
+                // What its conditions call (WITH CHECK OPTION) may stay.
+                RelationKind::View => return Err(format!("{}.{} is a view", id.schema, id.name)),
                 RelationKind::MaterializedView
                 | RelationKind::ForeignTable
                 | RelationKind::Sequence

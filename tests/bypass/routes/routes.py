@@ -289,6 +289,7 @@ def carried():
         "UPDATE pa SET name = 'x'", "UPDATE pb SET name = 'x'", "UPDATE pk SET name = 'x'", "UPDATE pkc SET name = 'x'",
         "UPDATE ph SET name = 'x'", "UPDATE gpar SET x = 5", "UPDATE bpar SET name = 'z'", "TRUNCATE tp CASCADE",
         "INSERT INTO wd (id) VALUES (1) RETURNING *", "UPDATE wa SET name = 'x'", "SELECT * FROM wc",
+        "SELECT s FROM vunder1", "SELECT s FROM vunder2", "INSERT INTO vcheck VALUES (1)",
         "INSERT INTO pp VALUES (1, 'go')", "SELECT rc1()", "SELECT rc4()",
     ):
         refused(text)
@@ -347,6 +348,7 @@ def honests():
         "SELECT v.x, v.y FROM docs d, LATERAL (VALUES (d.id, d.title)) v(x, y)",
         "BEGIN; DECLARE c CURSOR FOR SELECT id FROM docs; FETCH c; CLOSE c; COMMIT",
         "DELETE FROM docs2 WHERE id = 1",
+        "SELECT id, name FROM vplain",
     ):
         honest(text)
 

@@ -165,6 +165,15 @@ CREATE FUNCTION before_truncate() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN INSERT INTO sink SELECT v FROM b.d; RETURN NULL; END $$;
 CREATE TRIGGER t BEFORE TRUNCATE ON tc FOR EACH STATEMENT EXECUTE FUNCTION before_truncate();
 
+-- Functions that only a view names, in words that mean something under the path of whoever asks.
+CREATE FUNCTION under1() RETURNS text LANGUAGE sql AS 'SELECT v FROM d3 LIMIT 1';
+CREATE FUNCTION under2() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT v FROM d3 LIMIT 1); END $$;
+CREATE VIEW vunder1 AS SELECT id, under1() AS s FROM customers;
+CREATE VIEW vunder2 AS SELECT id, under2() AS s FROM customers;
+CREATE TABLE vbase (id int);
+CREATE VIEW vcheck AS SELECT id FROM vbase WHERE under1() LIKE 'denied%' WITH CHECK OPTION;
+CREATE VIEW vplain AS SELECT id, name FROM customers WHERE id > 0;
+
 CREATE TABLE big AS SELECT g AS id, 'v' || g AS v FROM generate_series(1, 100) g;
 CREATE TABLE big2 AS SELECT g AS id, 'v' || g AS v FROM generate_series(1, 100) g;
 CREATE FUNCTION fact(n int) RETURNS numeric LANGUAGE sql IMMUTABLE AS

@@ -143,7 +143,7 @@ async function main() {
   const id = await page.evaluate(() => state.chosen);
   const json = { "content-type": "application/json" };
   const path = `/api/approvals/${id}/approve`;
-  const csrf = await page.evaluate(() => state.me.csrf);
+  const csrf = await page.evaluate(() => localStorage.getItem("interceptor page"));
   for (const [what, method, headers] of [
     ["a GET", "GET", { host, cookie }],
     ["another site's page", "POST", { host, cookie, origin: "http://evil.example", "x-interceptor-csrf": csrf, ...json }],

@@ -19,6 +19,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use futures_util::stream::{Stream, unfold};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,14 +58,20 @@ pub(super) async fn enter(State(room): State<Room>, Json(Enter { link }): Json<E
     let gone =
         || (StatusCode::FORBIDDEN, "the link is not good any more; `interceptor console` makes a new one".to_owned());
     let who = room.console.enter(&link, now()).ok_or_else(gone)?;
-    admitted(&room, who, None)
+    let (cookie, page) = admitted(&room, who, None)?;
+    Ok(([(header::SET_COOKIE, cookie)], Json(Entered { page })).into_response())
 }
 
-fn admitted(room: &Room, who: Approver, until: Option<u64>) -> Result<Response, Refused> {
+/// What only the page is told.
+#[derive(Serialize)]
+struct Entered {
+    page: String,
+}
+
+fn admitted(room: &Room, who: Approver, until: Option<u64>) -> Result<(String, String), Refused> {
     tracing::info!(who = who.name(), "somebody is in the console");
     let full = || (StatusCode::SERVICE_UNAVAILABLE, "too many are in the console".to_owned());
-    let cookie = room.console.admit(who, until, now()).ok_or_else(full)?;
-    Ok((StatusCode::OK, [(header::SET_COOKIE, cookie)], Json(true)).into_response())
+    room.console.admit(who, until, now()).ok_or_else(full)
 }
 
 #[derive(Serialize)]
@@ -118,12 +125,12 @@ pub(super) async fn back(State(room): State<Room>, headers: HeaderMap, Query(bac
     };
     match answer {
         // A page, not a redirect: the cookie is for requests of this site's own pages only.
-        Ok(mut response) => {
-            let page = Html("<!doctype html><meta http-equiv=refresh content='0;url=/'><title>signed in</title>");
-            let cookie = response.headers_mut().remove(header::SET_COOKIE);
-            let mut page = page.into_response();
-            page.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
-            page
+        Ok((cookie, page)) => {
+            // Behind `#`, which is sent nowhere.
+            let html = format!(
+                "<!doctype html><meta http-equiv=refresh content='0;url=/#page={page}'><title>signed in</title>"
+            );
+            ([(header::SET_COOKIE, cookie)], Html(html)).into_response()
         }
         Err(error) => {
             tracing::warn!(%error, "somebody could not sign in to the console");
@@ -142,23 +149,21 @@ pub(super) struct Me {
     name: Option<String>,
     groups: Vec<String>,
     operator: bool,
-    csrf: Option<String>,
     sign_in: bool,
     until: u64,
 }
 
 pub(super) async fn me(State(room): State<Room>, headers: HeaderMap) -> Json<Me> {
     let sign_in = room.console.sign_in.is_some();
-    Json(match room.console.visitor(&headers, now()) {
-        None => Me { name: None, groups: Vec::new(), operator: false, csrf: None, sign_in, until: 0 },
-        Some(Visitor { who, csrf, until }) => Me {
+    Json(match visitor(&room, &headers).ok() {
+        None => Me { name: None, groups: Vec::new(), operator: false, sign_in, until: 0 },
+        Some(Visitor { who, csrf: _, until }) => Me {
             name: Some(who.name().to_owned()),
             operator: room.console.is_operator(&who),
             groups: match &who {
                 Approver::Person { groups, .. } => groups.iter().cloned().collect(),
                 Approver::LocalRoot { .. } => Vec::new(),
             },
-            csrf: Some(csrf),
             sign_in,
             until,
         },
@@ -170,8 +175,19 @@ fn host(headers: &HeaderMap) -> &str {
 }
 
 fn visitor(room: &Room, headers: &HeaderMap) -> Result<Visitor, Refused> {
+    let given = headers.get(&CSRF).and_then(|given| given.to_str().ok()).unwrap_or_default();
+    visitor_by(room, headers, given)
+}
+
+/// By their cookie, and what their page shows besides.
+fn visitor_by(room: &Room, headers: &HeaderMap, page: &str) -> Result<Visitor, Refused> {
     let nobody = || (StatusCode::UNAUTHORIZED, "sign in first".to_owned());
-    room.console.visitor(headers, now()).ok_or_else(nobody)
+    room.console.visitor(headers, now()).filter(|visitor| same(page, &visitor.csrf)).ok_or_else(nobody)
+}
+
+/// Compared by their hashes, secrets are not told letter by letter by how long that takes.
+fn same(given: &str, secret: &str) -> bool {
+    Sha256::digest(given) == Sha256::digest(secret)
 }
 
 fn operator(room: &Room, headers: &HeaderMap) -> Result<Visitor, Refused> {
@@ -185,9 +201,10 @@ fn operator(room: &Room, headers: &HeaderMap) -> Result<Visitor, Refused> {
 
 /// Somebody whose page means it.
 fn changing(room: &Room, headers: &HeaderMap) -> Result<Visitor, Refused> {
-    let visitor = visitor(room, headers)?;
-    let given = headers.get(&CSRF).and_then(|given| given.to_str().ok());
-    if given == Some(visitor.csrf.as_str()) {
+    let nobody = || (StatusCode::UNAUTHORIZED, "sign in first".to_owned());
+    let visitor = room.console.visitor(headers, now()).ok_or_else(nobody)?;
+    let given = headers.get(&CSRF).and_then(|given| given.to_str().ok()).unwrap_or_default();
+    if same(given, &visitor.csrf) {
         return Ok(visitor);
     }
     Err((StatusCode::FORBIDDEN, "the page does not know its token; load it again".to_owned()))
@@ -279,12 +296,20 @@ impl Drop for Watching {
     }
 }
 
+/// What the page shows besides its cookie; EventSource sends no headers of its own.
+#[derive(Deserialize)]
+pub(super) struct Watcher {
+    #[serde(default)]
+    page: String,
+}
+
 /// Server-sent events: the requests, whenever one has changed; it ends when whoever watches is out.
 pub(super) async fn events(
     State(room): State<Room>,
     headers: HeaderMap,
+    Query(Watcher { page }): Query<Watcher>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
-    visitor(&room, &headers)?;
+    visitor_by(&room, &headers, &page)?;
     if WATCHING.fetch_add(1, Ordering::AcqRel) >= MOST_WATCHING {
         WATCHING.fetch_sub(1, Ordering::AcqRel);
         return Err((StatusCode::SERVICE_UNAVAILABLE, "too many pages watch".to_owned()));
@@ -424,7 +449,7 @@ pub(super) async fn explain(
         claimed_leaked: false,
         claimed: Vec::new(),
         exe: String::new(),
-        uid: 0,
+        uid: u32::MAX,
         cgroup: String::new(),
         ancestry: String::new(),
         tls: false,

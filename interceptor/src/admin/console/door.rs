@@ -47,7 +47,8 @@ struct Book {
 #[derive(Debug, Clone)]
 pub(super) struct Visitor {
     pub(super) who: Approver,
-    /// Only the page that was loaded with the cookie knows it.
+    /// Told once, to the page that has let them in, which keeps it where only pages of this very origin can read it. Cookies
+    /// are sent to every port of a host (RFC 6265, 8.5), so that one alone opens nothing.
     pub(super) csrf: String,
     pub(super) until: u64,
 }
@@ -122,16 +123,17 @@ impl Console {
         self.book(now).links.remove(&hash(secret)).map(|(who, _)| who)
     }
 
-    /// Lets somebody in; the cookie that they come with from then on.
-    pub(super) fn admit(&self, who: Approver, until: Option<u64>, now: u64) -> Option<String> {
+    /// Lets somebody in; the cookie that they come with from then on, and what their page has to show besides.
+    pub(super) fn admit(&self, who: Approver, until: Option<u64>, now: u64) -> Option<(String, String)> {
         let mut book = self.book(now);
         if book.visitors.len() >= MOST {
             return None;
         }
-        let cookie = secret();
+        let (cookie, page) = (secret(), secret());
         let until = until.unwrap_or(u64::MAX).min(now + STAY);
-        book.visitors.insert(hash(&cookie), Visitor { who, csrf: secret(), until });
-        Some(format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", until.saturating_sub(now)))
+        book.visitors.insert(hash(&cookie), Visitor { who, csrf: page.clone(), until });
+        let left = until.saturating_sub(now);
+        Some((format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={left}"), page))
     }
 
     /// Who comes with these cookies.
@@ -242,14 +244,14 @@ mod tests {
     #[test]
     fn whoever_is_in_leaves_with_their_token() {
         let console = console();
-        let cookie = console.admit(root(), Some(100), 0).unwrap();
+        let (cookie, _) = console.admit(root(), Some(100), 0).unwrap();
         assert!(cookie.contains("HttpOnly; SameSite=Strict; Max-Age=100"), "{cookie}");
         let mut headers = HeaderMap::new();
         let pair = format!("other=1; {}", cookie.split(';').next().unwrap());
         headers.insert(header::COOKIE, HeaderValue::from_str(&pair).unwrap());
         assert!(console.visitor(&headers, 99).is_some());
         assert!(console.visitor(&headers, 100).is_none());
-        let cookie = console.admit(root(), None, 0).unwrap();
+        let (cookie, _) = console.admit(root(), None, 0).unwrap();
         headers.insert(header::COOKIE, HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap());
         assert!(console.visitor(&headers, 0).is_some());
         console.leave(&headers, 0);

@@ -57,6 +57,11 @@ pub(in crate::admin) async fn answer(
     }
     let webhook = subjects.webhooks.iter().find(|webhook| webhook.is_signed(timestamp, signature, &body));
     let webhook = webhook.ok_or_else(unsigned)?;
+    // One spelling of it, or the same would be good once more in capitals.
+    let spelled = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f' | b'v' | b'=');
+    if !signature.bytes().all(spelled) {
+        return Err(unsigned());
+    }
     if !first_time(signature, now) {
         return Err((StatusCode::CONFLICT, "this answer has been given already".to_owned()));
     }

@@ -61,6 +61,10 @@ impl Syslog {
         if head.len() + body.len() > MOST {
             body = shortened(line)?;
         }
+        // Names of programs are as long as who runs them likes, and longer still as JSON.
+        if head.len() + body.len() > MOST {
+            body = stub(&record);
+        }
         // The byte order mark says that what follows is UTF-8 (6.4).
         Ok([head.as_bytes(), b"\xef\xbb\xbf", body.as_bytes()].concat())
     }
@@ -79,6 +83,12 @@ fn shortened(line: &str) -> Result<String> {
         members.insert("cut".to_owned(), true.into());
     }
     Ok(record.to_string())
+}
+
+/// What is left where even that is too long: which record it is.
+fn stub(record: &Record) -> String {
+    let session: String = record.subject.session.chars().take(64).collect();
+    serde_json::json!({ "v": record.v, "seq": record.seq, "time": record.time, "event": record.event, "session": session, "decision": record.decision, "prev": record.prev, "cut": true }).to_string()
 }
 
 impl Sink for Syslog {

@@ -2,7 +2,7 @@
 
 use super::Walk;
 use super::scope::Entry;
-use crate::sql::catalog::{Action, Relation, RelationRef, Way};
+use crate::sql::catalog::{Action, Relation, RelationKind, RelationRef, Way};
 use crate::sql::facts::{Access, Flag, Object};
 use crate::sql::lineage::{Field, Handling, Value};
 use pg_query::NodeEnum;
@@ -302,6 +302,18 @@ impl Walk<'_> {
         }
         for trigger in &relation.triggers {
             self.run_trigger_on(relation, trigger);
+        }
+        // Its conditions are asked about what is written (WITH CHECK OPTION), and what they call runs.
+        if relation.kind == RelationKind::View && matches!(access, Access::Insert | Access::Update | Access::Merge) {
+            match self.view(relation) {
+                Some(reading) if reading.unseen.is_none() => {
+                    let calls = reading.uses.iter().filter(|asked| asked.access == Access::Execute);
+                    self.found.uses.extend(calls.cloned());
+                }
+                Some(_) | None => {
+                    self.found.unseen.insert(format!("{}.{}", relation.id.schema, relation.id.name));
+                }
+            }
         }
         for reach in &relation.reaches {
             if !seen.insert(reach.id.clone()) {

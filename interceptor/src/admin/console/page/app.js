@@ -88,10 +88,14 @@ const now = () => Date.now() / 1000;
 
 // ---- talking to the daemon
 
+// Cookies go to every port of this host; what is kept here is for pages of this one only.
+const KEPT = "interceptor page";
+const kept = () => localStorage.getItem(KEPT) ?? "";
+
 async function ask(path, said) {
-  const options = said === undefined ? {} : {
-    method: "POST", body: JSON.stringify(said),
-    headers: { "content-type": "application/json", "x-interceptor-csrf": state.me?.csrf ?? "" },
+  const headers = { "x-interceptor-csrf": kept() };
+  const options = said === undefined ? { headers } : {
+    method: "POST", body: JSON.stringify(said), headers: { "content-type": "application/json", ...headers },
   };
   const answer = await fetch(path, { cache: "no-store", ...options });
   if (answer.status === 401 && state.me?.name) { location.reload(); }
@@ -461,7 +465,7 @@ function help() {
 }
 
 function watch() {
-  const events = new EventSource("/api/events");
+  const events = new EventSource(`/api/events?page=${encodeURIComponent(kept())}`);
   events.addEventListener("open", () => $(".live").classList.add("on"));
   events.addEventListener("error", async () => {
     $(".live").classList.remove("on");
@@ -484,17 +488,22 @@ function door() {
 }
 
 async function start() {
+  const page = location.hash.match(/^#page=(.+)$/);
+  if (page) {
+    history.replaceState(null, "", "/");
+    localStorage.setItem(KEPT, page[1]);
+  }
   const link = location.hash.match(/^#enter=(.+)$/);
   if (link) {
     history.replaceState(null, "", "/");
-    try { await ask("/enter", { link: link[1] }); } catch (error) { toast(error.message); }
+    try { localStorage.setItem(KEPT, (await ask("/enter", { link: link[1] })).page); } catch (error) { toast(error.message); }
   }
   state.me = await ask("/api/me");
   if (!state.me.name) return door();
   $(".top").hidden = false;
   const who = $(".who");
   who.replaceChildren(...text(state.me.name));
-  who.addEventListener("click", async () => { if (confirm("Sign out?")) { await ask("/sign-out", {}); location.reload(); } });
+  who.addEventListener("click", async () => { if (confirm("Sign out?")) { await ask("/sign-out", {}); localStorage.removeItem(KEPT); location.reload(); } });
   help();
   addEventListener("hashchange", route);
   document.addEventListener("keydown", keys);
