@@ -35,6 +35,7 @@ fn catalog() -> Catalog {
         builder.column(oid, 1, "id", ("bigint", 20));
     }
     builder.relation(10, "public", "customer_directory", RelationKind::View, false);
+    builder.column(10, 1, "id", ("bigint", 20));
     builder.view_rests_on(10, 1);
     builder.view(10, "SELECT id FROM public.customers");
     builder.type_name("pg_catalog", "int8");

@@ -29,7 +29,7 @@ fn another_system_hears_and_answers() {
     let folder = Folder::new("webhooks", &config);
     let script = format!(
         r#"
-        console=$("$INTERCEPTOR" console 2> /dev/null | cut -d'#' -f1)
+        console=$(INTERCEPTOR_APPROVER_TOKEN=$bob "$INTERCEPTOR" console 2> /dev/null | cut -d'#' -f1)
         timeout 90 "$PYTHON" {} {port} {} "$console" "$bob" > $out/peer 2>&1 & peer=$!
         for n in $(seq 100); do grep -q ready $out/peer && break; sleep 0.1; done
         agent "update people set note = 'told' where id = 1" > $out/1; grep -v NOTICE $out/1
