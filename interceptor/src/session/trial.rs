@@ -174,7 +174,9 @@ impl Session {
             if !named.is_some_and(|named| Arc::ptr_eq(&named.text, &prepared.text)) {
                 return Err("the statement that it was bound from is another one by now".to_owned());
             }
-            if self.status == TransactionStatus::Idle && (self.batch_ran || self.names.portals() > 1) {
+            if self.status == TransactionStatus::Idle
+                && (self.batch_writes || self.batch_ran || self.names.portals() > 1)
+            {
                 return Err("other statements of the same batch would be rolled back with it".to_owned());
             }
         }
