@@ -374,3 +374,45 @@ fn drivers_wait_for_their_batch() {
         outcome.stderr
     );
 }
+
+/// A batch may do other things than what is asked for, before it, behind it and to what it names.
+#[test]
+fn batches_do_what_was_approved_and_keep_the_rest() {
+    let folder = Folder::new("batches", "preview_lock_timeout = 2");
+    let script = format!(
+        "cat > $out/batches.py <<'EOF'\n{}\nEOF\n{}",
+        include_str!("previews/batches.py"),
+        r#"
+        batch() { timeout 60 "$PYTHON" $out/batches.py "$RAW" $1 2>&1; }
+        for what in renamed writes; do
+            batch $what > $out/$what & client=$!
+            opened; effect; sleep 2.5; as "$bob" approve $id; wait $client; cat $out/$what
+            batch $what > $out/$what & client=$!
+            opened; as "$bob" deny $id --comment 'no'; wait $client; cat $out/$what
+        done
+        batch path
+        outside "select id, note from people where note in ('renamed', 'path', 'writes')"
+        outside "select id from jots""#
+    );
+    let outcome = folder.run(&format!("RAW={}\n{script}", concat!(env!("CARGO_MANIFEST_DIR"), "/postgres")));
+    assert_eq!(
+        outcome.stdout,
+        "None its effect was not tried: the statement that it was bound from is another one by now\n\
+         request ID is approved\n\
+         renamed UPDATE 1 \"$user\", public\n\
+         request ID is denied\n\
+         renamed 42501 bob@corp has denied the statement \"$user\", public\n\
+         None its effect was not tried: other statements of the same batch would be rolled back with it\n\
+         request ID is approved\n\
+         writes INSERT 0 1 UPDATE 1 \"$user\", public\n\
+         request ID is denied\n\
+         writes INSERT 0 1 42501 bob@corp has denied the statement \"$user\", public\n\
+         path SET 42501 the search path is not known at this point \"$user\", public\n\
+         31|renamed\n\
+         33|writes\n\
+         33\n\
+         ",
+        "{}",
+        outcome.stderr
+    );
+}

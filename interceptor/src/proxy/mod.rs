@@ -14,6 +14,7 @@ mod leaked;
 mod live;
 mod login;
 mod own;
+mod questions;
 mod refused;
 mod relay;
 mod relayed;

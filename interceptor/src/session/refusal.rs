@@ -99,7 +99,9 @@ impl Refusal {
         match self {
             Self::Denied(denial) => denied(denial),
             Self::Rejected(rejection) => match rejection {
-                Rejection::Syntax(_) => Report::error(SqlState::SYNTAX_ERROR, rejection.to_string()),
+                Rejection::Syntax { message, position } => {
+                    Report { position: *position, ..Report::error(SqlState::SYNTAX_ERROR, message) }
+                }
                 Rejection::TooLong(_) | Rejection::TooMuch => {
                     Report::error(SqlState::PROGRAM_LIMIT_EXCEEDED, rejection.to_string())
                         .hint("send large values as parameters or with COPY")

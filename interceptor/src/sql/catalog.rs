@@ -97,6 +97,9 @@ pub struct Relation {
     pub(super) guards: Vec<FunctionName>,
     /// Functions that its triggers run when it is written: schema and name.
     pub(super) triggers: Vec<FunctionName>,
+    /// Functions that expressions of it run (defaults, checks, indexes, generated columns, policies, conditions of triggers):
+    /// when it is written, and when it is looked through or written anew for a change of its definition.
+    pub(super) stored_calls: Vec<FunctionName>,
     /// Columns that are computed from others when a row is written: which, from which.
     pub(super) generated: Vec<(Arc<str>, Arc<str>)>,
     /// Labels that comments in the database give to columns, and under an empty name to the relation as a whole.
@@ -467,6 +470,7 @@ impl CatalogBuilder {
             has_rules,
             guards: Vec::new(),
             triggers: Vec::new(),
+            stored_calls: Vec::new(),
             generated: Vec::new(),
             labels: BTreeMap::new(),
             definition: None,
@@ -513,6 +517,14 @@ impl CatalogBuilder {
         let name = (self.word(schema), self.word(function));
         if let Some(relation) = self.relations.get_mut(&oid) {
             relation.triggers.push(name);
+        }
+    }
+
+    /// A function that an expression kept with a relation runs.
+    pub fn stored_call(&mut self, oid: u32, schema: &str, function: &str) {
+        let name = (self.word(schema), self.word(function));
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.stored_calls.push(name);
         }
     }
 

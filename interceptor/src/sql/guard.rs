@@ -4,6 +4,8 @@
 //! backs up to the comment that starts in it. Ten thousand nested `/*` take it more than a second, and the server as
 //! well, so refusing such runs protects both. Measured: `facts` of the design, 40 kB of `/*` in 1.1 s.
 
+use super::position;
+
 /// Longest text in bytes.
 pub(super) const LONGEST: usize = 16 << 20;
 /// Most of it that is neither a comment nor within quotes, in bytes: trees take hundreds of times what their text does.
@@ -20,9 +22,14 @@ const MOST_STATEMENTS: usize = 1000;
 /// Why a text is not looked at any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// It is no SQL; the text is the parser's message.
-    #[error("{0}")]
-    Syntax(String),
+    /// It is no SQL.
+    #[error("{message}")]
+    Syntax {
+        /// What the parser says.
+        message: String,
+        /// Where it says so, in characters from 1.
+        position: Option<usize>,
+    },
     /// It is longer than accepted.
     #[error("statement of {0} bytes is longer than the {LONGEST} that are accepted")]
     TooLong(usize),
@@ -35,20 +42,25 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) fn from_parser(error: pg_query::Error) -> Self {
-        let message = error.to_string();
-        let message = message.strip_prefix("Invalid statement: ").unwrap_or(&message);
+    pub(super) fn from_parser(error: &pg_query::Error, text: &str) -> Self {
+        let whole = message(error);
         // It quotes the text where it went wrong, all of it if need be.
-        let message: &str = &message.chars().take(LONGEST_MESSAGE).collect::<String>();
+        let message: String = whole.chars().take(LONGEST_MESSAGE).collect();
         if ["stack depth limit", "memory exhausted", "recursion limit", "nested too deeply"]
             .iter()
             .any(|sign| message.contains(sign))
         {
-            Self::TooComplex(message.to_owned())
+            Self::TooComplex(message)
         } else {
-            Self::Syntax(message.to_owned())
+            Self::Syntax { message, position: position::of(&whole, text) }
         }
     }
+}
+
+/// What the parser says, without what its binding says about it.
+pub(super) fn message(error: &pg_query::Error) -> String {
+    let message = error.to_string();
+    message.strip_prefix("Invalid statement: ").unwrap_or(&message).to_owned()
 }
 
 /// Looks at sizes and runs only; what it lets through may still be anything.

@@ -13,6 +13,7 @@ mod facts;
 mod guard;
 mod lineage;
 mod names;
+mod position;
 mod reading;
 mod readings;
 mod second;
@@ -85,9 +86,9 @@ fn too_deep(_: walk::NeedsDepth) -> Rejection {
 }
 
 fn read(text: &str, catalog: &Catalog, session: &dyn Session) -> Result<Result<Analysis, Rejection>, walk::NeedsDepth> {
-    let tree = match pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(Rejection::from_parser) {
+    let tree = match pg_query::parse(text, pg_query::ParserOptions::DEFAULT) {
         Ok(tree) => tree,
-        Err(rejection) => return Ok(Err(rejection)),
+        Err(error) => return Ok(Err(Rejection::from_parser(&error, text))),
     };
     let mut analysis = walk::walk(text, &tree.protobuf, catalog, session)?;
     analysis.shape = shape_of(text).map(Into::into);

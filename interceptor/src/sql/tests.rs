@@ -445,6 +445,46 @@ fn definitions_and_administration() {
     check("create table t (a int); insert into t values (1)", "create public.* | alter public.*");
 }
 
+/// Whoever may define functions makes others of those that stand in indexes, checks and materialized views, and has them run.
+#[test]
+fn changes_of_a_definition_run_what_is_kept_with_it() {
+    let mut builder = builder();
+    builder.body("public", "audit_me", "sql", "delete from public.api_keys", None);
+    builder.stored_call(2, "public", "audit_me");
+    builder.stored_call(6, "public", "purge");
+    builder.relation(20, "public", "plain", RelationKind::MaterializedView, false);
+    builder.column(20, 1, "email", ("text", 25));
+    builder.view(20, "SELECT lower(email) AS email FROM public.customers");
+    builder.relation(21, "public", "called", RelationKind::MaterializedView, false);
+    builder.column(21, 1, "audit_me", ("text", 25));
+    builder.view(21, "SELECT public.audit_me() AS audit_me FROM public.orders");
+    builder.relation(22, "public", "odd", RelationKind::MaterializedView, false);
+    let catalog = builder.build();
+    let check = |text: &str, expected: &str| assert_eq!(read_in(text, &catalog), expected, "{text}");
+    let deletes = "(execute public.audit_me()), (delete public.api_keys)";
+    let row = "(select public.orders.customer_id), (select public.orders.id), (select public.orders.status)";
+    for text in [
+        "alter table orders validate constraint c",
+        "create index on orders (id)",
+        "alter table orders alter id type text",
+    ] {
+        let found = read_in(text, &catalog);
+        for part in [deletes, row] {
+            assert!(part.split(", ").all(|part| found.contains(part)), "{text}: {found}");
+        }
+    }
+    // Partitions are looked through with their parent.
+    assert!(read_in("alter table events add check (day <> '')", &catalog).contains("(execute public.purge())"));
+    check("refresh materialized view plain", "alter public.plain");
+    let found = read_in("refresh materialized view called", &catalog);
+    assert!(deletes.split(", ").all(|part| found.contains(part)), "{found}");
+    let unseen = |text: &str| analyse(text, &catalog, &Nobody).unwrap().statements[0].unseen.clone();
+    assert!(unseen("refresh materialized view odd").contains("public.odd"));
+    assert!(unseen("refresh materialized view plain").is_empty());
+    // As before: whatever is written runs them as well.
+    assert!(read_in("insert into orders values (1)", &catalog).contains("(delete public.api_keys)"));
+}
+
 #[test]
 fn texts_that_are_no_sql() {
     check("selec 1", "refused: syntax error at or near \"selec\"");

@@ -29,12 +29,14 @@ pub struct Report {
     pub detail: Option<String>,
     /// What it may do instead.
     pub hint: Option<String>,
+    /// Where in the text it was found, in characters from 1.
+    pub position: Option<usize>,
 }
 
 impl Report {
     /// An error after which the session goes on.
     pub fn error(code: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None, position: None }
     }
 
     /// An error that ends the session.
@@ -67,6 +69,7 @@ impl Report {
         ];
         fields.extend(self.detail.as_deref().map(|detail| (b'D', clean(detail))));
         fields.extend(self.hint.as_deref().map(|hint| (b'H', clean(hint))));
+        fields.extend(self.position.map(|position| (b'P', position.to_string())));
         fields
     }
 }

@@ -334,6 +334,50 @@ def stalls():
             fail(f"{text[:80]} took {time.monotonic() - before:.1f} s -> {heard[:200]!r}")
 
 
+def kept():
+    """What stands in an index, a check or a materialized view becomes something else, and then is run by what does not name it."""
+    harmless = "CREATE OR REPLACE FUNCTION lab.{0} LANGUAGE sql IMMUTABLE AS 'SELECT {1}'"
+    harmful = "CREATE OR REPLACE FUNCTION lab.{0} LANGUAGE sql IMMUTABLE AS 'DELETE FROM public.items; SELECT {1}'"
+    honest(
+        harmless.format("f() RETURNS int", 1),
+        harmless.format("g(int) RETURNS int", "$1"),
+        harmless.format("op(int, int) RETURNS bool", "true"),
+        harmless.format("reads() RETURNS text", "''x''"),
+        "CREATE MATERIALIZED VIEW lab.called AS SELECT lab.f() AS n",
+        "CREATE MATERIALIZED VIEW lab.reading AS SELECT lab.reads() AS v",
+        "CREATE MATERIALIZED VIEW lab.plain AS SELECT id, title FROM public.docs",
+        "CREATE TABLE lab.indexed (n int)",
+        "INSERT INTO lab.indexed VALUES (1)",
+        "CREATE INDEX ON lab.indexed (lab.g(n))",
+        "CREATE OPERATOR lab.=== (FUNCTION = lab.op, LEFTARG = int, RIGHTARG = int)",
+        "CREATE TABLE lab.checked (n int CHECK (n OPERATOR(lab.===) 1))",
+        "INSERT INTO lab.checked VALUES (1)",
+        "REFRESH MATERIALIZED VIEW lab.called",
+        "ALTER TABLE lab.indexed ADD note text",
+    )
+    honest(
+        harmful.format("f() RETURNS int", 1),
+        harmful.format("g(int) RETURNS int", "$1"),
+        harmful.format("op(int, int) RETURNS bool", "true"),
+        "CREATE OR REPLACE FUNCTION lab.reads() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT v FROM b.d LIMIT 1'",
+    )
+    for statement in (
+        "REFRESH MATERIALIZED VIEW lab.called",
+        "REFRESH MATERIALIZED VIEW lab.reading",
+        "ALTER TABLE lab.indexed ALTER n TYPE bigint",
+        "CREATE INDEX ON lab.indexed (note)",
+        "INSERT INTO lab.indexed VALUES (2)",
+        "INSERT INTO lab.checked VALUES (1)",
+        "ALTER TABLE lab.checked ADD CONSTRAINT more CHECK (n > 0)",
+    ):
+        refused(statement, b"policy forbids")
+    honest(harmless.format("reads() RETURNS text", "''x''"))
+    hidden("SELECT v FROM lab.reading")
+    if honest("SELECT count(*) FROM public.items") != b" SELECT 1 5":
+        fail("items were deleted")
+    honest("REFRESH MATERIALIZED VIEW lab.plain")
+
+
 def honests():
     for text in (
         "INSERT INTO docs (title) VALUES ('x') RETURNING id, updated_at",
@@ -353,7 +397,7 @@ def honests():
         honest(text)
 
 
-for part in (paths, places, errors, writes, types, carried, order, stalls, honests):
+for part in (paths, places, errors, writes, types, carried, order, kept, stalls, honests):
     part()
 print("checked" if not FAILURES else f"{FAILURES} failures")
 sys.exit(FAILURES != 0)

@@ -179,6 +179,8 @@ CREATE TABLE big2 AS SELECT g AS id, 'v' || g AS v FROM generate_series(1, 100) 
 CREATE FUNCTION fact(n int) RETURNS numeric LANGUAGE sql IMMUTABLE AS
   'SELECT CASE WHEN n <= 1 THEN 1 ELSE n * public.fact(n - 1) END';
 CREATE AGGREGATE mysum(int) (sfunc = int4pl, stype = int, initcond = '0');
+-- Where agents may make what they like.
+CREATE SCHEMA lab; GRANT ALL ON SCHEMA lab TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA a, b, public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
 RESET ROLE;

@@ -22,3 +22,5 @@ create table part_b partition of part for values from (100) to (200);
 insert into part select g, 'x' from generate_series(1, 150) g;
 create table "Odd Name" ("a ""b" int primary key, ts date, arr int[], js jsonb);
 insert into "Odd Name" values (1, date '2026-01-31', '{1,2}', '{"a": 1}');
+create table jots (id int);
+create schema elsewhere;

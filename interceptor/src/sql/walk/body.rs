@@ -6,12 +6,13 @@
 
 use super::{Touched, Walk};
 use crate::sql::builtins;
-use crate::sql::catalog::{Definition, Function, FunctionName, Relation};
+use crate::sql::catalog::{Definition, Function, FunctionName, Relation, RelationKind, Way};
 use crate::sql::facts::{Effect, Flag, Object, Use};
 use crate::sql::lineage::Handling;
 use crate::sql::reading::{Reading, RowUse, words};
 use crate::sql::stack;
 use pg_query::NodeEnum;
+use pg_query::protobuf::RangeVar;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
@@ -116,16 +117,63 @@ impl Walk<'_> {
         for function in catalog.functions(&trigger.0, &trigger.1) {
             for definition in catalog.bodies(function) {
                 let reading = self.reading(definition, Kind::Function);
-                let used = |name: &str| reading.row.all || reading.row.columns.contains(name);
-                let mut how = Handling::USED;
-                how |= Handling::DERIVED;
-                let columns = relation.columns.iter().filter(|column| used(&column.name));
-                let done: BTreeMap<_, _> = columns.map(|column| (column.name.clone(), how)).collect();
-                if !done.is_empty() {
-                    // Also what lies under a view, above a partition, and behind a generated column.
-                    self.ask_underneath(relation, crate::sql::Access::Filter, &done);
-                    self.spread_to(relation, true, crate::sql::Access::Filter, &done, &mut HashSet::new(), 0);
-                }
+                self.use_row(relation, |name| reading.row.all || reading.row.columns.contains(name));
+            }
+        }
+    }
+
+    /// Something is done with these columns of rows of a relation.
+    fn use_row(&mut self, relation: &Arc<Relation>, used: impl Fn(&str) -> bool) {
+        let mut how = Handling::USED;
+        how |= Handling::DERIVED;
+        let columns = relation.columns.iter().filter(|column| used(&column.name));
+        let done: BTreeMap<_, _> = columns.map(|column| (column.name.clone(), how)).collect();
+        if !done.is_empty() {
+            // Also what lies under a view, above a partition, and behind a generated column.
+            self.ask_underneath(relation, crate::sql::Access::Filter, &done);
+            self.spread_to(relation, true, crate::sql::Access::Filter, &done, &mut HashSet::new(), 0);
+        }
+    }
+
+    /// What is kept with a relation runs when its rows are looked through or made anew: what its expressions call, and for a
+    /// materialized view its query. Whoever may change those functions would else have them do anything that way.
+    pub(super) fn run_stored(&mut self, range: &Option<RangeVar>) {
+        let Some(range) = range else { return };
+        let mut next: Vec<_> = self.catalog.relation(&range.schemaname, &range.relname).cloned().into_iter().collect();
+        let mut seen = HashSet::new();
+        while let Some(relation) = next.pop() {
+            if !seen.insert(relation.id.clone()) {
+                continue;
+            }
+            relation.stored_calls.iter().for_each(|function| self.run_trigger(function));
+            // What they are given of rows that are there already may come out in what they say.
+            if relation.stored_calls.iter().any(|(schema, _)| &**schema != "pg_catalog") {
+                self.use_row(&relation, |_| true);
+            }
+            if relation.kind == RelationKind::MaterializedView {
+                self.run_query_of(&relation);
+            }
+            let children = relation.reaches.iter().filter(|reach| reach.way == Way::Child);
+            next.extend(children.filter_map(|child| self.catalog.get(&child.id).cloned()));
+        }
+    }
+
+    /// The query of a materialized view fills it. What it reads itself stays hidden behind it; what functions read for it is
+    /// read by whoever has them run, for they may be others by the time that somebody looks at the result.
+    fn run_query_of(&mut self, relation: &Arc<Relation>) {
+        let reading = self.view(relation).filter(|reading| reading.unseen.is_none());
+        let Some(reading) = reading else {
+            self.found.unseen.insert(format!("{}.{}", relation.id.schema, relation.id.name));
+            return;
+        };
+        let calls =
+            |asked: &Use| matches!(&asked.object, Object::Function(function) if &*function.schema != "pg_catalog");
+        if reading.uses.iter().any(calls) {
+            self.found.uses.extend(reading.uses.iter().cloned());
+            for (column, how) in &reading.columns {
+                let known = self.found.columns.entry(column.clone()).or_default();
+                *known |= *how;
+                *known |= Handling::DERIVED;
             }
         }
     }

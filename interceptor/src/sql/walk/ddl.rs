@@ -66,7 +66,10 @@ impl Walk<'_> {
             NodeEnum::RenameStmt(rename) => self.rename(rename),
             NodeEnum::AlterObjectSchemaStmt(alter) => self.alter_object(&alter.relation, alter.missing_ok),
             NodeEnum::AlterOwnerStmt(alter) => self.alter_object(&alter.relation, false),
-            NodeEnum::RefreshMatViewStmt(refresh) => self.relation(&refresh.relation, false, Access::Alter),
+            NodeEnum::RefreshMatViewStmt(refresh) => {
+                self.relation(&refresh.relation, false, Access::Alter);
+                self.run_stored(&refresh.relation);
+            }
             NodeEnum::CreateTrigStmt(trigger) => {
                 self.relation(&trigger.relation, false, Access::Alter);
                 self.boxed(&trigger.when_clause, Self::node);
@@ -342,6 +345,7 @@ impl Walk<'_> {
 
     fn create_index(&mut self, index: &IndexStmt) {
         self.relation(&index.relation, false, Access::Alter);
+        self.run_stored(&index.relation);
         for node in index.index_params.iter().chain(&index.index_including_params) {
             match &node.node {
                 Some(NodeEnum::IndexElem(element)) => drop(self.index_element(element)),
@@ -353,6 +357,7 @@ impl Walk<'_> {
 
     fn alter_table(&mut self, AlterTableStmt { relation, cmds, objtype: _, missing_ok }: &AlterTableStmt) {
         self.relation(relation, *missing_ok, Access::Alter);
+        self.run_stored(relation);
         for node in cmds {
             let Some(NodeEnum::AlterTableCmd(command)) = &node.node else {
                 self.opaque("ALTER holds something else than a command");

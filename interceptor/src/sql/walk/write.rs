@@ -199,7 +199,8 @@ impl Walk<'_> {
     fn keys(&mut self, target: Option<&Arc<Relation>>, change: &Change) {
         if let Some(target) = target {
             // A key may be computed from what changes, or be changed by a trigger.
-            let computed = !target.generated.is_empty() || !target.triggers.is_empty();
+            let computed =
+                [target.generated.is_empty(), target.triggers.is_empty(), target.stored_calls.is_empty()] != [true; 3];
             let change = if computed && *change != Change::Gone { &Change::Anything } else { change };
             self.follow_keys(target, change, &mut HashSet::new(), 0);
         }
@@ -300,8 +301,8 @@ impl Walk<'_> {
         if relation.has_rules && access != Access::Truncate {
             self.opaque(format!("rewrite rules on `{}` make a write do more than it says", relation.id.name));
         }
-        for trigger in &relation.triggers {
-            self.run_trigger_on(relation, trigger);
+        for function in relation.triggers.iter().chain(&relation.stored_calls) {
+            self.run_trigger_on(relation, function);
         }
         // Its conditions are asked about what is written (WITH CHECK OPTION), and what they call runs.
         if relation.kind == RelationKind::View && matches!(access, Access::Insert | Access::Update | Access::Merge) {

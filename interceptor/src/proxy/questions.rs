@@ -1,0 +1,178 @@
+//! What a database is asked about itself.
+
+/// Functions that run where a thing stands in an expression that the server keeps, by the thing's class and number in
+/// `pg_depend`: functions themselves, operators, and the operator classes of indexes. What is written in C is the server's or an
+/// extension's; nobody but a superuser makes, or changes, such.
+macro_rules! code_behind {
+    () => {
+        "(select 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, oid from pg_catalog.pg_proc
+        union all select 'pg_catalog.pg_operator'::pg_catalog.regclass, o.oid, p.oid
+          from pg_catalog.pg_operator o join pg_catalog.pg_proc p on p.oid = o.oprcode
+          join pg_catalog.pg_language l on l.oid = p.prolang where l.lanname not in ('internal', 'c')
+        union all select 'pg_catalog.pg_opclass'::pg_catalog.regclass, c.oid, p.oid
+          from pg_catalog.pg_opclass c join pg_catalog.pg_amproc a on a.amprocfamily = c.opcfamily
+          join pg_catalog.pg_proc p on p.oid = a.amproc join pg_catalog.pg_language l on l.oid = p.prolang
+         where l.lanname not in ('internal', 'c')) v(class, id, function)"
+    };
+}
+
+/// One transaction, so that all answers are of one moment. Behind the first question the search path is empty, so that the
+/// server prints every name in full.
+pub(super) const QUESTIONS: &str = concat!(
+    "
+begin isolation level repeatable read read only;
+set local search_path to default;
+select pg_catalog.unnest(pg_catalog.current_schemas(false));
+set local search_path to '';
+select nspname, pg_catalog.has_schema_privilege(oid, 'usage') from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
+select c.oid, n.nspname, c.relname, c.relkind,
+       exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN'),
+       pg_catalog.obj_description(c.oid, 'pg_class')
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'
+   and not (c.relkind in ('i', 'I') and n.nspname in ('pg_catalog', 'information_schema'));
+select a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+       case when n.nspname not in ('pg_catalog', 'information_schema') then pg_catalog.col_description(c.oid, a.attnum) end,
+       case when t.typtype = 'd' then t.typbasetype else t.oid end
+  from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+  join pg_catalog.pg_type t on t.oid = a.atttypid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname not like 'pg\\_toast%'
+ order by a.attrelid, a.attnum;
+select distinct r.ev_class, d.refobjid
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid
+   and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class
+ where r.rulename = '_RETURN';
+select c.oid, pg_catalog.pg_get_viewdef(c.oid)
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('v', 'm') and n.nspname not in ('pg_catalog', 'information_schema')
+   and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
+select inhrelid, inhparent from pg_catalog.pg_inherits;
+select t.tgrelid, n.nspname,
+       -- Transition tables have names that a body reads as if they were relations: no function is called so.
+       case when t.tgoldtable is null and t.tgnewtable is null then p.proname else p.proname || ' with transition tables' end, false
+  from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where not t.tgisinternal and t.tgenabled <> 'D'
+union
+select e.relation, n.nspname, p.proname, true
+  from (select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid, adrelid from pg_catalog.pg_attrdef
+        union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid, conrelid from pg_catalog.pg_constraint where conrelid <> 0
+        union all select 'pg_catalog.pg_class'::pg_catalog.regclass, partrelid, partrelid from pg_catalog.pg_partitioned_table
+        union all select 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, tgrelid from pg_catalog.pg_trigger where tgqual is not null
+        union all select 'pg_catalog.pg_policy'::pg_catalog.regclass, oid, polrelid from pg_catalog.pg_policy
+        union all select 'pg_catalog.pg_class'::pg_catalog.regclass, indexrelid, indrelid from pg_catalog.pg_index) e(class, id, relation)
+  join pg_catalog.pg_depend d on d.classid = e.class and d.objid = e.id
+  join ",
+    code_behind!(),
+    " on v.class = d.refclassid and v.id = d.refobjid
+  join pg_catalog.pg_proc p on p.oid = v.function join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+union
+-- The server's own functions leave no trace in pg_depend.
+select relation, 'pg_catalog', 'an expression of the table', true
+  from (select adrelid, pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef
+        union all select conrelid, pg_catalog.pg_get_expr(conbin, conrelid) from pg_catalog.pg_constraint where conrelid <> 0 and conbin is not null
+        union all select tgrelid, pg_catalog.pg_get_triggerdef(oid) from pg_catalog.pg_trigger where tgqual is not null
+        union all select polrelid, pg_catalog.concat(pg_catalog.pg_get_expr(polqual, polrelid), pg_catalog.pg_get_expr(polwithcheck, polrelid)) from pg_catalog.pg_policy) x(relation, said)
+ where said operator(pg_catalog.~) '(\\mset_config|_to_xml|\\mts_stat|\\mts_rewrite|\\mpg_read_|\\mpg_ls_|\\mlo_)[a-z_]*\\('
+;
+select a.attrelid, a.attname, b.attname
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
+  join pg_catalog.pg_depend d on d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = a.attrelid
+   and (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = f.oid
+        or d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = a.attrelid and d.objsubid = a.attnum)
+  join pg_catalog.pg_attribute b on b.attrelid = a.attrelid and b.attnum = d.refobjsubid and b.attnum <> a.attnum
+ where a.attgenerated <> '';
+select n.nspname, p.proname,
+       case pg_catalog.max(case p.provolatile when 'v' then 2 when 's' then 1 else 0 end) when 2 then 'volatile' when 1 then 'stable' else 'immutable' end,
+       pg_catalog.bool_or(p.prosecdef),
+       case when pg_catalog.bool_and(p.prokind = 'a') then 'aggregate'
+            when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::text) else 'several' end,
+       case when pg_catalog.count(distinct w.width) = 1 and pg_catalog.bool_and(w.width is not null) then pg_catalog.min(w.width) end
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_type t on t.oid = p.prorettype
+  cross join lateral (select pg_catalog.count(*) from pg_catalog.unnest(p.proargmodes) m where m in ('o', 'b', 't')) o(outputs)
+  left join pg_catalog.pg_type b on b.oid = t.typbasetype and t.typtype = 'd'
+  cross join lateral (select case when o.outputs > 1 then o.outputs
+         when coalesce(b.typtype, t.typtype) in ('b', 'e', 'r', 'm') then 1 end) w(width)
+ group by 1, 2;
+select n.nspname, p.proname, l.lanname,
+       case l.lanname when 'plpgsql' then pg_catalog.pg_get_functiondef(p.oid) else coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end,
+       (select pg_catalog.substr(c, 13) from pg_catalog.unnest(p.proconfig) c where c like 'search\\_path=%')
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
+ where l.lanname in ('sql', 'plpgsql') and p.prokind in ('f', 'p') and n.nspname not in ('pg_catalog', 'information_schema')
+union all
+select n.nspname, p.proname, 'sql', 'select ' || pg_catalog.pg_get_expr(p.proargdefaults, 0), null
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where p.pronargdefaults > 0 and n.nspname not in ('pg_catalog', 'information_schema')
+union all
+select n.nspname, p.proname, 'sql',
+       'select ' || (select pg_catalog.string_agg(pg_catalog.quote_ident(m.nspname) || '.' || pg_catalog.quote_ident(f.proname) || '()', ', ')
+          from pg_catalog.pg_proc f join pg_catalog.pg_namespace m on m.oid = f.pronamespace
+         where f.oid in (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)), null
+  from pg_catalog.pg_aggregate a join pg_catalog.pg_proc p on p.oid = a.aggfnoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where n.nspname not in ('pg_catalog', 'information_schema');
+select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+ where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
+select distinct n.nspname, o.oprname, f.nspname, p.proname,
+       l.lanname not in ('internal', 'c') or p.provolatile = 'v' or p.prosecdef
+  from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+  join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+ where n.nspname <> 'pg_catalog';
+with recursive coded(type, schema, function) as (
+select t.oid, n.nspname, p.proname
+  from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang
+  join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+  join pg_catalog.pg_type t on t.oid in (c.castsource, c.casttarget)
+ where l.lanname not in ('internal', 'c')
+   and (t.oid = c.casttarget or t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)
+union
+select t.oid, n.nspname, p.proname
+  from pg_catalog.pg_type t join pg_catalog.pg_constraint c on c.contypid = t.oid
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = c.oid
+  join ",
+    code_behind!(),
+    " on v.class = d.refclassid and v.id = d.refobjid
+  join pg_catalog.pg_proc p on p.oid = v.function join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+union
+select t.oid, n.nspname, p.proname
+  from pg_catalog.pg_type t
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and d.objid = t.oid
+  join ",
+    code_behind!(),
+    " on v.class = d.refclassid and v.id = d.refobjid
+  join pg_catalog.pg_proc p on p.oid = v.function join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where t.typtype = 'd'
+union
+select b.whole, coded.schema, coded.function
+  from (select oid, typbasetype from pg_catalog.pg_type where typbasetype <> 0
+        union all select oid, typelem from pg_catalog.pg_type where typelem <> 0
+        union all select t.oid, a.atttypid from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid
+                   where a.attnum > 0 and not a.attisdropped
+        union all select rngtypid, rngsubtype from pg_catalog.pg_range
+        union all select rngmultitypid, rngtypid from pg_catalog.pg_range) b(whole, part)
+  join coded on coded.type = b.part
+  join pg_catalog.pg_type t on t.oid = coded.type and t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)
+select t.typname, coded.schema, coded.function from coded join pg_catalog.pg_type t on t.oid = coded.type;
+select c.conrelid, child.attname, c.confrelid, parent.attname, c.confdeltype, c.confupdtype
+  from pg_catalog.pg_constraint c cross join lateral pg_catalog.generate_subscripts(c.conkey, 1) k(at)
+  join pg_catalog.pg_attribute child on child.attrelid = c.conrelid and child.attnum = c.conkey[k.at]
+  join pg_catalog.pg_attribute parent on parent.attrelid = c.confrelid and parent.attnum = c.confkey[k.at]
+ where c.contype = 'f';
+select p.polrelid, n.nspname, f.proname
+  from pg_catalog.pg_policy p
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass and d.objid = p.oid
+  join ",
+    code_behind!(),
+    " on v.class = d.refclassid and v.id = d.refobjid
+  join pg_catalog.pg_proc f on f.oid = v.function join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+union
+select polrelid, 'pg_catalog', 'a policy of the table' from pg_catalog.pg_policy
+ where pg_catalog.pg_get_expr(polqual, polrelid) operator(pg_catalog.~) '(\\mset_config|_to_xml|\\mts_stat|\\mts_rewrite|\\mpg_read_|\\mpg_ls_|\\mlo_)[a-z_]*\\(';
+select n.nspname, p.proname
+  from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ where e.evtenabled <> 'D';
+commit"
+);
