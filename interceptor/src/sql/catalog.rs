@@ -169,7 +169,7 @@ pub(super) struct Definition {
 }
 
 impl Definition {
-    fn new(language: &str, text: &str, path: Option<Vec<Arc<str>>>) -> Self {
+    pub(super) fn new(language: &str, text: &str, path: Option<Vec<Arc<str>>>) -> Self {
         Self { language: language.into(), text: text.into(), path, reading: OnceLock::new() }
     }
 }

@@ -445,6 +445,41 @@ fn definitions_and_administration() {
     check("create table t (a int); insert into t values (1)", "create public.* | alter public.*");
 }
 
+/// Triggers, indexes and other people run what somebody has defined, without anybody being asked.
+#[test]
+fn what_a_function_does_is_asked_of_whoever_defines_it() {
+    let create = |rest: &str| format!("create function f(a int) returns int {rest}");
+    let made = "create database";
+    check(&create("language sql as 'select $1'"), made);
+    check(&create("return a + 1"), made);
+    let deletes = "(delete public.api_keys), create database";
+    check(&create("language sql as 'delete from api_keys; select 1'"), deletes);
+    check(&create("begin atomic delete from api_keys; select 1; end"), deletes);
+    check(&create("language plpgsql as 'begin delete from api_keys; return 1; end'"), deletes);
+    let reads = "(select public.api_keys), (select public.api_keys.key), create database";
+    check(&create("return (select max(key) from api_keys)"), reads);
+    check(&create("language sql as 'select 1' set search_path = hr"), made);
+    let salaries = "(select hr.salaries), (select hr.salaries.amount), create database";
+    check(&create("language sql set search_path = hr as 'select amount from salaries'"), salaries);
+    check(
+        "create function f(a int default pg_read_file('x')::int) returns int return a",
+        "execute pg_catalog.pg_read_file(), create database",
+    );
+    check(&create("language c as 'x', 'y'"), "create database, admin database");
+    let trigger = "create function t() returns trigger language plpgsql as 'begin new.status := lower(new.status); return new; end'";
+    check(trigger, made);
+    let unseen = |text: &str| !analyse(text, &catalog(), &Nobody).unwrap().statements[0].unseen.is_empty();
+    assert!(unseen(&create("language plpgsql as 'begin execute $1; return 1; end'")));
+    assert!(unseen(&create("language sql as 'select v from nowhere'")));
+    assert!(unseen(&create("language plpgsql as 'begin this is nothing'")));
+    assert!(!unseen(trigger));
+    check(
+        "create trigger t after insert on orders for each row execute function audit_me()",
+        "execute public.audit_me(), alter public.orders",
+    );
+    check("create trigger t after insert on orders for each row execute function made_before()", "alter public.orders");
+}
+
 /// Whoever may define functions makes others of those that stand in indexes, checks and materialized views, and has them run.
 #[test]
 fn changes_of_a_definition_run_what_is_kept_with_it() {

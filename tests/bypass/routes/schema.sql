@@ -179,8 +179,21 @@ CREATE TABLE big2 AS SELECT g AS id, 'v' || g AS v FROM generate_series(1, 100) 
 CREATE FUNCTION fact(n int) RETURNS numeric LANGUAGE sql IMMUTABLE AS
   'SELECT CASE WHEN n <= 1 THEN 1 ELSE n * public.fact(n - 1) END';
 CREATE AGGREGATE mysum(int) (sfunc = int4pl, stype = int, initcond = '0');
--- Where agents may make what they like.
+-- Where agents may make what they like, and where others have left what does more than it seems, once it runs.
 CREATE SCHEMA lab; GRANT ALL ON SCHEMA lab TO PUBLIC;
+CREATE FUNCTION lab.f() RETURNS int LANGUAGE sql IMMUTABLE AS 'DELETE FROM public.items; SELECT 1';
+CREATE FUNCTION lab.g(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'DELETE FROM public.items; SELECT $1';
+CREATE FUNCTION lab.op(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'DELETE FROM public.items; SELECT true';
+CREATE FUNCTION lab.reads() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT v FROM b.d LIMIT 1';
+CREATE FUNCTION lab.tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.items; RETURN new; END';
+CREATE MATERIALIZED VIEW lab.called AS SELECT lab.f() AS n WITH NO DATA;
+CREATE MATERIALIZED VIEW lab.reading AS SELECT lab.reads() AS v WITH NO DATA;
+CREATE MATERIALIZED VIEW lab.plain AS SELECT id, title FROM public.docs;
+CREATE TABLE lab.indexed (n int); CREATE INDEX ON lab.indexed (lab.g(n));
+CREATE OPERATOR lab.=== (FUNCTION = lab.op, LEFTARG = int, RIGHTARG = int);
+CREATE TABLE lab.checked (n int CHECK (n OPERATOR(lab.===) 1));
+CREATE TABLE lab.own (n int);
+GRANT ALL ON ALL TABLES IN SCHEMA lab TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA a, b, public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
 RESET ROLE;

@@ -6,21 +6,21 @@
 
 use super::{Touched, Walk};
 use crate::sql::builtins;
-use crate::sql::catalog::{Definition, Function, FunctionName, Relation, RelationKind, Way};
+use crate::sql::catalog::{Catalog, Definition, Function, FunctionName, Relation, RelationKind, Way};
 use crate::sql::facts::{Effect, Flag, Object, Use};
-use crate::sql::lineage::Handling;
+use crate::sql::lineage::{Field, Handling};
 use crate::sql::reading::{Reading, RowUse, words};
 use crate::sql::stack;
 use pg_query::NodeEnum;
 use pg_query::protobuf::RangeVar;
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Whose definition it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     View,
     Function,
 }
@@ -206,7 +206,7 @@ impl Walk<'_> {
         }
     }
 
-    fn reading(&mut self, definition: &Definition, kind: Kind) -> Arc<Reading> {
+    pub(super) fn reading(&mut self, definition: &Definition, kind: Kind) -> Arc<Reading> {
         // A body without a path of its own means what its caller's path makes of it.
         let keeps = definition.path.is_some() || self.catalog.is_first_path();
         if let Some(reading) = definition.reading.get().filter(|_| keeps) {
@@ -269,49 +269,67 @@ impl Walk<'_> {
             let Ok(tree) = pg_query::parse(&text, pg_query::ParserOptions::DEFAULT) else {
                 return unseen(format!("{what} of it cannot be read"));
             };
-            let (mut created, mut touched) = (HashSet::new(), Touched::default());
-            for raw in &tree.protobuf.stmts {
-                let Some(node) = raw.stmt.as_ref().and_then(|node| node.node.as_ref()) else { continue };
-                let mut inner = Walk::new(&catalog, self.session, &mut created, &mut touched, self.nesting + 1);
-                inner.has_variables = kind == Kind::Function;
-                inner.open.clone_from(&self.open);
-                let outputs = match node {
-                    NodeEnum::SelectStmt(_)
-                    | NodeEnum::InsertStmt(_)
-                    | NodeEnum::UpdateStmt(_)
-                    | NodeEnum::DeleteStmt(_)
-                    | NodeEnum::MergeStmt(_) => inner.query(node),
-                    other => {
-                        inner.statement(other);
-                        Vec::new()
-                    }
-                };
-                let counted = !outputs.iter().any(|field| field.many);
-                let origins: Vec<_> = outputs.iter().map(|field| inner.origin(&field.value)).collect();
-                // Whatever a function returns leaves with it; a view's columns are told apart by those who read it.
-                if kind == Kind::Function {
-                    inner.show(&outputs);
-                }
-                inner.settle();
-                let changes = inner.found.flags.contains(&Flag::ChangesSession) || inner.found.effect != Effect::None;
-                reading.changes_session |= kind == Kind::Function && changes;
-                if let Some(opaque) = &inner.found.opaque {
-                    reading.unseen.get_or_insert(opaque.to_string());
-                }
-                if let Some(name) = inner.found.unseen.first() {
-                    reading.unseen.get_or_insert_with(|| format!("`{name}` cannot be seen through"));
-                }
-                if let Some(missing) = &inner.found.missing {
-                    reading.unseen.get_or_insert(missing.to_string());
-                }
-                reading.outputs = if counted { origins } else { Vec::new() };
-                reading.uses.extend(inner.found.uses.into_iter().map(|asked| Use { named: false, ..asked }));
-                for (column, how) in inner.found.columns {
-                    *reading.columns.entry(column).or_default() |= how;
-                }
-            }
+            let nodes = tree.protobuf.stmts.iter().filter_map(|raw| raw.stmt.as_ref()?.node.as_ref());
+            self.read_statements(nodes, &catalog, kind, &mut reading);
         }
         reading
+    }
+
+    /// Adds what statements of a definition do; gives the names that they mention.
+    pub(super) fn read_statements<'n>(
+        &mut self,
+        nodes: impl Iterator<Item = &'n NodeEnum>,
+        catalog: &Catalog,
+        kind: Kind,
+        reading: &mut Reading,
+    ) -> BTreeSet<String> {
+        let (mut created, mut touched) = (HashSet::new(), Touched::default());
+        let mut mentioned = BTreeSet::new();
+        for node in nodes {
+            let mut inner = Walk::new(catalog, self.session, &mut created, &mut touched, self.nesting + 1);
+            inner.has_variables = kind == Kind::Function;
+            inner.open.clone_from(&self.open);
+            let outputs = match node {
+                NodeEnum::SelectStmt(_)
+                | NodeEnum::InsertStmt(_)
+                | NodeEnum::UpdateStmt(_)
+                | NodeEnum::DeleteStmt(_)
+                | NodeEnum::MergeStmt(_) => inner.query(node),
+                NodeEnum::ReturnStmt(returned) => {
+                    let value = inner.boxed(&returned.returnval, Walk::node);
+                    vec![Field { value, ..Field::default() }]
+                }
+                other => {
+                    inner.statement(other);
+                    Vec::new()
+                }
+            };
+            let counted = !outputs.iter().any(|field| field.many);
+            let origins: Vec<_> = outputs.iter().map(|field| inner.origin(&field.value)).collect();
+            // Whatever a function returns leaves with it; a view's columns are told apart by those who read it.
+            if kind == Kind::Function {
+                inner.show(&outputs);
+            }
+            inner.settle();
+            let changes = inner.found.flags.contains(&Flag::ChangesSession) || inner.found.effect != Effect::None;
+            reading.changes_session |= kind == Kind::Function && changes;
+            if let Some(opaque) = &inner.found.opaque {
+                reading.unseen.get_or_insert(opaque.to_string());
+            }
+            if let Some(name) = inner.found.unseen.first() {
+                reading.unseen.get_or_insert_with(|| format!("`{name}` cannot be seen through"));
+            }
+            if let Some(missing) = &inner.found.missing {
+                reading.unseen.get_or_insert(missing.to_string());
+            }
+            reading.outputs = if counted { origins } else { Vec::new() };
+            mentioned.append(&mut inner.found.mentioned);
+            reading.uses.extend(inner.found.uses.into_iter().map(|asked| Use { named: false, ..asked }));
+            for (column, how) in inner.found.columns {
+                *reading.columns.entry(column).or_default() |= how;
+            }
+        }
+        mentioned
     }
 }
 

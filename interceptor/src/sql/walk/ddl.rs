@@ -73,6 +73,7 @@ impl Walk<'_> {
             NodeEnum::CreateTrigStmt(trigger) => {
                 self.relation(&trigger.relation, false, Access::Alter);
                 self.boxed(&trigger.when_clause, Self::node);
+                self.attach_function(&trigger.funcname);
             }
             NodeEnum::RuleStmt(rule) => {
                 self.relation(&rule.relation, false, Access::Alter);
@@ -95,25 +96,7 @@ impl Walk<'_> {
                 self.database(if grant.is_grant { Access::Grant } else { Access::Revoke })
             }
             NodeEnum::AlterDefaultPrivilegesStmt(_) => self.database(Access::Grant),
-            NodeEnum::CreateFunctionStmt(create) => {
-                self.database(Access::Create);
-                if strings(&create.funcname).first().is_some_and(|schema| schema.starts_with("pg_temp")) {
-                    self.opaque("temporary functions shadow others and are not followed");
-                }
-                // Code of the server itself, or in a language that nobody can look into.
-                let language = create.options.iter().find_map(|node| match &node.node {
-                    Some(NodeEnum::DefElem(option)) if option.defname == "language" => {
-                        match option.arg.as_ref().and_then(|node| node.node.as_ref()) {
-                            Some(NodeEnum::String(name)) => Some(name.sval.to_ascii_lowercase()),
-                            _ => None,
-                        }
-                    }
-                    _ => None,
-                });
-                if language.is_some_and(|name| !matches!(name.as_str(), "sql" | "plpgsql")) {
-                    self.admin();
-                }
-            }
+            NodeEnum::CreateFunctionStmt(create) => self.create_function(create),
             NodeEnum::DefineStmt(_)
             | NodeEnum::CreateDomainStmt(_)
             | NodeEnum::CompositeTypeStmt(_)
@@ -223,7 +206,7 @@ impl Walk<'_> {
         }
     }
 
-    fn database(&mut self, access: Access) {
+    pub(super) fn database(&mut self, access: Access) {
         self.ask(access, Object::Database, true);
     }
 

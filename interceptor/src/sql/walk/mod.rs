@@ -11,6 +11,7 @@
 mod body;
 mod ddl;
 mod expression;
+mod function;
 mod query;
 mod reach;
 mod scope;
@@ -57,6 +58,7 @@ pub(super) fn walk(
             _ => text.len(),
         };
         let mut walk = Walk::new(&seen, session, &mut created, &mut touched, 0);
+        walk.source = text.get(start..end);
         walk.boxed(&raw.stmt, Walk::statement);
         if walk.needs_depth {
             return Err(NeedsDepth);
@@ -101,6 +103,8 @@ struct Walk<'a> {
     created: &'a mut HashSet<(Arc<str>, String)>,
     /// Names of prepared statements and cursors that earlier statements of the same text deal with.
     touched: &'a mut Touched,
+    /// What is walked, as it was written; `None` for what stands in something else.
+    source: Option<&'a str>,
     /// How many EXECUTEs, views and functions this walk stands under.
     nesting: usize,
     /// How many statements this walk stands in: `EXPLAIN ANALYZE SELECT` are two.
@@ -158,6 +162,7 @@ impl<'a> Walk<'a> {
             session,
             created,
             touched,
+            source: None,
             nesting,
             statements: 0,
             needs_depth: false,
