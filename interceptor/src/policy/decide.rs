@@ -6,6 +6,7 @@ use super::budget::Counted;
 use super::circumstances::Circumstances;
 use super::denial::{Denial, DenialKind};
 use super::entities::{Gathered, agent_chain, database_chain, path};
+use super::kept::limits_reading;
 use super::load::PolicySet;
 use super::orders::{MaskedOutput, Orders, RowField};
 use super::principal::Principal;
@@ -197,6 +198,7 @@ impl PolicySet {
 
     fn uses(&self, bench: &Bench<'_>, statement: &Statement) -> Result<Grant, Box<Denial>> {
         let mut grant = Grant::default();
+        let mut limiting = BTreeSet::new();
         let mut uses: Vec<&Use> = statement.uses.iter().collect();
         // What the statement names comes first, so that a denial speaks of it rather than of what lies underneath; and
         // relations before columns, because they say more.
@@ -227,9 +229,14 @@ impl PolicySet {
                 if !met {
                     return Err(self.denial(std::slice::from_ref(id), asked.named, what));
                 }
+                let known = self.annotations.get(id).filter(|_| asked.access == Access::Select);
+                if known.is_some_and(|known| known.obligations.iter().any(limits_reading)) {
+                    limiting.insert(id.clone());
+                }
                 grant.policies.insert(id.to_string());
             }
         }
+        self.limit_what_is_kept(bench, statement, &limiting, &mut grant)?;
         let records = grant.orders.records;
         grant.orders.shown.extend(records.show());
         self.limit_without_relations(bench, statement, &mut grant)?;
@@ -239,6 +246,7 @@ impl PolicySet {
         }
         let uncounted = statement.flags.contains(&Flag::WritesUncounted)
             // Its command tag has no number.
+            || statement.flags.contains(&Flag::Moves)
             || statement.uses.iter().any(|asked| asked.access == Access::Truncate);
         if grant.orders.limits_effect() && uncounted {
             let mut denial = Denial::new(DenialKind::Policy, "the rows that this statement changes cannot be counted");
@@ -445,7 +453,7 @@ impl PolicySet {
         Box::new(denial)
     }
 
-    fn attribute(&self, denial: &mut Denial, policies: &[PolicyId]) {
+    pub(super) fn attribute(&self, denial: &mut Denial, policies: &[PolicyId]) {
         for id in policies {
             denial.policies.push(id.to_string());
             if let Some(annotations) = self.annotations.get(id) {
@@ -502,9 +510,9 @@ impl World for Arriving<'_> {
 
 /// What a statement has been granted so far.
 #[derive(Debug, Default)]
-struct Grant {
+pub(super) struct Grant {
     policies: BTreeSet<String>,
-    orders: Orders,
+    pub(super) orders: Orders,
     watched: Vec<PolicyId>,
 }
 
@@ -578,7 +586,7 @@ fn names(policies: &[PolicyId]) -> BTreeSet<String> {
 }
 
 /// An error in the evaluation itself denies.
-fn broken(Broken(error): Broken) -> Box<Denial> {
+pub(super) fn broken(Broken(error): Broken) -> Box<Denial> {
     let mut denial = Denial::new(DenialKind::Opaque, "statement cannot be judged");
     denial.reason = Some(format!("policy evaluation failed: {error}"));
     Box::new(denial)

@@ -15,6 +15,7 @@ mod decide;
 mod denial;
 mod entities;
 mod explain;
+mod kept;
 mod labels;
 mod load;
 mod memo;

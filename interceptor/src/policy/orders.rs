@@ -22,6 +22,8 @@ pub struct Orders {
     pub max_bytes: Option<u64>,
     /// Rows that a write may touch.
     pub max_affected: Option<u64>,
+    /// Whether rows that it writes are taken from what may be read: it keeps what others are allowed to read so much of.
+    pub keeps_rows: bool,
     /// Seconds that it may take.
     pub timeout: Option<u64>,
     /// How many of which groups have to say yes before it runs.
@@ -135,6 +137,7 @@ impl Orders {
             max_rows: least(self.max_rows, others.max_rows),
             max_bytes: least(self.max_bytes, others.max_bytes),
             max_affected: least(self.max_affected, others.max_affected),
+            keeps_rows: self.keeps_rows || others.keeps_rows,
             timeout: least(self.timeout, others.timeout),
             approvals: self.approvals.clone(),
             four_eyes: self.four_eyes,
@@ -164,7 +167,9 @@ impl Orders {
 
     /// Whether the rows that a write touches have to be counted.
     pub fn limits_effect(&self) -> bool {
-        self.max_affected.is_some() || self.counts(&[Counted::Affected])
+        self.max_affected.is_some()
+            || self.counts(&[Counted::Affected])
+            || (self.keeps_rows && self.counts(&[Counted::Rows]))
     }
 
     fn counts(&self, what: &[Counted]) -> bool {

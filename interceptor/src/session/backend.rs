@@ -294,7 +294,7 @@ impl Session {
         self.remember(&running);
         self.served(&running);
         self.path.ran(&running.effect, tag);
-        let affected = affected(tag);
+        let affected = affected(tag, running.writes && running.orders.limits_effect());
         if self.bracket && simple {
             return self.close_bracket(running, frame, affected, out);
         }
@@ -397,11 +397,13 @@ fn pinned(name: &str, value: &str) -> Result<(), Ending> {
     }
 }
 
-/// The rows that a command tag counts, for commands that write.
-fn affected(tag: &str) -> Option<u64> {
+/// The rows that a command tag counts, for commands that write. CREATE TABLE AS and SELECT INTO say SELECT; of all else that
+/// says so what is `limited` is refused before it runs, because it cannot be counted.
+fn affected(tag: &str, limited: bool) -> Option<u64> {
     let mut words = tag.split(' ');
     match words.next()? {
         "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" => words.next_back()?.parse().ok(),
+        "SELECT" if limited => words.next_back()?.parse().ok(),
         _ => None,
     }
 }

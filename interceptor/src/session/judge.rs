@@ -292,7 +292,8 @@ impl Session {
             let orders = self.orders(granted);
             let spent = |share: &Share| {
                 let counts = match share.budget.allowance.counted {
-                    Counted::Rows | Counted::Bytes => returns(statement),
+                    Counted::Rows => returns(statement) || orders.keeps_rows,
+                    Counted::Bytes => returns(statement),
                     Counted::Affected => writes(statement),
                     Counted::Statements => returns(statement) || !statement.uses.is_empty(),
                 };

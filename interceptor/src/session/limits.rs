@@ -4,6 +4,7 @@
 //! limited statement is sent before it has ended, and when a limit is reached the transaction is made to fail on both
 //! sides: by poison in place of the next message, or by ROLLBACK where the transaction is one of ours.
 
+use super::budget::Share;
 use super::frontend::own;
 use super::pending::{Bracketed, Pending, Running};
 use super::refusal::{Ending, Refusal};
@@ -99,7 +100,9 @@ impl Session {
         if let Some(most) = running.orders.max_affected.filter(|most| affected > *most) {
             return Some(Refusal::TooManyAffected { most, affected });
         }
-        let shares = || running.shares.iter().filter(|share| share.counts(Counted::Affected));
+        let keeps = running.orders.keeps_rows;
+        let counts = |share: &&Share| share.counts(Counted::Affected) || (keeps && share.counts(Counted::Rows));
+        let shares = || running.shares.iter().filter(counts);
         let taken: Vec<_> = shares().map(|share| (share, share.take(affected))).collect();
         if let Some((share, _)) = taken.iter().find(|(_, taken)| *taken < affected) {
             taken.iter().for_each(|(share, taken)| share.give_back(*taken));

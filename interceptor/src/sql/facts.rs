@@ -190,6 +190,8 @@ pub enum Flag {
     RunsPrepared,
     /// Objects are made, changed or dropped.
     Ddl,
+    /// A relation, or a column of one, is called otherwise from then on, or belongs elsewhere.
+    Moves,
     /// SELECT, INSERT, UPDATE, DELETE or MERGE by itself.
     Ordinary,
     /// What it does hangs on the value of a constant: `ORDER BY 1`, `nextval('s')`.

@@ -477,7 +477,62 @@ fn what_a_function_does_is_asked_of_whoever_defines_it() {
         "create trigger t after insert on orders for each row execute function audit_me()",
         "execute public.audit_me(), alter public.orders",
     );
-    check("create trigger t after insert on orders for each row execute function made_before()", "alter public.orders");
+    // Made in the same transaction, and not seen from here.
+    let unknown = read("create trigger t after insert on orders for each row execute function made_before()");
+    assert!(unknown.contains("(select public.orders.status)"), "{unknown}");
+    // What others write is handed on.
+    let mut builder = builder();
+    function(&mut builder, "public", "copies");
+    let body = |column: &str| {
+        format!(
+            "create or replace function copies() returns trigger language plpgsql as \
+             'begin insert into orders (status) values (new.{column}); return new; end'"
+        )
+    };
+    builder.body("public", "copies", "plpgsql", &body("email"), None);
+    builder.trigger(1, "public", "copies");
+    let catalog = builder.build();
+    let attached = "create trigger t before insert on customers for each row execute function copies()";
+    for (text, seen, unseen) in [
+        (attached.to_owned(), "customers.email)", "customers.name)"),
+        (body("name"), "customers.name)", "customers.email)"),
+    ] {
+        let found = read_in(&text, &catalog);
+        assert!(found.contains(seen) && !found.contains(unseen), "{text}: {found}");
+    }
+}
+
+/// Policies and labels go by names.
+#[test]
+fn what_gets_another_name_is_asked_for_under_its_own() {
+    let all = "(filter public.customers), (select public.customers), (select public.customers.email), (select public.customers.id), (select public.customers.name), alter public.customers";
+    let read = |text: &str| {
+        let mut parts: Vec<String> = read(text).split(", ").map(str::to_owned).collect();
+        parts.sort();
+        parts.join(", ")
+    };
+    for text in ["alter table customers rename to c", "alter table customers set schema hr"] {
+        assert_eq!(read(text), all, "{text}");
+    }
+    assert_eq!(
+        read("alter table customers rename email to e"),
+        "(filter public.customers), (select public.customers.email), alter public.customers"
+    );
+    assert_eq!(read("alter table customers rename constraint a to b"), "alter public.customers");
+    assert_eq!(read("alter table orders rename to o").matches("select public.orders").count(), 4);
+    assert!(read("alter table events detach partition events_2026").contains("(select public.events_2026.note)"));
+    assert!(read("alter table events_2026 no inherit events").contains("(select public.events_2026.note)"));
+    assert_eq!(read("alter function audit_me() rename to x"), "alter database, execute public.audit_me()");
+    assert_eq!(read("alter function audit_me() set schema hr"), "alter database, execute public.audit_me()");
+    assert_eq!(read("alter database shop rename to x"), "admin database, alter database");
+    assert!(read("create foreign table f (a int) server s").contains("admin database"));
+    let mut builder = builder();
+    builder.column(1, 4, "card", ("public.card_number", 25));
+    let altered = read_in("alter domain card_number add check (value <> '')", &builder.build());
+    assert!(altered.contains("(select public.customers.card)") && altered.contains("alter database"), "{altered}");
+    assert!(!altered.contains("customers.email"), "{altered}");
+    let schema = analyse("alter schema hr rename to x", &catalog(), &Nobody).unwrap();
+    assert!(schema.statements[0].unseen.contains("schema hr"));
 }
 
 /// Whoever may define functions makes others of those that stand in indexes, checks and materialized views, and has them run.

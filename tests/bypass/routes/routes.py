@@ -334,6 +334,43 @@ def stalls():
             fail(f"{text[:80]} took {time.monotonic() - before:.1f} s -> {heard[:200]!r}")
 
 
+def renamed():
+    """What is forbidden or masked under its name gets another one."""
+    for statement in (
+        "ALTER TABLE b.d RENAME TO d9",
+        "ALTER TABLE b.d SET SCHEMA a",
+        "ALTER TABLE b.d RENAME COLUMN v TO w",
+        "ALTER TABLE customers RENAME TO c9",
+        "ALTER TABLE customers RENAME email TO e",
+        "ALTER SCHEMA b RENAME TO b9",
+        "ALTER TABLE big RENAME TO big9",
+        "ALTER TABLE orders RENAME TO orders9",
+        "CREATE TRIGGER t BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION lab.copies()",
+    ):
+        refused(statement, b"olicy" if "b.d" in statement else b"")
+        if b"must be owner" in texts(statement)[-1]:
+            fail(f"{statement} was left to the server")
+
+
+def put_by():
+    """Rows that may be read ten at a time are not put where they may be read all at once."""
+    for statement in (
+        "INSERT INTO lab.own SELECT g.id FROM big g",
+        "CREATE TABLE lab.stash AS SELECT * FROM big",
+        "SELECT * INTO lab.stash FROM big",
+        "MERGE INTO lab.own o USING (SELECT id FROM big) b ON o.n = b.id WHEN NOT MATCHED THEN INSERT VALUES (b.id)",
+        "WITH kept AS (INSERT INTO lab.own SELECT id FROM big RETURNING n) SELECT count(*) FROM kept",
+    ):
+        refused(statement)
+    # Nor is what is looked for put where nobody looks.
+    refused("INSERT INTO lab.words SELECT note FROM orders", b"cannot be looked at")
+    if honest("SELECT count(*) FROM lab.own") != b" SELECT 1 0":
+        fail("more was put by than may be read")
+    honest("INSERT INTO lab.own SELECT id FROM big ORDER BY id LIMIT 5", "DELETE FROM lab.own")
+    # Where the same limit holds it is met when it is read.
+    honest("INSERT INTO big SELECT id + 1000000 FROM big")
+
+
 def kept():
     """What stands in an index, a check or a materialized view is run by what does not name it; and what is defined now runs later."""
     forbids = b"policy forbids"
@@ -393,7 +430,7 @@ def honests():
         honest(text)
 
 
-for part in (paths, places, errors, writes, types, carried, order, kept, stalls, honests):
+for part in (paths, places, errors, writes, types, carried, order, renamed, put_by, kept, stalls, honests):
     part()
 print("checked" if not FAILURES else f"{FAILURES} failures")
 sys.exit(FAILURES != 0)

@@ -186,13 +186,15 @@ CREATE FUNCTION lab.g(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'DELETE FROM pu
 CREATE FUNCTION lab.op(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'DELETE FROM public.items; SELECT true';
 CREATE FUNCTION lab.reads() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT v FROM b.d LIMIT 1';
 CREATE FUNCTION lab.tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.items; RETURN new; END';
+CREATE FUNCTION lab.copies() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN INSERT INTO lab.words VALUES (new.email); RETURN new; END';
 CREATE MATERIALIZED VIEW lab.called AS SELECT lab.f() AS n WITH NO DATA;
 CREATE MATERIALIZED VIEW lab.reading AS SELECT lab.reads() AS v WITH NO DATA;
 CREATE MATERIALIZED VIEW lab.plain AS SELECT id, title FROM public.docs;
 CREATE TABLE lab.indexed (n int); CREATE INDEX ON lab.indexed (lab.g(n));
 CREATE OPERATOR lab.=== (FUNCTION = lab.op, LEFTARG = int, RIGHTARG = int);
 CREATE TABLE lab.checked (n int CHECK (n OPERATOR(lab.===) 1));
-CREATE TABLE lab.own (n int);
+CREATE TABLE lab.own (n int); CREATE TABLE lab.words (v text);
 GRANT ALL ON ALL TABLES IN SCHEMA lab TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA a, b, public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;

@@ -113,6 +113,11 @@ impl Walk<'_> {
     /// The function of a trigger on a relation: what it does with the row, it does with columns of the relation.
     pub(super) fn run_trigger_on(&mut self, relation: &Arc<Relation>, trigger: &FunctionName) {
         self.run_trigger(trigger);
+        self.give_row(relation, trigger);
+    }
+
+    /// What a trigger's function does with the row that it is given.
+    pub(super) fn give_row(&mut self, relation: &Arc<Relation>, trigger: &FunctionName) {
         let catalog = self.catalog;
         for function in catalog.functions(&trigger.0, &trigger.1) {
             for definition in catalog.bodies(function) {
@@ -123,7 +128,7 @@ impl Walk<'_> {
     }
 
     /// Something is done with these columns of rows of a relation.
-    fn use_row(&mut self, relation: &Arc<Relation>, used: impl Fn(&str) -> bool) {
+    pub(super) fn use_row(&mut self, relation: &Arc<Relation>, used: impl Fn(&str) -> bool) {
         let mut how = Handling::USED;
         how |= Handling::DERIVED;
         let columns = relation.columns.iter().filter(|column| used(&column.name));

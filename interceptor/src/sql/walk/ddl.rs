@@ -5,11 +5,12 @@
 
 use super::scope::Entry;
 use super::{Walk, range_name, strings};
+use crate::sql::catalog::Column;
 use crate::sql::facts::{Access, Flag, Missing, Object};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AlterTableCmd, AlterTableStmt, CommentStmt, Constraint, CreateStmt, DropBehavior, DropStmt, GrantStmt, IndexStmt,
-    Node, ObjectType, RangeVar, RenameStmt, ViewStmt,
+    AlterTableCmd, AlterTableStmt, AlterTableType, CommentStmt, Constraint, CreateStmt, DropBehavior, DropStmt,
+    GrantStmt, IndexStmt, Node, ObjectType, RangeVar, RenameStmt, ViewStmt,
 };
 use std::sync::Arc;
 
@@ -45,10 +46,14 @@ impl Walk<'_> {
     fn definition(&mut self, node: &NodeEnum) -> bool {
         match node {
             NodeEnum::CreateStmt(create) => self.create_table(create),
-            NodeEnum::CreateForeignTableStmt(create) => match &create.base_stmt {
-                Some(base) => self.create_table(base),
-                None => self.opaque("a foreign table without columns"),
-            },
+            NodeEnum::CreateForeignTableStmt(create) => {
+                // Whatever another server has, or this one under another name.
+                self.admin();
+                match &create.base_stmt {
+                    Some(base) => self.create_table(base),
+                    None => self.opaque("a foreign table without columns"),
+                }
+            }
             NodeEnum::CreateSeqStmt(create) => {
                 if let Some(range) = &create.sequence {
                     self.create_relation(range);
@@ -64,7 +69,10 @@ impl Walk<'_> {
             NodeEnum::AlterTableStmt(alter) => self.alter_table(alter),
             NodeEnum::AlterSeqStmt(alter) => self.relation(&alter.sequence, alter.missing_ok, Access::Alter),
             NodeEnum::RenameStmt(rename) => self.rename(rename),
-            NodeEnum::AlterObjectSchemaStmt(alter) => self.alter_object(&alter.relation, alter.missing_ok),
+            NodeEnum::AlterObjectSchemaStmt(alter) => {
+                self.alter_object(&alter.relation, alter.missing_ok);
+                self.moves(&alter.relation, alter.object.as_deref());
+            }
             NodeEnum::AlterOwnerStmt(alter) => self.alter_object(&alter.relation, false),
             NodeEnum::RefreshMatViewStmt(refresh) => {
                 self.relation(&refresh.relation, false, Access::Alter);
@@ -73,7 +81,7 @@ impl Walk<'_> {
             NodeEnum::CreateTrigStmt(trigger) => {
                 self.relation(&trigger.relation, false, Access::Alter);
                 self.boxed(&trigger.when_clause, Self::node);
-                self.attach_function(&trigger.funcname);
+                self.attach_trigger(&trigger.relation, &trigger.funcname);
             }
             NodeEnum::RuleStmt(rule) => {
                 self.relation(&rule.relation, false, Access::Alter);
@@ -88,6 +96,14 @@ impl Walk<'_> {
                 self.relation(&policy.table, false, Access::Alter);
                 self.boxed(&policy.qual, Self::node);
                 self.boxed(&policy.with_check, Self::node);
+            }
+            NodeEnum::AlterDomainStmt(alter) => {
+                self.database(Access::Alter);
+                self.boxed(&alter.def, |walk, node| match node {
+                    NodeEnum::Constraint(constraint) => walk.constraint(constraint),
+                    expression => drop(walk.node(expression)),
+                });
+                self.use_domains();
             }
             NodeEnum::DropStmt(drop) => self.drop(drop),
             NodeEnum::CommentStmt(comment) => self.comment(comment),
@@ -125,7 +141,6 @@ impl Walk<'_> {
                 }
             }
             NodeEnum::AlterFunctionStmt(_)
-            | NodeEnum::AlterDomainStmt(_)
             | NodeEnum::AlterEnumStmt(_)
             | NodeEnum::AlterTypeStmt(_)
             | NodeEnum::AlterOperatorStmt(_)
@@ -346,6 +361,11 @@ impl Walk<'_> {
                 self.opaque("ALTER holds something else than a command");
                 continue;
             };
+            let subtype = command.subtype();
+            // Labels come down from parents.
+            if matches!(subtype, AlterTableType::AtDropInherit) {
+                self.moves(relation, None);
+            }
             let AlterTableCmd { subtype: _, name: _, num: _, newowner: _, def, behavior: _, missing_ok: _, recurse: _ } =
                 &**command;
             match def.as_ref().and_then(|node| node.node.as_ref()) {
@@ -356,6 +376,9 @@ impl Walk<'_> {
                 Some(NodeEnum::RangeVar(range)) => self.relation(&Some(range.clone()), false, Access::Alter),
                 Some(NodeEnum::PartitionCmd(partition)) => {
                     self.relation(&partition.name, false, Access::Alter);
+                    if matches!(subtype, AlterTableType::AtDetachPartition) {
+                        self.moves(&partition.name, None);
+                    }
                     if let Some(bound) = &partition.bound {
                         for datums in [&bound.listdatums, &bound.lowerdatums, &bound.upperdatums] {
                             self.bounds(datums);
@@ -382,6 +405,54 @@ impl Walk<'_> {
 
     fn rename(&mut self, rename: &RenameStmt) {
         self.alter_object(&rename.relation, rename.missing_ok);
+        match rename.rename_type() {
+            ObjectType::ObjectColumn | ObjectType::ObjectAttribute => {
+                self.renames(&rename.relation, |column| column == rename.subname);
+            }
+            ObjectType::ObjectTabconstraint
+            | ObjectType::ObjectDomconstraint
+            | ObjectType::ObjectTrigger
+            | ObjectType::ObjectPolicy
+            | ObjectType::ObjectIndex
+            | ObjectType::ObjectSequence => {}
+            ObjectType::ObjectSchema => drop(self.found.unseen.insert(format!("schema {}", rename.subname))),
+            ObjectType::ObjectDatabase | ObjectType::ObjectRole => self.admin(),
+            _ => self.moves(&rename.relation, rename.object.as_deref()),
+        }
+    }
+
+    /// Policies and labels go by names: what gets another one, or another place, has to be the agent's to read or to run.
+    fn moves(&mut self, range: &Option<RangeVar>, object: Option<&Node>) {
+        self.renames(range, |_| true);
+        let known = range.as_ref().and_then(|range| self.catalog.relation(&range.schemaname, &range.relname).cloned());
+        if let Some(relation) = known {
+            self.ask(Access::Select, Object::Relation(relation.id.clone()), false);
+        }
+        if let Some(NodeEnum::ObjectWithArgs(function)) = object.and_then(|node| node.node.as_ref()) {
+            self.attach_function(&function.objname);
+        }
+    }
+
+    /// A change of a domain looks at every value of it, also within other domains, and what fails of them is said. Which
+    /// columns are of which domain is not known here: those of types that somebody made, whose names have a schema.
+    fn use_domains(&mut self) {
+        let catalog = self.catalog;
+        for relation in catalog.user_relations() {
+            let is_of_it = |column: &Column| column.type_name.contains('.');
+            if relation.columns.iter().any(is_of_it) {
+                self.use_row(relation, |used| {
+                    relation.columns.iter().any(|column| *column.name == *used && is_of_it(column))
+                });
+            }
+        }
+    }
+
+    fn renames(&mut self, range: &Option<RangeVar>, which: impl Fn(&str) -> bool) {
+        let known = range.as_ref().and_then(|range| self.catalog.relation(&range.schemaname, &range.relname).cloned());
+        if let Some(relation) = known {
+            self.flag(Flag::Moves);
+            self.use_row(&relation, which);
+        }
     }
 
     /// A relation where one is named, else something that belongs to the database.

@@ -6,12 +6,12 @@
 use super::Walk;
 use super::body::Kind;
 use super::settings::constant;
-use crate::sql::catalog::Definition;
+use crate::sql::catalog::{Definition, FunctionName};
 use crate::sql::facts::Access;
 use crate::sql::lineage::Handling;
 use crate::sql::reading::Reading;
 use pg_query::NodeEnum;
-use pg_query::protobuf::{CreateFunctionStmt, Node};
+use pg_query::protobuf::{CreateFunctionStmt, Node, RangeVar};
 use std::sync::Arc;
 
 impl Walk<'_> {
@@ -35,7 +35,12 @@ impl Walk<'_> {
             return self.admin();
         }
         match self.body_of(create, &language) {
-            Some(reading) => self.define(&name.join("."), &reading),
+            Some(reading) => {
+                self.define(&name.join("."), &reading);
+                if create.replace {
+                    self.replaces(&name, &reading);
+                }
+            }
             None => drop(self.found.unseen.insert(name.join("."))),
         }
     }
@@ -72,6 +77,41 @@ impl Walk<'_> {
             let known = self.found.columns.entry(column.clone()).or_default();
             *known |= *how;
             *known |= Handling::DERIVED;
+        }
+    }
+
+    /// Where one by that name runs already, this one is given the same rows.
+    fn replaces(&mut self, name: &[&str], reading: &Reading) {
+        let Some((schema, name)) = super::qualified(&self.catalog.database, name) else {
+            return self.opaque("a function of another database");
+        };
+        let schema = if schema.is_empty() { self.catalog.creation_schema() } else { Some(schema.into()) };
+        let is_it = |function: &FunctionName| Some(&function.0) == schema.as_ref() && *function.1 == *name;
+        let catalog = self.catalog;
+        for relation in catalog.user_relations() {
+            if relation.stored_calls.iter().any(is_it) {
+                self.use_row(relation, |_| true);
+            } else if relation.triggers.iter().any(is_it) {
+                self.use_row(relation, |column| reading.row.all || reading.row.columns.contains(column));
+            }
+        }
+    }
+
+    /// A trigger is given rows of others, for whatever its function does with them.
+    pub(super) fn attach_trigger(&mut self, range: &Option<RangeVar>, name: &[Node]) {
+        self.attach_function(name);
+        let parts = super::strings(name);
+        let known = range.as_ref().and_then(|range| self.catalog.relation(&range.schemaname, &range.relname).cloned());
+        let (Some(relation), Some((schema, name))) = (known, super::qualified(&self.catalog.database, &parts)) else {
+            return;
+        };
+        let functions: Vec<_> = self.catalog.functions(schema, name).into_iter().cloned().collect();
+        if functions.is_empty() {
+            // Made in this transaction: nobody can say.
+            return self.use_row(&relation, |_| true);
+        }
+        for function in functions {
+            self.give_row(&relation, &(function.schema.clone(), function.name.clone()));
         }
     }
 
