@@ -48,7 +48,10 @@ fn play(agent: &str, folder: &Folder, policies: &Path, further: Option<&Path>, m
     product.arg("--").arg(environment("PYTHON")).arg(here().join(agent)).arg(&socket);
     let mut product = product.stdin(Stdio::null()).spawn().unwrap();
     let output = judge.stderr(Stdio::inherit()).output().unwrap();
-    // The agent ends with its conversation, and the product with the agent.
+    // The agent ends with its conversation, and the product with the agent; without one somebody has to tell it.
+    if !output.status.success() {
+        drop(Command::new("kill").arg(product.id().to_string()).status());
+    }
     let status = product.wait().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");

@@ -37,11 +37,17 @@ fn the_daemons_own_port_is_nobodys() {
     let script = r#""$PYTHON" - <<'EOF'
 import os, socket
 # The daemon listens on loopback; every listening port of its is tried, but for its cgroup none is let in.
+descriptors = f"/proc/{os.environ['INTERCEPTOR_DAEMON_PID']}/fd"
+sockets = set()
+for name in os.listdir(descriptors):
+    try: sockets.add(os.readlink(f"{descriptors}/{name}"))
+    except OSError: pass
 ports = set()
 for line in open("/proc/net/tcp").read().splitlines()[1:]:
     f = line.split()
-    if f[3] == "0A" and f[1].startswith("0100007F"): ports.add(int(f[1].split(":")[1], 16))
+    if f[3] == "0A" and f"socket:[{f[9]}]" in sockets: ports.add(int(f[1].split(":")[1], 16))
 answers = 0
+assert ports
 for port in ports:
     try:
         s = socket.create_connection(("127.0.0.1", port), 2); s.settimeout(2)

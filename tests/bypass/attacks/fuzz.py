@@ -224,7 +224,7 @@ def main():
     path, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().randrange(1 << 32)
     ready = pathlib.Path(f"{path}.ready")
-    for _ in range(1200):
+    for _ in range(3000):
         if ready.exists():
             break
         time.sleep(0.1)

@@ -152,7 +152,7 @@ def main():
         return prepare(pathlib.Path(sys.argv[2]), cases(""))
     path = pathlib.Path(sys.argv[2])
     ready = pathlib.Path(f"{path}.ready")
-    for _ in range(1200):
+    for _ in range(3000):
         if ready.exists():
             break
         time.sleep(0.1)
