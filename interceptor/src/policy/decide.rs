@@ -229,7 +229,8 @@ impl PolicySet {
                 if !met {
                     return Err(self.denial(std::slice::from_ref(id), asked.named, what));
                 }
-                let known = self.annotations.get(id).filter(|_| asked.access == Access::Select);
+                let reads = asked.access == Access::Select && !statement.is_by_trigger(asked);
+                let known = self.annotations.get(id).filter(|_| reads);
                 if known.is_some_and(|known| known.obligations.iter().any(limits_reading)) {
                     limiting.insert(id.clone());
                 }

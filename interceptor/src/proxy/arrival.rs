@@ -1,5 +1,6 @@
 //! From a greeting to a session: who that is, whether it may, and in.
 
+use super::begun::{Begun, disconnected};
 use super::cancel::{Cancellation, Target};
 use super::catalogs::Place;
 use super::ephemeral::Role;
@@ -10,7 +11,7 @@ use super::own::read_first;
 use super::refused::{
     Refused, no_credential, not_connected, not_let_in, unavailable, unidentified, unrecorded, with_sources,
 };
-use super::relay::{Surroundings, now, relay};
+use super::relay::now;
 use super::relayed::{self, Client};
 use super::route::Route;
 use super::serve::{Proxy, say};
@@ -22,9 +23,8 @@ use crate::audit::{Agent, Decision as Recorded, Event, Process, Record, Subject}
 use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease, Unidentified};
 use crate::policy::{Circumstances, Denial, Mode, Orders, Principal, Totals};
 use crate::redirect::{Network, Origin};
-use crate::session::Session;
 use crate::telemetry::{Arrived, metrics};
-use crate::wire::{Report, Speaker, SqlState, Startup, TransactionStatus};
+use crate::wire::{Report, SqlState, Startup};
 use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,22 +47,22 @@ pub(super) struct Arrival<'a> {
 }
 
 /// Somebody who is let in.
-struct Admitted {
-    identity: Arc<Identity>,
-    lease: Lease,
+pub(super) struct Admitted {
+    pub(super) identity: Arc<Identity>,
+    pub(super) lease: Lease,
     /// The session's own role, if it has one.
-    role: Option<Role>,
-    wishes: Wishes,
-    credential: Credential,
+    pub(super) role: Option<Role>,
+    pub(super) wishes: Wishes,
+    pub(super) credential: Credential,
     /// What the catalogue is read with.
-    reading: Credential,
-    place: Place,
-    around: Circumstances,
+    pub(super) reading: Credential,
+    pub(super) place: Place,
+    pub(super) around: Circumstances,
     /// What policy asks of the session as a whole.
-    limits: Arc<Orders>,
-    server: Server,
+    pub(super) limits: Arc<Orders>,
+    pub(super) server: Server,
     /// Whether policies were only observed.
-    observed: bool,
+    pub(super) observed: bool,
 }
 
 impl<'a> Arrival<'a> {
@@ -99,7 +99,7 @@ impl<'a> Arrival<'a> {
         report.map(|_| refused)
     }
 
-    /// Does what was asked for, to its end.
+    /// Does what was asked for; gives the session that comes of it, for whoever is let in.
     pub(super) async fn answer(
         self,
         greeted: Greeted,
@@ -107,7 +107,7 @@ impl<'a> Arrival<'a> {
         buffer: BytesMut,
         stop: watch::Receiver<bool>,
         waiter: Waiter<'_>,
-    ) {
+    ) -> Option<Box<Begun<'a>>> {
         match greeted {
             Greeted::Cancel { pid, secret } => {
                 self.cancel(pid, &secret).await;
@@ -115,6 +115,7 @@ impl<'a> Arrival<'a> {
                 if let Err(error) = stream.close().await {
                     tracing::debug!(%error, "who wanted something cancelled did not wait");
                 }
+                None
             }
             Greeted::Startup(startup) => self.start(&startup, stream, buffer, stop, waiter).await,
         }
@@ -127,13 +128,14 @@ impl<'a> Arrival<'a> {
         mut buffer: BytesMut,
         stop: watch::Receiver<bool>,
         waiter: Waiter<'_>,
-    ) {
+    ) -> Option<Box<Begun<'a>>> {
         let mut hello = BytesMut::new();
         let minor = negotiate(startup, &mut hello);
         let admitted = match wishes(startup) {
             Ok(wishes) => {
                 let mut client = Client { stream: &mut stream, buffer: &mut buffer, hello: &mut hello };
-                let admitted = timeout(self.proxy.tuned().limits.login(), self.admit(wishes, &mut client)).await;
+                let limit = self.proxy.tuned().limits.login();
+                let admitted = timeout(limit, Box::pin(self.admit(wishes, &mut client))).await;
                 admitted.unwrap_or_else(|_| {
                     let reason = "log-in took too long".to_owned();
                     Err(Refused::new(unavailable(&reason), reason))
@@ -148,22 +150,26 @@ impl<'a> Arrival<'a> {
                 if admitted.identity.is_nobody() {
                     metrics().nobody();
                 }
-                self.session(admitted, stream, buffer, hello, minor, stop).await;
+                let Self { proxy, origin, subject, .. } = self;
+                let pid = origin.pid;
+                return Some(Box::new(Begun { proxy, subject, pid, admitted, stream, buffer, hello, minor, stop }));
             }
             Err(refused) if refused.unfollowed && self.proxy.observes() => {
                 drop(waiter);
-                if let Some(report) = self.carry(startup, &refused.reason, &mut stream, &buffer, stop).await {
+                let carried = Box::pin(self.carry(startup, &refused.reason, &mut stream, &buffer, stop));
+                if let Some(report) = carried.await {
                     say(&mut stream, Some(report)).await;
                 }
             }
             Err(refused) => {
                 let report = self.refuse(refused);
                 if !hello.is_empty() && stream.send(&hello).await.is_err() {
-                    return;
+                    return None;
                 }
                 say(&mut stream, Some(report)).await;
             }
         }
+        None
     }
 
     async fn identify(&self) -> Result<Identified, Refused> {
@@ -347,10 +353,11 @@ impl<'a> Arrival<'a> {
             _ = stop.changed() => Err(LoginError::Stopped),
             () = killed.notified() => Err(LoginError::Stopped),
         };
-        match carried {
-            Ok((up, down)) => self.disconnected(&format!("{up} bytes went up and {down} down, unread")),
-            Err(error) => self.disconnected(&with_sources(&error)),
-        }
+        let how = match carried {
+            Ok((up, down)) => format!("{up} bytes went up and {down} down, unread"),
+            Err(error) => with_sources(&error),
+        };
+        disconnected(self.proxy, Arc::new(self.subject.clone()), &how);
         None
     }
 
@@ -419,94 +426,11 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    async fn session(
-        self,
-        admitted: Admitted,
-        mut stream: Stream,
-        buffer: BytesMut,
-        mut hello: BytesMut,
-        minor: u16,
-        stop: watch::Receiver<bool>,
-    ) {
-        let Admitted { identity, lease, role, wishes, credential, reading, place, around, limits, server, observed } =
-            admitted;
-        let proxy = self.proxy;
-        let target = Target {
-            server: place.server.clone(),
-            tls: credential.tls.clone(),
-            pid: server.pid,
-            secret: server.secret.clone(),
-        };
-        let key = proxy.cancels.issue(identity.clone(), target, minor);
-        hello.authentication_ok();
-        for (name, value) in &server.parameters {
-            hello.parameter(name, value);
-        }
-        hello.key(key.pid, &key.secret);
-        hello.ready(TransactionStatus::Idle);
-        // What the process claims stands in the record of the connection, once.
-        let mut subject = self.subject.clone();
-        subject.process.iter_mut().for_each(|process| process.claimed.clear());
-        let subject = Arc::new(subject);
-        let present = proxy.live.enter(SessionInfo {
-            session: subject.session.clone(),
-            agent: identity.subject.clone(),
-            on_behalf_of: identity.on_behalf_of.clone(),
-            pid: self.origin.pid,
-            exe: subject.process.as_ref().map(|process| process.exe.clone()).unwrap_or_default(),
-            server: subject.server.clone(),
-            database: wishes.database,
-            backend_pid: server.pid,
-            claimed_role: wishes.user,
-            expires: identity.expires,
-            since: now().0,
-        });
-        if observed && !proxy.observes() {
-            // Policies are enforced since it was let in, and whoever ended the sessions did not see this one.
-            present.killed.notify_one();
-        }
-        if stream.send(&hello).await.is_err() {
-            self.disconnected("the client went away");
-            return;
-        }
-        let principal = Principal::new(identity);
-        let mut session = Session::new(principal, subject, proxy.shared.clone(), around, limits, server.pid);
-        if observed {
-            session = session.observing();
-        }
-        for (name, value) in &server.parameters {
-            session.note_setting(name, value);
-        }
-        let Some(catalog) = proxy.catalogs.watch(&place) else {
-            self.disconnected("the catalogue was never read");
-            return;
-        };
-        let killed = present.killed.clone();
-        let surroundings = Surroundings { proxy, place, catalog, credential: reading, key, lease, killed, stop };
-        let how = match relay(session, stream, buffer, server, surroundings).await {
-            Ok(how) => how.to_owned(),
-            Err(ending) => with_sources(&ending),
-        };
-        drop(present);
-        if let Some(role) = role {
-            role.drop_now().await;
-        }
-        self.disconnected(&how);
-    }
-
     /// What a cancel request is about that is none of our keys: a session that passes unread has its server's own.
     fn unread_target(&self, pid: i32, secret: &[u8]) -> Option<Target> {
         let server = self.origin.destination;
         let credential = self.proxy.tuned().upstreams.for_nobody(&server, "").filter(|_| self.proxy.observes())?;
         Some(Target { server: self.route(), tls: credential.tls.clone(), pid, secret: secret.to_vec() })
-    }
-
-    fn disconnected(&self, how: &str) {
-        let mut record = Record::new(Event::Disconnect, Arc::new(self.subject.clone()));
-        record.statement = Some(how.to_owned());
-        if let Err(error) = self.proxy.shared.trail.write(record) {
-            tracing::error!(%error, "the end of a session could not be recorded");
-        }
     }
 
     /// Nobody answers a cancel request; what it does shows on the session that it names.

@@ -90,7 +90,9 @@ impl Inbox {
 
     /// Everything that could be looked at has been: gives the memory back but for what is left.
     pub(super) fn rest(&mut self) {
-        if self.buffer.capacity() > REST && self.buffer.len() <= REST {
+        if self.buffer.is_empty() {
+            give_back(std::mem::take(&mut self.buffer));
+        } else if self.buffer.capacity() > REST && self.buffer.len() <= REST {
             let left = BytesMut::from(self.buffer.as_ref());
             give_back(std::mem::replace(&mut self.buffer, left));
         }

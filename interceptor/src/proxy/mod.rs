@@ -3,6 +3,7 @@
 //! Everything that has a file descriptor or a clock is here; nothing here looks inside a statement.
 
 mod arrival;
+mod begun;
 mod bulk;
 mod cancel;
 mod catalogs;

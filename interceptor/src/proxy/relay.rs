@@ -46,19 +46,24 @@ pub(super) struct Surroundings<'a> {
     pub(super) stop: watch::Receiver<bool>,
 }
 
+/// A session and both its ends.
+pub(super) struct Ready<'a> {
+    pub(super) session: Session,
+    pub(super) client: Stream,
+    /// What the client has said already.
+    pub(super) buffer: BytesMut,
+    pub(super) server: Server,
+    pub(super) around: Surroundings<'a>,
+}
+
 /// Runs a session to its end and says how it ended.
-pub(super) async fn relay(
-    mut session: Session,
-    mut client: Stream,
-    client_buffer: BytesMut,
-    mut server: Server,
-    mut around: Surroundings<'_>,
-) -> Result<&'static str, Ending> {
+pub(super) async fn relay(ready: &mut Ready<'_>) -> Result<&'static str, Ending> {
+    let Ready { session, client, buffer, server, around } = ready;
     let (client_read, mut client_write) = client.split();
     let (server_read, mut server_write) = server.stream.split();
     let mut ends = Ends {
         client: client_read,
-        client_inbox: Inbox::new(client_buffer),
+        client_inbox: Inbox::new(std::mem::take(buffer)),
         client_splitter: Splitter::default(),
         server: server_read,
         server_inbox: Inbox::new(std::mem::take(&mut server.buffer)),
@@ -73,7 +78,7 @@ pub(super) async fn relay(
         settles: false,
         alive: None,
     };
-    let result = ends.carry(&mut session, &mut client_write, &mut server_write, &mut around).await;
+    let result = ends.carry(session, &mut client_write, &mut server_write, around).await;
     if let Err(report) = result.as_ref().map_err(Ending::report)
         && let Some(report) = report
     {
@@ -129,18 +134,18 @@ impl Ends<'_> {
             self.hear_server(session)?;
             let due = self.due(session, server_write, around);
             if due == Due::Now {
-                let reading =
-                    timeout(around.proxy.tuned().limits.login(), self.read_catalog(session, server_write, around));
+                let limit = around.proxy.tuned().limits.login();
+                let reading = timeout(limit, Box::pin(self.read_catalog(session, server_write, around)));
                 reading.await.map_err(|_| Ending::Server("its catalogue could not be read in time".to_owned()))??;
                 self.fresh = self.held.is_some();
             }
             if std::mem::take(&mut self.wants_trial) {
-                self.try_out(session, server_write, client_write, around).await?;
+                Box::pin(self.try_out(session, server_write, client_write, around)).await?;
                 self.fresh = true;
             }
             if !around.credential.is_relayed()
                 && std::mem::take(&mut self.out.catalog_changed)
-                && let Err(error) = around.proxy.catalogs.fetch(&around.place, &around.credential).await
+                && let Err(error) = Box::pin(around.proxy.catalogs.fetch(&around.place, &around.credential)).await
             {
                 // What comes next would be judged by what names meant before.
                 return Err(Ending::Server(format!("the catalogue could not be fetched after a change: {error}")));
@@ -150,7 +155,7 @@ impl Ends<'_> {
             }
             if std::mem::take(&mut self.settles) {
                 // Before anything that was made of the client's messages is sent.
-                self.settle_trial(session, server_write, around).await?;
+                Box::pin(self.settle_trial(session, server_write, around)).await?;
                 continue;
             }
             if self.wants_trial {
@@ -167,7 +172,7 @@ impl Ends<'_> {
             }
             around.proxy.settling.soon(&around.proxy.shared.trail);
             if std::mem::take(&mut self.out.cancel) {
-                around.stop_server().await;
+                Box::pin(around.stop_server()).await;
                 patience = Some(Instant::now() + PATIENCE);
             }
             patience = patience.filter(|_| session.is_stopping());
@@ -191,7 +196,7 @@ impl Ends<'_> {
             // What can be sent at once is; only for the rest somebody has to wait.
             let before = self.out.downstream.len();
             if client_write.send_now(&mut self.out.downstream).is_err() {
-                return Ok(around.left_alone(session, "the client went away").await);
+                return Ok(Box::pin(around.left_alone(session, "the client went away")).await);
             }
             if self.out.downstream.len() < before {
                 stalled = None;
@@ -211,7 +216,7 @@ impl Ends<'_> {
                 biased;
                 written = client_write.send(&mut self.out.downstream), if client_write.owes(&self.out.downstream) => {
                     if written.is_err() {
-                        return Ok(around.left_alone(session, "the client went away").await);
+                        return Ok(Box::pin(around.left_alone(session, "the client went away")).await);
                     }
                     stalled = None;
                 }
@@ -235,12 +240,12 @@ impl Ends<'_> {
                 () = at(self.bulk.until()), if read_server => self.bulk.end(&self.server),
                 read = self.client_inbox.fill(&mut self.client), if read_client => {
                     match read {
-                        Ok(0) | Err(_) => return Ok(around.left_alone(session, "the client went away").await),
+                        Ok(0) | Err(_) => return Ok(Box::pin(around.left_alone(session, "the client went away")).await),
                         Ok(_) => {}
                     }
                 }
                 () = at(self.alive.as_ref().map(|alive| alive.ends)), if self.hold.is_some() => {
-                    self.let_go(session, server_write, around).await?;
+                    Box::pin(self.let_go(session, server_write, around)).await?;
                     self.out.downstream.notice(
                         "what was tried is rolled back, so that others get its locks; once approved it is run again, and has \
                          to do the same",
@@ -251,7 +256,7 @@ impl Ends<'_> {
                     Next::Judge => self.hold = None,
                 },
                 () = around.killed.notified() => {
-                    let how = around.left_alone(session, "ended by an operator").await;
+                    let how = Box::pin(around.left_alone(session, "ended by an operator")).await;
                     self.out.downstream.error(&killed());
                     return Ok(how);
                 }
@@ -259,8 +264,8 @@ impl Ends<'_> {
                     self.out.downstream.error(&idle_in_transaction());
                     return Ok("a transaction was left open for too long");
                 }
-                () = at(looked_at) => around.renew(session).await?,
-                () = around.lease.changed(), if leaves_open => around.renew(session).await?,
+                () = at(looked_at) => Box::pin(around.renew(session)).await?,
+                () = around.lease.changed(), if leaves_open => Box::pin(around.renew(session)).await?,
                 stopped = around.stop.changed(), if last_call.is_none() => {
                     // The sender is gone only when the daemon is on its way out.
                     let _stop = stopped;
@@ -270,7 +275,7 @@ impl Ends<'_> {
                 () = at(patience) => return Err(session.give_up()),
                 () = at(stalled) => {
                     self.out.downstream.clear();
-                    return Ok(around.left_alone(session, "the client did not read").await);
+                    return Ok(Box::pin(around.left_alone(session, "the client did not read")).await);
                 }
                 () = at(last_call) => {
                     self.out.downstream.error(&shutdown());
@@ -323,7 +328,7 @@ impl Ends<'_> {
         around: &mut Surroundings<'_>,
     ) -> Result<(), Ending> {
         if around.lease.is_due(second().1) {
-            around.renew(session).await?;
+            Box::pin(around.renew(session)).await?;
         }
         let fresh = std::mem::take(&mut self.fresh);
         let mut step = judge(session, &frame, around, fresh, &mut self.out).await?;
@@ -335,7 +340,7 @@ impl Ends<'_> {
             step = judge(session, &frame, around, true, &mut self.out).await?;
         }
         if step == Step::Refresh {
-            if let Err(error) = around.proxy.catalogs.refresh(&around.place, &around.credential).await {
+            if let Err(error) = Box::pin(around.proxy.catalogs.refresh(&around.place, &around.credential)).await {
                 tracing::warn!(%error, "the catalogue could not be fetched; unknown names stay unknown");
             }
             step = judge(session, &frame, around, true, &mut self.out).await?;

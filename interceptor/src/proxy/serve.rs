@@ -182,7 +182,7 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "the client went away");
     }
-    let greeting = greet(stream, proxy.tls.as_ref(), origin.destination.ip());
+    let greeting = Box::pin(greet(stream, proxy.tls.as_ref(), origin.destination.ip()));
     let Greeting { stream, buffer, result } = match timeout(proxy.tuned().limits.login(), greeting).await {
         Ok(greeting) => greeting,
         Err(_) => return tracing::debug!("a client said nothing for too long"),
@@ -190,7 +190,12 @@ async fn connection(
     let tls = stream.as_ref().and_then(Stream::tls);
     let arrival = Arrival::new(proxy, peer, (origin, network), evidence, tls);
     match (result, stream) {
-        (Ok(greeted), Some(stream)) => arrival.answer(greeted, stream, buffer, stop, place).await,
+        (Ok(greeted), Some(stream)) => {
+            // Boxed, so that what this takes is given back before the session, which may last.
+            if let Some(begun) = Box::pin(arrival.answer(greeted, stream, buffer, stop, place)).await {
+                Box::pin(begun.run()).await;
+            }
+        }
         (Ok(_), None) => {}
         (Err(error), stream) => {
             tracing::debug!(%error, "no session came of a connection");

@@ -4,12 +4,13 @@
 //! process gets ECONNABORTED.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     io::{self, Read},
     net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -71,16 +72,13 @@ pub fn destroy_of(processes: &[u32], is_target: impl Fn(SocketAddr) -> bool + Sy
         let Some(network) = processes.iter().find_map(|process| Network::of_process(*process).ok()) else { continue };
         // Seldom is there any; only then is looked who holds it, which takes longer.
         let mut there = open_to(&network, &is_target)?;
-        if !there.is_empty() {
-            let own = sockets_of(std::process::id());
-            there.retain(|inode| !own.contains(inode));
-        }
+        leave_own(network.inode(), &mut there);
         if there.is_empty() {
             continue;
         }
         let held: HashSet<u64> = processes.iter().flat_map(|process| sockets_of(*process)).collect();
         let ended = destroy_connections(&network, |remote, inode, _| {
-            there.contains(&inode) && held.contains(&inode) && is_target(remote)
+            there.contains_key(&inode) && held.contains(&inode) && is_target(remote)
         })?;
         result.ended.extend(ended.ended);
         result.alive.extend(ended.alive);
@@ -88,13 +86,30 @@ pub fn destroy_of(processes: &[u32], is_target: impl Fn(SocketAddr) -> bool + Sy
     Ok(result)
 }
 
-/// The inodes of connections that go to where `is_target` says.
-fn open_to(network: &Network, is_target: impl Fn(SocketAddr) -> bool + Sync) -> io::Result<HashSet<u64>> {
+/// Takes this process's own out. It has thousands, and is asked every second: whose a socket is does not change, so only those
+/// that have come since are looked up.
+fn leave_own(network: u64, there: &mut HashMap<u64, u64>) {
+    static OWN: Mutex<BTreeMap<u64, HashMap<u64, u64>>> = Mutex::new(BTreeMap::new());
+    let mut networks = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = networks.entry(network).or_default();
+    known.retain(|inode, cookie| there.get(inode) == Some(cookie));
+    there.retain(|inode, cookie| known.get(inode) != Some(cookie));
+    if !there.is_empty() {
+        // Its threads share their descriptors.
+        let own = sockets_in(Path::new("/proc/self/fd"));
+        known.extend(there.iter().filter(|(inode, _)| own.contains(*inode)));
+        there.retain(|inode, _| !own.contains(inode));
+    }
+    networks.retain(|_, known| !known.is_empty());
+}
+
+/// Inodes and `SO_COOKIE`s of connections that go to where `is_target` says.
+fn open_to(network: &Network, is_target: impl Fn(SocketAddr) -> bool + Sync) -> io::Result<HashMap<u64, u64>> {
     network.within(|| {
-        let mut found = HashSet::new();
+        let mut found = HashMap::new();
         for family in [AF_INET, AF_INET6] {
             let connections = open_connections(family)?.into_iter();
-            found.extend(connections.filter(|one| is_target(one.remote)).map(|one| one.inode));
+            found.extend(connections.filter(|one| is_target(one.remote)).map(|one| (one.inode, one.cookie)));
         }
         Ok(found)
     })?
@@ -138,7 +153,11 @@ pub(super) fn can_destroy() -> io::Result<()> {
 /// The inodes of a process's sockets, those of threads with descriptors of their own included.
 pub(super) fn sockets_of(process: u32) -> HashSet<u64> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let descriptors = tasks.flat_map(|task| fs::read_dir(task.path().join("fd")).into_iter().flatten().flatten());
+    tasks.flat_map(|task| sockets_in(&task.path().join("fd"))).collect()
+}
+
+fn sockets_in(descriptors: &Path) -> HashSet<u64> {
+    let descriptors = fs::read_dir(descriptors).into_iter().flatten().flatten();
     descriptors.filter_map(|descriptor| socket_inode(&descriptor.path())).collect()
 }
 

@@ -41,6 +41,8 @@ pub struct Statement {
     /// Functions that cannot be seen through, and catalogues that hold values of any column: whatever there is may have
     /// been read, and by the functions written. `schema.name` each.
     pub unseen: BTreeSet<String>,
+    /// What only triggers of what it writes ask for, and expressions kept with that.
+    pub(super) by_triggers: BTreeSet<Use>,
     /// Names that the walk came across in any role: what the second reader may mention without objection.
     pub(super) mentioned: BTreeSet<String>,
 }
@@ -282,6 +284,11 @@ impl Statement {
     pub fn text<'a>(&self, text: &'a str) -> &'a str {
         let alone = || text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
         text.get(self.span.clone()).unwrap_or_else(alone).trim()
+    }
+
+    /// Whether it is a trigger that asks for this, and not the statement.
+    pub fn is_by_trigger(&self, asked: &Use) -> bool {
+        self.by_triggers.contains(asked)
     }
 
     /// Whether the catalogue may look different once it has run.

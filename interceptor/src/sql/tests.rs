@@ -502,6 +502,24 @@ fn what_a_function_does_is_asked_of_whoever_defines_it() {
     }
 }
 
+/// What a statement reads itself may be put by; what a trigger reads for it is the trigger's.
+#[test]
+fn what_triggers_ask_for_is_told_apart() {
+    let mut builder = builder();
+    builder.body("public", "audit_me", "sql", "select key from public.api_keys", None);
+    builder.trigger(2, "public", "audit_me");
+    let catalog = builder.build();
+    let asks = |text: &str| {
+        let statement = analyse(text, &catalog, &Nobody).unwrap().statements.remove(0);
+        let reads = |asked: &&Use| asked.access == Access::Select && show(&asked.object) == "public.api_keys";
+        assert!(statement.uses.iter().any(|asked| reads(&asked)));
+        statement.uses.iter().filter(reads).all(|asked| statement.is_by_trigger(asked))
+    };
+    assert!(asks("insert into orders values (1)"));
+    assert!(!asks("insert into orders select id from api_keys"));
+    assert!(!asks("insert into orders values ((select max(id) from api_keys))"));
+}
+
 /// Policies and labels go by names.
 #[test]
 fn what_gets_another_name_is_asked_for_under_its_own() {

@@ -367,6 +367,8 @@ def put_by():
     if honest("SELECT count(*) FROM lab.own") != b" SELECT 1 0":
         fail("more was put by than may be read")
     honest("INSERT INTO lab.own SELECT id FROM big ORDER BY id LIMIT 5", "DELETE FROM lab.own")
+    # What a trigger reads is not put by.
+    honest("INSERT INTO lab.watched VALUES (1)")
     # Where the same limit holds it is met when it is read.
     honest("INSERT INTO big SELECT id + 1000000 FROM big")
 

@@ -195,6 +195,10 @@ CREATE TABLE lab.indexed (n int); CREATE INDEX ON lab.indexed (lab.g(n));
 CREATE OPERATOR lab.=== (FUNCTION = lab.op, LEFTARG = int, RIGHTARG = int);
 CREATE TABLE lab.checked (n int CHECK (n OPERATOR(lab.===) 1));
 CREATE TABLE lab.own (n int); CREATE TABLE lab.words (v text);
+CREATE TABLE lab.watched (n int);
+CREATE FUNCTION lab.looks() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM note FROM public.orders WHERE id = new.n; RETURN new; END';
+CREATE TRIGGER looks BEFORE INSERT ON lab.watched FOR EACH ROW EXECUTE FUNCTION lab.looks();
 GRANT ALL ON ALL TABLES IN SCHEMA lab TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA a, b, public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;

@@ -2,10 +2,12 @@
 //!
 //! `parts` times frames, analysis, decisions and masks by themselves. `path` runs the same work directly, through PgBouncer
 //! and through the real redirect, in turn, with everything on one CPU: then a ratio of speeds is a ratio of work, and what
-//! else the machine does disturbs all of them alike.
+//! else the machine does disturbs all of them alike. `connections` counts what each costs that comes, or only stays.
 
+mod connections;
 mod path;
 mod place;
+mod server;
 mod table;
 
 use crate::{
@@ -22,15 +24,17 @@ enum Kind {
     Parts,
     /// The whole path beside direct and PgBouncer
     Path,
+    /// New connections at a rate, and idle ones
+    Connections,
 }
 
 /// What to measure, and how long.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench path --rounds 5 --json bench.json\n  cargo xtask bench path --only select,copy"
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench path --rounds 5 --json bench.json\n  cargo xtask bench path --only select,copy\n  cargo xtask bench connections"
 )]
 pub(crate) struct Options {
-    /// Which; without it, both
+    /// Which; without it, all
     kinds: Vec<Kind>,
     /// Rounds of the whole path, each in another order; the median counts
     #[arg(long, default_value_t = 3)]
@@ -55,6 +59,10 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     if wanted(Kind::Path) {
         host::look()?;
         path::run(options)?;
+    }
+    if wanted(Kind::Connections) {
+        host::look()?;
+        connections::run()?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,15 +12,15 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
     time::Instant,
 };
 
 /// One thing that is measured.
 #[derive(Debug, Clone)]
 pub(super) enum Work {
-    /// pgbench's select, in one of its protocols, by so many clients.
-    Transactions { mode: &'static str, clients: u32 },
+    /// pgbench's select, in one of its protocols, by so many clients; over TLS to the interceptor, plainly to the others.
+    Transactions { mode: &'static str, clients: u32, tls: bool },
     /// The smallest statement there is, one after the other, each timed.
     PingPong,
     /// A connection for each statement.
@@ -37,9 +37,10 @@ pub(super) fn scenarios() -> Vec<(String, Work)> {
     let mut all = Vec::new();
     for clients in [1, 8, 32] {
         for mode in ["simple", "extended", "prepared"] {
-            all.push((format!("tps_{mode}_c{clients}"), Work::Transactions { mode, clients }));
+            all.push((format!("tps_{mode}_c{clients}"), Work::Transactions { mode, clients, tls: false }));
         }
     }
+    all.push(("tls_simple_c8".into(), Work::Transactions { mode: "simple", clients: 8, tls: true }));
     let bulk = |sql, rows| Work::Bulk { sql, rows, input: false };
     all.push(("pingpong".into(), Work::PingPong));
     all.push(("connect".into(), Work::Connect));
@@ -108,10 +109,14 @@ fn measure(place: &Place, way: Way, work: &Work, seconds: u32, folder: &Path) ->
     let before = place.middle(way).map(cpu);
     let spent = || place.middle(way).map(cpu).zip(before).map(|(after, before)| (after - before) as f64 / 1000.0);
     match work {
-        Work::Transactions { mode, clients } => {
+        Work::Transactions { mode, clients, tls } => {
             let clients = clients.to_string();
-            let said = output(place, way, &words(&[&pgbench, "-n", "-S", "-M", mode, "-c", &clients, "-T", &seconds]))?;
-            transactions(&said, spent())
+            let words = words(&[&pgbench, "-n", "-S", "-M", mode, "-c", &clients, "-T", &seconds]);
+            let mut command = place.command(way, &words)?;
+            if *tls && way == Way::Interceptor {
+                command.env("PGSSLMODE", "require");
+            }
+            transactions(&output_of(&mut command)?, spent())
         }
         Work::PingPong => {
             let log = folder.join(format!("ping-{}", way.name()));
@@ -202,7 +207,11 @@ fn measure(place: &Place, way: Way, work: &Work, seconds: u32, folder: &Path) ->
 }
 
 fn output(place: &Place, way: Way, words: &[String]) -> Result<String> {
-    let output = place.command(way, words)?.output()?;
+    output_of(&mut place.command(way, words)?)
+}
+
+fn output_of(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }

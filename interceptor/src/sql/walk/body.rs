@@ -316,6 +316,7 @@ impl Walk<'_> {
                 inner.show(&outputs);
             }
             inner.settle();
+            inner.run_triggers();
             let changes = inner.found.flags.contains(&Flag::ChangesSession) || inner.found.effect != Effect::None;
             reading.changes_session |= kind == Kind::Function && changes;
             if let Some(opaque) = &inner.found.opaque {

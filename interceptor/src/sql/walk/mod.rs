@@ -125,6 +125,8 @@ struct Walk<'a> {
     places: HashMap<super::RelationRef, u32>,
     /// What is done with columns.
     handling: BTreeMap<ColumnId, Handling>,
+    /// Relations that are written, whose triggers run with that.
+    triggered: Vec<Arc<Relation>>,
 }
 
 /// A relation that the statement deals with.
@@ -174,6 +176,7 @@ impl<'a> Walk<'a> {
             relations: Vec::new(),
             places: HashMap::new(),
             handling: BTreeMap::new(),
+            triggered: Vec::new(),
         }
     }
 

@@ -13,6 +13,11 @@ use std::sync::Arc;
 impl Walk<'_> {
     pub(super) fn finish(mut self, span: Range<usize>) -> Statement {
         self.settle();
+        if !self.triggered.is_empty() {
+            let own = self.found.uses.clone();
+            self.run_triggers();
+            self.found.by_triggers = &self.found.uses - &own;
+        }
         self.found.span = span;
         self.found
     }

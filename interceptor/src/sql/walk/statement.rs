@@ -142,6 +142,7 @@ impl Walk<'_> {
         }
         // Planning reads no rows and writes none; what is left of a write is a look at the relation. Functions stay:
         // the planner folds calls whose arguments it knows.
+        self.run_triggers();
         let planned: BTreeSet<_> = std::mem::take(&mut self.found.uses)
             .into_iter()
             .map(|mut asked| {

@@ -301,8 +301,8 @@ impl Walk<'_> {
         if relation.has_rules && access != Access::Truncate {
             self.opaque(format!("rewrite rules on `{}` make a write do more than it says", relation.id.name));
         }
-        for function in relation.triggers.iter().chain(&relation.stored_calls) {
-            self.run_trigger_on(relation, function);
+        if !relation.triggers.is_empty() || !relation.stored_calls.is_empty() {
+            self.triggered.push(relation.clone());
         }
         // Its conditions are asked about what is written (WITH CHECK OPTION), and what they call runs.
         if relation.kind == RelationKind::View && matches!(access, Access::Insert | Access::Update | Access::Merge) {
@@ -328,6 +328,15 @@ impl Walk<'_> {
                 }
             }
             self.write_through(&under, access, seen, depth + 1);
+        }
+    }
+
+    /// Triggers of what was written so far, and what is kept with it in expressions.
+    pub(super) fn run_triggers(&mut self) {
+        for relation in std::mem::take(&mut self.triggered) {
+            for function in relation.triggers.iter().chain(&relation.stored_calls) {
+                self.run_trigger_on(&relation, function);
+            }
         }
     }
 
