@@ -385,7 +385,8 @@ def descriptor_of_the_daemon():
 @way
 def unpin_as_somebody():
     ordinary()
-    os.remove(f"/sys/fs/bpf/interceptor/{sys.argv[5]}/v2/links/connect4")
+    folder = f"/sys/fs/bpf/interceptor/{sys.argv[5]}"
+    os.remove(f"{folder}/{os.listdir(folder)[0]}/links/connect4")
     return "UNPINNED"
 
 

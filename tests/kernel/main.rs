@@ -5,6 +5,7 @@
 
 mod accounts;
 mod evasion;
+mod guards;
 mod house;
 mod namespaces;
 mod redirect;
