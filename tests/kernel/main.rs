@@ -4,6 +4,7 @@
 //! cgroups and processes away again, also when it fails.
 
 mod accounts;
+mod adversity;
 mod evasion;
 mod guards;
 mod house;

@@ -55,7 +55,7 @@ ip link set lo up
 echo "booted: Linux $(uname -r), lsm=$(cat /sys/kernel/security/lsm)"
 %COMMAND%
 echo "ended with status $?"
-echo o > /proc/sysrq-trigger; sleep 60
+echo o > /proc/sysrq-trigger; while :; do :; done
 "#;
 
 /// What boots a machine that runs one command and ends. Its words come on standard output, with [`ended`] as the last.

@@ -30,6 +30,8 @@ pub(super) fn run(config: &Path, log: telemetry::Format) -> Result<ExitCode> {
     }
     // A core dump would hold passwords and tokens.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("core dumps could not be switched off")?;
+    // The limit is not asked where cores go to a program (`core(5)`); this is, and it closes memory and descriptors to our own user.
+    nix::sys::prctl::set_dumpable(false).context("core dumps could not be switched off")?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
     runtime.block_on(async { Bound::new(&config, file)?.run().await })?;
