@@ -428,7 +428,7 @@ fn detaching_removes_everything() -> Result<()> {
     let removed = redirect::detach(&stage.settings.instance)?;
     for pin in ["links/connect4", "links/connect6", "links/sock_ops", "maps/RECORDS"] {
         let pin = format!("v{}/{pin}", interceptor_ebpf::ABI_VERSION);
-        assert!(removed.iter().any(|removed| *removed == pin), "{pin} in {removed:?}");
+        assert!(removed.contains(&pin), "{pin} in {removed:?}");
     }
     stage.agent()?.connect(stage.database_at(Ipv4Addr::LOCALHOST))?;
     stage.database.accept().context("the agent dials directly again")?;

@@ -102,9 +102,9 @@ pub(crate) fn kernel_tests() -> Result<PathBuf> {
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let is_test = |message: &serde_json::Value| message.pointer("/target/name").is_some_and(|name| name == "kernel");
-    let programs =
+    let mut programs =
         messages.filter(is_test).filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
-    programs.last().with_context(|| format!("`{}` has built no program", name(&build)))
+    programs.next_back().with_context(|| format!("`{}` has built no program", name(&build)))
 }
 
 fn ensure(place: &Path) -> Result<()> {
