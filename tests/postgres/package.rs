@@ -178,7 +178,7 @@ fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
 }
 
 /// Installed with the scripts that come with it, on a copy of this machine's own file system that nobody else sees; the unit is
-/// started as it says. (`cargo xtask test vm` does the same on a machine of its own with systemd.)
+/// started as it says, by a stand-in for systemd. (`packaged.py` takes `systemd` as well, on a host that may be spoilt.)
 #[test]
 fn a_host_lives_with_the_package_from_its_installation_to_its_removal() {
     let folder = std::env::temp_dir().join(format!("interceptor-life-{:x}", rand::random::<u64>()));
