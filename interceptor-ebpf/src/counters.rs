@@ -28,7 +28,9 @@ pub enum Counter {
     Untold = 10,
     /// Connections that were held until the daemon had come to a new network namespace.
     Waited = 11,
+    /// What agents were refused by the guards of the kernel's security decisions.
+    GuardRefused = 12,
 }
 
 /// How many there are.
-pub const COUNTERS: usize = 12;
+pub const COUNTERS: usize = 13;

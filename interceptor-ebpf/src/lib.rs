@@ -13,6 +13,7 @@ mod connection;
 mod counters;
 mod coverage;
 mod events;
+mod guards;
 mod names;
 mod offsets;
 mod record;
@@ -26,10 +27,11 @@ pub use connection::{CONNECTIONS_MAX, Connection};
 pub use counters::{COUNTERS, Counter};
 pub use coverage::{COVERED, Coverage, Covered};
 pub use events::{EVENTS_BYTES, Event, event, namespace};
-pub use names::{OFFSETS, map, program};
+pub use guards::GuardOffsets;
+pub use names::{GUARD_OFFSETS, OFFSETS, map, program};
 pub use offsets::Offsets;
 pub use record::{Address, COMM_BYTES, Record, side};
 pub use stream::{Stream, stage};
 
 /// Names the folder that links and maps are pinned in (`.../<instance>/v<ABI_VERSION>`).
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

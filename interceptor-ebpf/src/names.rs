@@ -3,6 +3,9 @@
 /// The read-only variable of the object that holds [`crate::Offsets`]; the loader fills it in.
 pub const OFFSETS: &str = "OFFSETS";
 
+/// The one that holds [`crate::GuardOffsets`].
+pub const GUARD_OFFSETS: &str = "GUARD_OFFSETS";
+
 /// Maps, as they are called in the object and in the pin folder.
 pub mod map {
     /// Socket storage: a [`crate::Record`] on both ends of a redirected connection.
@@ -101,11 +104,30 @@ pub mod program {
     /// Forgets processes that are gone.
     pub const TAG_EXIT: &str = "tag_exit";
 
+    /// Refuses agents connections to PostgreSQL's Unix sockets, by the name that the server has bound.
+    pub const GUARD_UNIX: &str = "guard_unix";
+    /// Refuses agents connections to PostgreSQL that others have opened and hand to them.
+    pub const GUARD_RECEIVE: &str = "guard_receive";
+    /// Refuses agents to take over processes that are no agents.
+    pub const GUARD_TRACE: &str = "guard_trace";
+    /// Refuses agents to leave their cgroups, and to remove what is pinned.
+    pub const GUARD_WRITE: &str = "guard_write";
+    /// Refuses agents to unmount the file system of the pins.
+    pub const GUARD_UNMOUNT: &str = "guard_unmount";
+    /// Refuses agents to reach for programs, links and maps of others.
+    pub const GUARD_BPF: &str = "guard_bpf";
+    /// Refuses agents sockets that send frames past everything else.
+    pub const GUARD_SOCKET: &str = "guard_socket";
+
+    /// Those at the kernel's security decisions (BPF LSM): what a host does without where its kernel does not allow it.
+    pub const GUARDS: [&str; 7] =
+        [GUARD_UNIX, GUARD_RECEIVE, GUARD_TRACE, GUARD_WRITE, GUARD_UNMOUNT, GUARD_BPF, GUARD_SOCKET];
+
     /// Those that not every kernel allows. Without them nobody is let go, but who was named does not stay so elsewhere, and
     /// a first connection in a new network namespace is more often refused.
     pub const OPTIONAL: [&str; 6] = [CGROUP_MKDIR, CGROUP_RMDIR, TAG_FORK, TAG_EXEC, TAG_ATTACH, TAG_EXIT];
 
-    /// All of them, in the order in which they are attached: who knows the captured and who carries the record come
+    /// All but the guards, in the order in which they are attached: who knows the captured and who carries the record come
     /// before who writes it, so that no connection is redirected that the daemon would then have to close.
     pub const ALL: [&str; 15] = [
         CGROUP_MKDIR,

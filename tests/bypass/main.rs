@@ -11,6 +11,7 @@ mod attacks;
 mod attribution;
 mod dial;
 mod hidden_writes;
+mod host;
 mod names;
 mod prepared;
 mod routes;

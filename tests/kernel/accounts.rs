@@ -227,7 +227,8 @@ fn who_takes_the_enforcement_away_is_noticed() -> Result<()> {
     let status = house.status()?;
     assert_eq!(status["health"], "ok");
     assert_eq!(status["exempt"], json!(["system.slice/db.service", format!("{}-daemon", house.cgroup())]));
-    let pins = Path::new("/sys/fs/bpf/interceptor").join(&house.name).join("v2");
+    let pins =
+        Path::new("/sys/fs/bpf/interceptor").join(&house.name).join(format!("v{}", interceptor_ebpf::ABI_VERSION));
     for (pin, expected) in [
         ("links/connect4", "the link of program `connect4` is no longer pinned"),
         ("maps/CONFIG", "map `CONFIG` is no longer pinned"),

@@ -359,6 +359,26 @@ def kill_as_somebody():
 
 
 @way
+def everything_as_root_of_a_container():
+    """Root in user, pid and mount namespaces of its own: it kills, enters, unpins, and looks at the pins by a mount of its own."""
+    ordinary()
+    script = f"""
+import ctypes, errno, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(work):
+    try: work(); return "DONE"
+    except OSError as error: return errno.errorcode[error.errno]
+def enter():
+    if libc.setns(os.open("/proc/{DAEMON}/ns/mnt", os.O_RDONLY), 0) < 0: raise OSError(ctypes.get_errno(), "")
+def mount():
+    if libc.mount(b"none", b"/sys/fs/cgroup", b"cgroup2", 0, None) == 0: open("/sys/fs/cgroup/cgroup.procs", "w").write("0")
+    else: raise OSError(ctypes.get_errno(), "")
+print(attempt(lambda: os.kill({DAEMON}, signal.SIGKILL)), attempt(enter), attempt(lambda: os.listdir("/sys/fs/bpf/interceptor/{sys.argv[5]}")), attempt(mount))
+"""
+    return subprocess.run(["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "/usr/bin/python3", "-c", script], stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+@way
 def stop_as_somebody():
     ordinary()
     os.kill(DAEMON, signal.SIGSTOP)
@@ -385,7 +405,8 @@ def descriptor_of_the_daemon():
 @way
 def unpin_as_somebody():
     ordinary()
-    os.remove(f"/sys/fs/bpf/interceptor/{sys.argv[5]}/v2/links/connect4")
+    folder = f"/sys/fs/bpf/interceptor/{sys.argv[5]}"
+    os.remove(f"{folder}/{os.listdir(folder)[0]}/links/connect4")
     return "UNPINNED"
 
 

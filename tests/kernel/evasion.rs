@@ -36,6 +36,7 @@ const WAYS: &[(&str, &str, &str)] = &[
     ("network_namespace", "evade-13", "daemon"),
     ("many_forged", "evade-18, evade-19", "closed"),
     ("binding_the_daemons_port", "", "EPERM"),
+    ("everything_as_root_of_a_container", "tamper-02", "ESRCH EACCES EACCES EPERM"),
     ("kill_as_somebody", "tamper-01", "EPERM"),
     ("stop_as_somebody", "tamper-01", "EPERM"),
     ("trace_as_somebody", "tamper-01", "EPERM"),

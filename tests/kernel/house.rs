@@ -103,7 +103,8 @@ impl House {
     }
 
     pub(crate) fn ready(&mut self) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(30);
+        // Long: a machine that is emulated takes its time. One that has failed has gone.
+        let until = Instant::now() + Duration::from_secs(180);
         while !self
             .interceptor(&["status", "--socket", &self.file("control.sock").display().to_string()])?
             .status
@@ -111,7 +112,7 @@ impl House {
         {
             let gone = self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().is_ok_and(|status| status.is_some()));
             anyhow::ensure!(!gone && Instant::now() < until, "the daemon is not ready: {}", self.log());
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(100));
         }
         Ok(())
     }

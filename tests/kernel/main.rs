@@ -4,7 +4,9 @@
 //! cgroups and processes away again, also when it fails.
 
 mod accounts;
+mod adversity;
 mod evasion;
+mod guards;
 mod house;
 mod namespaces;
 mod redirect;

@@ -1,7 +1,9 @@
 //! What a host is given: the Debian package, installed into a folder, used, upgraded, removed without a trace.
 
+use interceptor_tests::environment;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// A folder that stands for a host; it goes away with the test.
 struct Host(PathBuf);
@@ -10,7 +12,7 @@ impl Host {
     fn new() -> Self {
         let root = std::env::temp_dir().join(format!("interceptor-package-{}", std::process::id()));
         let _gone = std::fs::remove_dir_all(&root);
-        for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "package", "tmp"] {
+        for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "tmp"] {
             std::fs::create_dir_all(root.join(folder)).unwrap();
         }
         for file in ["status", "available"] {
@@ -46,10 +48,17 @@ impl Drop for Host {
     }
 }
 
-fn packaged(folder: &Path) -> String {
-    let packages = std::fs::read_dir(folder).unwrap().filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let package = packages.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "deb"));
-    package.unwrap().display().to_string()
+/// The package, built once for all tests.
+fn package() -> &'static Path {
+    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
+        let _gone = std::fs::remove_dir_all(&out);
+        let built = Command::new(environment("XTASK")).args(["dist", "--debug", "--out"]).arg(&out).status().unwrap();
+        assert!(built.success());
+        let packages = std::fs::read_dir(&out).unwrap().filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        packages.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "deb")).unwrap()
+    })
 }
 
 /// Every file below a folder, by its path there.
@@ -75,12 +84,7 @@ fn without_packages_the_program_installs_itself_and_leaves_nothing() {
     let root = std::env::temp_dir().join(format!("interceptor-install-{:x}", rand::random::<u64>()));
     std::fs::create_dir(&root).unwrap();
     let run = |arguments: &[&str]| {
-        let output = Command::new(std::env::var_os("INTERCEPTOR_TEST_BIN").unwrap())
-            .args(arguments)
-            .arg("--root")
-            .arg(&root)
-            .output()
-            .unwrap();
+        let output = Command::new(environment("BIN")).args(arguments).arg("--root").arg(&root).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (fine, said) = run(&["install", "--dry-run"]);
@@ -120,11 +124,7 @@ fn without_packages_the_program_installs_itself_and_leaves_nothing() {
 #[test]
 fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
     let host = Host::new();
-    let out = host.path("package");
-    host.run(
-        Command::new(std::env::var_os("INTERCEPTOR_TEST_XTASK").unwrap()).args(["dist", "--debug", "--out"]).arg(&out),
-    );
-    let package = packaged(&out);
+    let package = package().display().to_string();
     host.dpkg(&["--install", &package]);
 
     let interceptor = host.path("usr/bin/interceptor");
@@ -175,4 +175,86 @@ fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
     for gone in ["etc/interceptor", "usr", "lib"] {
         assert!(!host.path(gone).exists(), "{gone}");
     }
+}
+
+/// Installed with the scripts that come with it, on a copy of this machine's own file system that nobody else sees; the unit is
+/// started as it says, by a stand-in for systemd. (`packaged.py` takes `systemd` as well, on a host that may be spoilt.)
+#[test]
+fn a_host_lives_with_the_package_from_its_installation_to_its_removal() {
+    let folder = std::env::temp_dir().join(format!("interceptor-life-{:x}", rand::random::<u64>()));
+    std::fs::create_dir(&folder).unwrap();
+    let newer = newer(&folder);
+    let script = r#"
+        copy="$1"; shift
+        mount --make-rprivate /
+        mount -t tmpfs copy "$copy"; mkdir "$copy/upper" "$copy/work" "$copy/root"
+        mount -t overlay -o lowerdir=/,upperdir="$copy/upper",workdir="$copy/work" overlay "$copy/root"
+        for part in proc sys dev; do mount --rbind /$part "$copy/root/$part"; done
+        for part in run tmp; do mount -t tmpfs -o mode=1777 $part "$copy/root/$part"; done
+        mkdir "$copy/root/run/packages"; cp "$1" "$2" "$copy/root/run/packages"
+        mount --bind "$copy/upper" "$copy/root/mnt"
+        older=/run/packages/$(basename "$1"); newer=/run/packages/$(basename "$2"); shift 2
+        exec chroot "$copy/root" "$0" "$2" "$older" "$newer" "$1" stand-in /mnt"#;
+    let copy = folder.join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-e", "-c", script])
+        .arg(environment("PYTHON"))
+        .args([&copy, package(), &newer])
+        .arg(environment("PG_BIN"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres/packaged.py"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    let facts: Vec<_> = said.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(facts, LIFE, "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What has to be so.
+const LIFE: &[&str] = &[
+    "says what comes next: True",
+    "the group is there: True",
+    "the configuration is fine: True",
+    "health: ok",
+    "psql: ['app', 'SELECT', '1', '1']",
+    "would have been refused: True",
+    "cannot get new privileges: True",
+    "has few capabilities: True",
+    "the system is read-only for it: True",
+    "OOM score: -900",
+    "another daemon: True",
+    "upgraded: True",
+    "worked: True",
+    "not in order: []",
+    "refused: 0",
+    "around: 0",
+    "all accounted for: True",
+    "the trail: the trail stands",
+    "the daemon is gone: True",
+    "pins: False",
+    "psql goes direct: 2",
+    "left behind: []",
+    "taken along: []",
+    "changed: []",
+    "written anywhere: []",
+];
+
+/// The same again as a higher version.
+fn newer(folder: &Path) -> PathBuf {
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (unpacked, newer) = (folder.join("unpacked"), folder.join("newer.deb"));
+    run(Command::new("dpkg-deb").arg("--raw-extract").arg(package()).arg(&unpacked));
+    let control = unpacked.join("DEBIAN/control");
+    let text = std::fs::read_to_string(&control).unwrap();
+    let version = text.lines().find(|line| line.starts_with("Version: ")).unwrap();
+    std::fs::write(&control, text.replace(version, &format!("{version}+upgraded"))).unwrap();
+    // Quick to make; what is in it is the same.
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zgzip", "-z1", "--build"]).args([&unpacked, &newer]));
+    newer
 }

@@ -51,7 +51,14 @@ pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
     let tarball = out.join(format!("interceptor-{version}-{arch}.tar.gz"));
     openly(
         Command::new("tar")
-            .args(["--create", "--gzip", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"])
+            .args([
+                "--create",
+                if options.debug { "--use-compress-program=gzip -1" } else { "--gzip" },
+                "--sort=name",
+                "--owner=0",
+                "--group=0",
+                "--numeric-owner",
+            ])
             .arg("--file")
             .arg(&tarball)
             .arg("--directory")
@@ -61,7 +68,13 @@ pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
 
     tree.control(version, &arch, &binary)?;
     let package = out.join(format!("interceptor_{version}_{arch}.deb"));
-    openly(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&stage).arg(&package))?;
+    let mut build = Command::new("dpkg-deb");
+    build.arg("--root-owner-group");
+    if options.debug {
+        // Large, and gone in a minute.
+        build.args(["-Zgzip", "-z1"]);
+    }
+    openly(build.arg("--build").arg(&stage).arg(&package))?;
     fs::remove_dir_all(&stage)?;
     for made in [&package, &tarball] {
         println!("{} ({} MB)", made.display(), fs::metadata(made)?.len() / 1_000_000);

@@ -1,10 +1,12 @@
 //! `cargo xtask test`: all tests, or one kind of them, counted.
 
 use crate::{
+    progress::name,
     setup::{self, Drivers, Missing, Need, host, postgres},
+    vm,
     workspace::{cargo, myself, target},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -31,6 +33,8 @@ pub(crate) enum Kind {
     Fuzz,
     /// The shipped policies and their examples; nothing
     Policies,
+    /// The guards that not every kernel allows, on Debian's kernel in a virtual machine, for some minutes; root. Only if asked for
+    Vm,
 }
 
 const ALL: [Kind; 8] =
@@ -47,6 +51,7 @@ impl Kind {
             Self::Fuzz => "fuzz",
             Self::Mutate => "mutate",
             Self::Policies => "policies",
+            Self::Vm => "vm",
         }
     }
 
@@ -89,6 +94,12 @@ pub(crate) fn test(kinds: &[Kind]) -> Result<ExitCode> {
     let environment = environment()?;
     let mut total = Count::default();
     for kind in kinds {
+        if kind == Kind::Vm {
+            let count = in_a_machine(&environment)?;
+            total.passed += count.passed;
+            total.failed += count.failed;
+            continue;
+        }
         if kind != Kind::Unit && !offered.contains(kind.name()) {
             eprintln!("there are no tests `{name}`: tests/Cargo.toml has no [[test]] of this name", name = kind.name());
             total.failed += 1;
@@ -96,12 +107,24 @@ pub(crate) fn test(kinds: &[Kind]) -> Result<ExitCode> {
         }
         let mut run = cargo();
         run.args(["test", "--no-fail-fast"]).args(kind.arguments()).envs(environment.iter().cloned());
-        let count = counted(&mut run)?;
+        let count = counted(&mut run, |_| ())?;
         total.passed += count.passed;
         total.failed += count.failed;
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The kernel tests that are ignored where guards may not be had.
+fn in_a_machine(environment: &[(String, OsString)]) -> Result<Count> {
+    let command = format!("{} guards:: --ignored --test-threads=1 --color never", vm::kernel_tests()?.display());
+    let mut end = None;
+    let count = counted(&mut vm::machine(&command, environment)?, |line| end = end.or_else(|| vm::ended(line)))?;
+    match end {
+        Some(true) => Ok(count),
+        Some(false) => Ok(Count { failed: count.failed.max(1), ..count }),
+        None => bail!("the virtual machine has ended before its tests"),
+    }
 }
 
 /// What tests find things by.
@@ -142,13 +165,14 @@ fn offered() -> Result<BTreeSet<String>> {
 }
 
 /// Runs tests, shows what they print, and counts. What does not compile, or dies, is a failure too.
-fn counted(run: &mut Command) -> Result<Count> {
-    let mut child = run.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+fn counted(run: &mut Command, mut look: impl FnMut(&str)) -> Result<Count> {
+    let mut child = run.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{}`", name(run)))?;
     let mut count = Count::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let line = line?;
             println!("{line}");
+            look(&line);
             if let Some(more) = summary(&line) {
                 count.passed += more.passed;
                 count.failed += more.failed;

@@ -62,10 +62,8 @@ impl Task {
     #[inline(always)]
     pub(crate) fn program(self) -> Option<ProgramFile> {
         let memory = read(self.0, offset!(task_struct_mm))?;
-        let file = read(memory, offset!(mm_struct_exe_file))?;
-        let inode: *const u8 = read(file, offset!(file_f_inode))?;
-        let file_system = read(inode, offset!(inode_i_sb))?;
-        let device: u32 = read(file_system, offset!(super_block_s_dev))?;
+        let inode = inode_of(read(memory, offset!(mm_struct_exe_file))?)?;
+        let device: u32 = read(file_system_of(inode)?, offset!(super_block_s_dev))?;
         Some(ProgramFile { inode: read(inode, offset!(inode_i_ino))?, device: u64::from(device) })
     }
 
@@ -107,24 +105,41 @@ impl Cgroup {
     /// Whether tasks in it are agents.
     #[inline(always)]
     pub(crate) fn is_named(self, config: &Config) -> bool {
+        task::of_roles(config, self.roles()) == Standing::Named
+    }
+
+    /// Its roles and those of every cgroup above.
+    #[inline(always)]
+    pub(crate) fn roles(self) -> u32 {
         let Some(depth) = read::<i32>(self.0, offset!(cgroup_level)) else {
-            return false;
+            return 0;
         };
-        let roles = task::collect(|level| {
+        task::collect(|level| {
             if level > depth {
                 return 0;
             }
             read(self.0, offset!(cgroup_ancestors) + level as usize * size_of::<u64>())
                 .and_then(|ancestor| Self(ancestor).id())
                 .unwrap_or(0)
-        });
-        task::of_roles(config, roles) == Standing::Named
+        })
     }
+}
+
+/// The inode of a `struct file`.
+#[inline(always)]
+pub(crate) fn inode_of(file: *const u8) -> Option<*const u8> {
+    read(file, offset!(file_f_inode))
+}
+
+/// The `struct super_block` of an inode.
+#[inline(always)]
+pub(crate) fn file_system_of(inode: *const u8) -> Option<*const u8> {
+    read(inode, offset!(inode_i_sb))
 }
 
 /// Reads a field. The pointers are the kernel's own, but nothing keeps what they lead to alive; a read that fails is `None`.
 #[inline(always)]
-fn read<T: Copy>(start: *const u8, offset: usize) -> Option<T> {
+pub(crate) fn read<T: Copy>(start: *const u8, offset: usize) -> Option<T> {
     // SAFETY: the helper checks the address itself and fails instead of faulting.
     unsafe { bpf_probe_read_kernel(start.wrapping_add(offset).cast::<T>()) }.ok()
 }

@@ -10,6 +10,7 @@ use interceptor_ebpf::{CGROUP_DEPTH, Config, flag, role, scope};
 use crate::{
     kernel::Task,
     maps::{PROGRAMS, TAGS, USERS, roles_of},
+    objects::user_of,
 };
 
 /// How a task stands.
@@ -37,6 +38,20 @@ pub(crate) fn standing(config: &Config) -> Standing {
     }
 }
 
+/// How another task stands, by the same rules.
+#[inline(always)]
+pub(crate) fn standing_of(config: &Config, task: Task) -> Standing {
+    if config.flags & flag::NAMES != 0 && task.process().is_some_and(is_tagged) {
+        return Standing::Named;
+    }
+    let roles = task.cgroup().map_or(0, |cgroup| cgroup.roles());
+    let otherwise = of_roles(config, roles);
+    if otherwise == Standing::Named || roles & (role::EXEMPT | role::DAEMON) != 0 {
+        return otherwise;
+    }
+    if is_person(config, || user_of(task.0), || task) { Standing::Named } else { otherwise }
+}
+
 /// Whether the current task's connections are captured.
 #[inline(always)]
 pub(crate) fn is_captured(config: &Config) -> bool {
@@ -50,18 +65,17 @@ fn by_person(config: &Config, otherwise: Standing) -> Standing {
         return otherwise;
     }
     // SAFETY: reads only the current task.
-    if config.flags & flag::USERS != 0 && USERS.get_ptr(unsafe { bpf_get_current_uid_gid() } as u32).is_some() {
-        return Standing::Named;
-    }
+    let user = || Some(unsafe { bpf_get_current_uid_gid() } as u32);
     // SAFETY: as above.
     let current = || Task(unsafe { bpf_get_current_task() } as *const u8);
-    if config.flags & flag::PROGRAMS != 0
-        && let Some(file) = current().program()
-        && PROGRAMS.get_ptr(file).is_some()
-    {
-        return Standing::Named;
-    }
-    otherwise
+    if is_person(config, user, current) { Standing::Named } else { otherwise }
+}
+
+#[inline(always)]
+fn is_person(config: &Config, user: impl FnOnce() -> Option<u32>, task: impl FnOnce() -> Task) -> bool {
+    config.flags & flag::USERS != 0 && user().is_some_and(|user| USERS.get_ptr(user).is_some())
+        || config.flags & flag::PROGRAMS != 0
+            && task().program().is_some_and(|program| PROGRAMS.get_ptr(program).is_some())
 }
 
 /// The current task's process.
@@ -102,7 +116,7 @@ pub(crate) fn of_roles(config: &Config, roles: u32) -> Standing {
 
 /// The roles of the current task: those of its cgroup and of every cgroup above.
 #[inline(always)]
-fn roles() -> u32 {
+pub(crate) fn roles() -> u32 {
     collect(|level| {
         // SAFETY: takes a number, reads only the current task.
         unsafe { bpf_get_current_ancestor_cgroup_id(level) }

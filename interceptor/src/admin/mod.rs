@@ -117,6 +117,9 @@ pub struct Status {
     /// What of the kernel half is not in place any more.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// The guards at the kernel's security decisions that are in force.
+    #[serde(default)]
+    pub guards: Vec<String>,
     /// Programs that this kernel does not allow, of those that need not be.
     #[serde(default)]
     pub absent: Vec<String>,
@@ -238,6 +241,7 @@ fn state(subjects: &Subjects) -> Result<Status, String> {
         reasons: health.reasons,
         observed: subjects.proxy.observes().then(|| observed(subjects)),
         missing,
+        guards: subjects.redirect.guards().into_iter().map(str::to_owned).collect(),
         absent: subjects.redirect.absent().iter().map(|(name, _)| (*name).to_owned()).collect(),
         exempt: exempt.map(|path| path.display().to_string()).collect(),
         issuers,
@@ -288,6 +292,7 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         detected,
         untold,
         waited,
+        guard_refused,
     } = *counters;
     [
         ("connects seen", seen),
@@ -302,6 +307,7 @@ fn named(counters: &Counters) -> Vec<(String, u64)> {
         ("PostgreSQL on other ports", detected),
         ("events lost", untold),
         ("held in a new namespace", waited),
+        ("refused by guards", guard_refused),
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .to_vec()

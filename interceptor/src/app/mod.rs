@@ -28,6 +28,7 @@ use reconfigure::Reconfigure;
 use reload::Reload;
 use sinks::Sinks;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -190,9 +191,7 @@ impl Bound {
             follow(proxy.clone(), redirect.clone(), port, doors, (estate.clone(), inherited), stop.subscribe())?;
         let (losing, missing) = watch::channel(Vec::new());
         let keeper = keep(proxy.clone(), redirect.clone(), stop.subscribe(), losing)?;
-        for (program, why) in redirect.absent() {
-            tracing::warn!(program, why, "this kernel does not allow one of the programs that need not be");
-        }
+        tell_absent(&redirect);
         let reload = Reload::start(proxy.clone(), policies, stop.subscribe())?;
         let subjects = admin::Subjects {
             proxy: proxy.clone(),
@@ -276,6 +275,21 @@ impl Bound {
         proxy.shared.trail.checkpoint()?;
         sinks.join();
         if joined.is_ok_and(|all| all) { Ok(()) } else { Err(anyhow!("a worker thread has failed")) }
+    }
+}
+
+/// Says what this kernel does without. Guards that are missing for one reason are one thing.
+fn tell_absent(redirect: &Redirect) {
+    let guards = redirect.guards();
+    if !guards.is_empty() {
+        tracing::info!(guards = guards.join(", "), "the kernel asks the guards at its security decisions");
+    }
+    let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
+    for (program, why) in redirect.absent() {
+        by_reason.entry(why).or_default().push(program);
+    }
+    for (why, programs) in by_reason {
+        tracing::warn!(programs = programs.join(", "), why, "programs that need not be are not in force");
     }
 }
 

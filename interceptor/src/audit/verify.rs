@@ -534,6 +534,28 @@ mod tests {
         }
     }
 
+    /// By whoever has the key: two histories, each of which stands for itself.
+    #[test]
+    fn a_witness_knows_what_was_written_anew() {
+        let dir = folder();
+        let witness = dir.join("witness");
+        let first = Trail::open(&Settings { witness: Some(witness.clone()), ..settings(&dir) }).unwrap();
+        record(&first, "what happened").unwrap();
+        drop(first);
+        for entry in std::fs::read_dir(&dir).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if !name.starts_with("key") && name != "witness" {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let second = Trail::open(&settings(&dir)).unwrap();
+        record(&second, "what did not").unwrap();
+        drop(second);
+        assert_eq!(verify(&dir).unwrap().findings, []);
+        assert_ne!(verify_against(&dir, Some(&witness)).unwrap().findings, []);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
     #[test]
     fn a_witness_knows_what_was_cut_off() {
         let dir = folder();

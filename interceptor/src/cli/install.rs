@@ -170,7 +170,9 @@ pub(super) fn uninstall(uninstall: &Uninstall) -> Result<ExitCode> {
             tell("systemctl", &["disable", "--now", "interceptor.service"]);
         }
         // From here on nothing is captured; without this, connections would be refused for good.
-        for name in crate::redirect::detach("default")? {
+        let config = root.join("etc/interceptor/interceptor.toml");
+        let instance = super::run::instance_of(config.exists().then_some(&*config), "default".to_owned())?;
+        for name in crate::redirect::detach(&instance)? {
             println!("removed {name}");
         }
     }

@@ -108,12 +108,15 @@ enum Command {
     Policy(policy::Policy),
     /// Take the kernel programs out: from then on nothing is captured
     #[command(
-        after_help = "The daemon's end leaves them in place, so that connections fail instead of going direct. Only this takes them out.\n\nExamples:\n  interceptor detach\n  interceptor detach --instance ci --audit /var/lib/interceptor/audit"
+        after_help = "The daemon's end leaves them in place, so that connections fail instead of going direct. Only this takes them out.\n\nExamples:\n  interceptor detach\n  interceptor detach --instance ci --audit /var/lib/interceptor/audit\n  interceptor detach --config /etc/interceptor/interceptor.toml"
     )]
     Detach {
         /// Which instance, as `[capture] instance` names it
-        #[arg(long, default_value = "default")]
+        #[arg(long, default_value = "default", conflicts_with = "config")]
         instance: String,
+        /// The instance that this configuration file names, whatever else is wrong with it
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// Audit folder to put it on record in
         #[arg(long, value_name = "DIR")]
         audit: Option<PathBuf>,
@@ -161,7 +164,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Ca(ca) => ca::ca(ca),
         Command::Audit(audit) => audit::audit(audit),
         Command::Policy(policy) => policy::policy(policy),
-        Command::Detach { instance, audit } => run::detach(&instance, audit),
+        Command::Detach { instance, config, audit } => {
+            run::detach(&run::instance_of(config.as_deref(), instance)?, audit)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "interceptor", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -30,10 +30,22 @@ pub(super) fn run(config: &Path, log: telemetry::Format) -> Result<ExitCode> {
     }
     // A core dump would hold passwords and tokens.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("core dumps could not be switched off")?;
+    // The limit is not asked where cores go to a program (`core(5)`); this is, and it closes memory and descriptors to our own user.
+    nix::sys::prctl::set_dumpable(false).context("core dumps could not be switched off")?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
     runtime.block_on(async { Bound::new(&config, file)?.run().await })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The instance that a configuration file names. That is all that is read of it: a daemon that cannot start with it may have left
+/// its programs behind all the same.
+pub(super) fn instance_of(file: Option<&Path>, otherwise: String) -> Result<String> {
+    let Some(file) = file else { return Ok(otherwise) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let values: toml::Table = text.parse().with_context(|| format!("`{}` is not TOML", file.display()))?;
+    let instance = values.get("capture").and_then(|capture| capture.get("instance")).and_then(toml::Value::as_str);
+    Ok(instance.map_or(otherwise, str::to_owned))
 }
 
 pub(super) fn detach(instance: &str, audit: Option<PathBuf>) -> Result<ExitCode> {

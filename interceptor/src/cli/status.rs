@@ -43,7 +43,8 @@ pub(super) fn status(command: &Status) -> Result<ExitCode> {
     ];
     rows.extend(status.exempt.into_iter().map(|cgroup| ["left alone".to_owned(), cgroup]));
     rows.extend(status.missing.into_iter().map(|what| ["NOT ENFORCED".to_owned(), what]));
-    rows.extend(status.absent.into_iter().map(|program| ["not on this kernel".to_owned(), program]));
+    rows.extend((!status.guards.is_empty()).then(|| ["guarded by".to_owned(), status.guards.join(", ")]));
+    rows.extend((!status.absent.is_empty()).then(|| ["not on this kernel".to_owned(), status.absent.join(", ")]));
     rows.extend(status.issuers.into_iter().map(|issuer| {
         let age = issuer.age.map(|age| format!(", asked {age} s ago")).unwrap_or_default();
         let failure = issuer.failure.map(|failure| format!(": {failure}")).unwrap_or_default();

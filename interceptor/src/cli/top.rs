@@ -256,6 +256,7 @@ mod tests {
             reasons: Vec::new(),
             observed: None,
             missing: Vec::new(),
+            guards: Vec::new(),
             absent: Vec::new(),
             exempt: Vec::new(),
             issuers: Vec::new(),

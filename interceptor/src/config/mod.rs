@@ -3,6 +3,7 @@
 use crate::{admin, approval, audit, identity, mask, policy, proxy, redirect};
 use serde::Deserialize;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where the packages put it.
@@ -83,6 +84,27 @@ pub enum ConfigError {
     },
 }
 
+/// Files that say what agents may and that somebody else than root, or whoever runs this, may write: a sentence each. One that is not
+/// there is somebody else's to complain about.
+fn written_by_others(file: &Path, policies: &Path) -> Vec<String> {
+    let texts = std::fs::read_dir(policies).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = texts.filter(|path| path.extension().is_some_and(|kind| kind == "cedar" || kind == "toml"));
+    let all = [file.to_owned(), policies.to_owned()].into_iter().chain(files);
+    let is_theirs = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|file| {
+            let owner = file.uid();
+            file.mode() & 0o022 != 0 || owner != 0 && owner != nix::unistd::geteuid().as_raw()
+        })
+    };
+    let sentence = |path: PathBuf| {
+        format!(
+            "others may write `{}`, and so decide what agents may: `chown root` and `chmod go-w` it",
+            path.display()
+        )
+    };
+    all.filter(is_theirs).map(sentence).collect()
+}
+
 impl Config {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -90,7 +112,8 @@ impl Config {
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let config: Self = toml::from_str(&text)
             .map_err(|error| ConfigError::Wrong { path: path.to_owned(), text: error.to_string() })?;
-        let mut mistakes = config.capture.mistakes();
+        let mut mistakes = written_by_others(path, &config.policy.dir);
+        mistakes.extend(config.capture.mistakes());
         mistakes.extend(config.tls.mistakes());
         mistakes.extend(config.audit.mistakes());
         mistakes.extend(config.approval.mistakes());

@@ -1,14 +1,23 @@
 //! Where a database is: an address, and the network namespace that it is an address of.
 
 use crate::redirect::{Network, Owner, bind_as};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
+
+/// A database that the network has cut off says nothing, not even that it has gone: after this long without a word from its kernel
+/// the session ends, and what was under way is on record as unknown.
+const UNREACHABLE: Duration = Duration::from_secs(30);
+
+/// How its kernel is asked.
+const ASK: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
 
 /// The same address in another namespace is another database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +91,12 @@ impl Route {
 
     fn socket(&self) -> io::Result<Socket> {
         let domain = Domain::for_address(self.address);
-        match &self.network {
-            Some(network) => network.socket(domain),
-            None => Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP)),
-        }
+        let socket = match &self.network {
+            Some(network) => network.socket(domain)?,
+            None => Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?,
+        };
+        socket.set_tcp_keepalive(&ASK)?;
+        socket.set_tcp_user_timeout(Some(UNREACHABLE))?;
+        Ok(socket)
     }
 }

@@ -17,7 +17,7 @@ use super::{
     Finding, Settings,
     attach::{Loaded, load, tags},
     connections::can_destroy,
-    kernel::{Attachments, attachments, load_lsm},
+    kernel::{Attachments, attachments},
     mounts::{bpf_mount, cgroup_mount},
     pins::{entries, instance_folder},
     unix_guard,
@@ -44,11 +44,9 @@ pub fn advise(settings: Option<&Settings>) -> Vec<Finding> {
             "use a kernel with CONFIG_INET_DIAG_DESTROY; connections that agents have when they become agents go on otherwise",
         ),
         Finding::advice(
-            "BPF LSM",
-            load_lsm()
-                .map(|()| "the kernel would allow it; this build does not use it".to_owned())
-                .map_err(|error| format!("the kernel does not allow it ({error}); this build does not use it")),
-            "nothing to be done now; what it would close is listed in SECURITY.md",
+            "guards (BPF LSM)",
+            loaded.as_ref().ok_or_else(not_loaded).and_then(guarded),
+            "use a kernel with CONFIG_BPF_LSM, booted with `bpf` in `lsm=`; what is open without is listed in docs/capture.md",
         ),
         Finding::advice("cgroup layout", layout(), "boot with systemd.unified_cgroup_hierarchy=1"),
         Finding::advice(
@@ -79,11 +77,23 @@ fn not_loaded() -> String {
 }
 
 fn follows(loaded: &Loaded) -> Result<String, String> {
-    let missing: Vec<_> = loaded.absent.iter().map(|(name, _)| *name).collect();
-    match loaded.absent.first() {
+    let missing: Vec<_> = loaded.absent.iter().filter(|(name, _)| !program::GUARDS.contains(name)).collect();
+    match missing.first() {
         None => Ok("stay captured".to_owned()),
-        Some((_, why)) => Err(format!("the kernel does not allow {}: {}", missing.join(", "), first_line(why))),
+        Some((_, why)) => Err(format!("the kernel does not allow {}: {}", names(&missing), first_line(why))),
     }
+}
+
+fn guarded(loaded: &Loaded) -> Result<String, String> {
+    let missing: Vec<_> = loaded.absent.iter().filter(|(name, _)| program::GUARDS.contains(name)).collect();
+    match missing.first() {
+        None => Ok(format!("the kernel asks all {}", program::GUARDS.len())),
+        Some((_, why)) => Err(format!("the kernel does not ask {}: {}", names(&missing), first_line(why))),
+    }
+}
+
+fn names(programs: &[&(&'static str, String)]) -> String {
+    programs.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 fn unix_hook(loaded: &Loaded) -> Result<String, String> {

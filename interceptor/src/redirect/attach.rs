@@ -10,15 +10,16 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, MapData, MapError},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, Lsm, Program, ProgramError, links::FdLink},
 };
-use interceptor_ebpf::{Config, OFFSETS, PORT_WORDS, flag, map, port_bit, program, scope};
+use interceptor_ebpf::{Config, GUARD_OFFSETS, OFFSETS, PORT_WORDS, flag, map, port_bit, program, scope};
 
 use super::{
     Detect, Redirect, RedirectError, Settings, Signs, Watch, btf, capture, cgroup,
     coverage::Accounts,
     detach::remove_version,
-    kernel::{ConfigBytes, OffsetsBytes, update_link},
+    guards,
+    kernel::{ConfigBytes, GuardOffsetsBytes, OffsetsBytes, update_link},
     mounts::cgroup_mount,
     pins::Pins,
     unix_guard,
@@ -51,6 +52,7 @@ impl Redirect {
         put_in_place(&mut object, &pins, &absent)?;
         capture::tag_residents(&mut object, settings)?;
         guard_unix(&object, &pins, &mut absent)?;
+        put_guards_in_place(&mut object, settings, &pins, &mut absent)?;
         for version in pins.other_versions()? {
             remove_version(&version)?;
         }
@@ -89,7 +91,10 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, RedirectError> {
     let types = Btf::from_sys_fs().map_err(|error| RedirectError::Object(Box::new(error.into())))?;
     let offsets = OffsetsBytes(btf::offsets()?);
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(&types)).override_global(OFFSETS, &offsets, true);
+    // Guards that would not know where to look are not loaded.
+    let guards = guards::offsets();
+    let for_guards = GuardOffsetsBytes(guards.clone().unwrap_or_default());
+    loader.btf(Some(&types)).override_global(OFFSETS, &offsets, true).override_global(GUARD_OFFSETS, &for_guards, true);
     for map in pins.iter().flat_map(|_| map::ALL) {
         if let Some(pins) = pins {
             loader.map_pin_path(map, pins.map(map));
@@ -112,6 +117,17 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Loaded, RedirectError> {
             Err(error) if program::OPTIONAL.contains(&name) => absent.push((name, error.to_string())),
             Err(source) => return Err(RedirectError::Program { program: name, source: Box::new(source) }),
         }
+    }
+    for name in program::GUARDS {
+        let (Some(Program::Lsm(program)), Some(hook)) = (object.program_mut(name), guards::hook(name)) else {
+            return Err(RedirectError::Missing { name });
+        };
+        let loaded = match &guards {
+            Err(why) => Err(why.clone()),
+            Ok(_) => program.load(hook, &types).map_err(|error| guards::words(&error)),
+        };
+        let loaded = loaded.and_then(|()| guards::is_asked());
+        absent.extend(loaded.err().map(|why| (name, why)));
     }
     Ok(Loaded { object, absent })
 }
@@ -156,8 +172,8 @@ fn put_in_place(object: &mut Ebpf, pins: &Pins, absent: &[(&'static str, String)
     let mount = cgroup_mount()?;
     let root = fs::File::open(&mount).map_err(RedirectError::file("open", mount))?;
     let mut attached = Vec::<PathBuf>::new();
-    let placed = program::ALL.into_iter().filter(|name| absent.iter().all(|(absent, _)| absent != name));
-    for name in placed {
+    let is_there = |name: &&str| absent.iter().all(|(absent, _)| absent != name);
+    for name in program::ALL.into_iter().filter(is_there) {
         let pin = pins.link(name);
         let program = object.program_mut(name).ok_or(RedirectError::Missing { name })?;
         match renew_or_attach(program, &pin, &root) {
@@ -185,6 +201,37 @@ fn guard_unix(object: &Ebpf, pins: &Pins, absent: &mut Vec<(&'static str, String
     Ok(())
 }
 
+/// The guards at security decisions that were loaded. One that cannot be put in its place is done without, like one that was not.
+fn put_guards_in_place(
+    object: &mut Ebpf,
+    settings: &Settings,
+    pins: &Pins,
+    absent: &mut Vec<(&'static str, String)>,
+) -> Result<(), RedirectError> {
+    if !settings.guards {
+        absent.retain(|(name, _)| !program::GUARDS.contains(name));
+        for name in program::GUARDS {
+            match fs::remove_file(pins.link(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RedirectError::file("remove", pins.link(name))(error));
+                }
+                _ => absent.push((name, guards::UNWANTED.to_owned())),
+            }
+        }
+        return Ok(());
+    }
+    for name in program::GUARDS {
+        if absent.iter().any(|(absent, _)| *absent == name) {
+            continue;
+        }
+        let Some(Program::Lsm(program)) = object.program_mut(name) else {
+            return Err(RedirectError::Missing { name });
+        };
+        absent.extend(replace(&pins.link(name), || guard(program)).err().map(|error| (name, error.to_string())));
+    }
+    Ok(())
+}
+
 /// The table of tags.
 pub(super) fn tags(object: &Ebpf) -> Result<BorrowedFd<'_>, RedirectError> {
     match object.map(map::TAGS) {
@@ -204,7 +251,7 @@ fn renew_or_attach(
     root: &fs::File,
 ) -> Result<Placed, Box<dyn std::error::Error + Send + Sync>> {
     if let Program::BtfTracePoint(program) = program {
-        return replace(program, pin);
+        return replace(pin, || trace(program));
     }
     match update_link(pin, program.fd()?) {
         Ok(()) => return Ok(Placed::Renewed),
@@ -217,18 +264,30 @@ fn renew_or_attach(
     Ok(Placed::Attached)
 }
 
-/// Links of tracepoints cannot be updated. The new program runs beside the old one for a moment, which is harmless: both
-/// write the same into the same maps.
-fn replace(program: &mut BtfTracePoint, pin: &Path) -> Result<Placed, Box<dyn std::error::Error + Send + Sync>> {
+/// Links of tracepoints and guards cannot be updated. The new program runs beside the old one for a moment, which is harmless:
+/// both write the same into the same maps, and refuse the same.
+fn replace(
+    pin: &Path,
+    attach: impl FnOnce() -> Result<FdLink, ProgramError>,
+) -> Result<Placed, Box<dyn std::error::Error + Send + Sync>> {
     let beside = pin.with_file_name(format!("{}_new", pin.file_name().unwrap_or_default().display()));
     let placed = if pin.exists() { Placed::Renewed } else { Placed::Attached };
-    let id = program.attach()?;
-    let link = FdLink::from(program.take_link(id)?);
+    let link = attach()?;
     // What an attempt left behind that was killed at this very point.
     let _ = fs::remove_file(&beside);
     link.pin(&beside)?;
     fs::rename(&beside, pin)?;
     Ok(placed)
+}
+
+fn trace(program: &mut BtfTracePoint) -> Result<FdLink, ProgramError> {
+    let id = program.attach()?;
+    Ok(program.take_link(id)?.into())
+}
+
+fn guard(program: &mut Lsm) -> Result<FdLink, ProgramError> {
+    let id = program.attach()?;
+    Ok(program.take_link(id)?.into())
 }
 
 /// The tracepoint that a program listens to.

@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use interceptor_ebpf::Offsets;
+use interceptor_ebpf::{GuardOffsets, Offsets};
 
 use super::RedirectError;
 
@@ -40,6 +40,41 @@ pub(super) fn offsets() -> Result<Offsets, RedirectError> {
     })
 }
 
+/// What the guards at security decisions need to know; where the host's mounts are is left out.
+pub(super) fn guard_offsets() -> Result<GuardOffsets, RedirectError> {
+    let description = fs::read(Path::new(VMLINUX)).map_err(RedirectError::file("read", VMLINUX))?;
+    let types = Types::parse(&description).ok_or(RedirectError::Btf { structure: "btf_header", member: "str_len" })?;
+    let offset = |structure, member| types.offset(structure, member).ok_or(RedirectError::Btf { structure, member });
+    Ok(GuardOffsets {
+        file_private_data: offset("file", "private_data")?,
+        inode_i_mode: offset("inode", "i_mode")?,
+        inode_i_private: offset("inode", "i_private")?,
+        super_block_s_magic: offset("super_block", "s_magic")?,
+        socket_sk: offset("socket", "sk")?,
+        socket_type: offset("socket", "type")?,
+        sock_common_skc_family: offset("sock_common", "skc_family")?,
+        sock_common_skc_dport: offset("sock_common", "skc_dport")?,
+        sock_common_skc_daddr: offset("sock_common", "skc_daddr")?,
+        sock_common_skc_v6_daddr: offset("sock_common", "skc_v6_daddr")?,
+        unix_sock_addr: offset("unix_sock", "addr")?,
+        unix_sock_peer: offset("unix_sock", "peer")?,
+        unix_address_len: offset("unix_address", "len")?,
+        unix_address_name: offset("unix_address", "name")?,
+        kernfs_node_parent: offset("kernfs_node", "parent").or_else(|_| offset("kernfs_node", "__parent"))?,
+        kernfs_node_flags: offset("kernfs_node", "flags")?,
+        kernfs_node_priv: offset("kernfs_node", "priv")?,
+        task_struct_real_cred: offset("task_struct", "real_cred")?,
+        cred_uid: offset("cred", "uid")?,
+        vfsmount_mnt_sb: offset("vfsmount", "mnt_sb")?,
+        mount_mnt: offset("mount", "mnt")?,
+        mount_mnt_mounts: offset("mount", "mnt_mounts")?,
+        mount_mnt_ns: offset("mount", "mnt_ns")?,
+        mnt_namespace_ns: offset("mnt_namespace", "ns")?,
+        ns_common_inum: offset("ns_common", "inum")?,
+        host_mounts: 0,
+    })
+}
+
 /// What the guard of Unix sockets needs to know.
 pub(super) struct UnixSymbols {
     /// The number of the kernel function.
@@ -58,12 +93,6 @@ pub(super) fn unix_symbols() -> Option<UnixSymbols> {
         uaddr: types.offset("bpf_sock_addr_kern", "uaddr")?,
         uaddrlen: types.offset("bpf_sock_addr_kern", "uaddrlen")?,
     })
-}
-
-/// The number of a kernel function, for programs that hang on it.
-pub(super) fn function(name: &str) -> Option<u32> {
-    let description = fs::read(Path::new(VMLINUX)).ok()?;
-    Types::parse(&description)?.function(name)
 }
 
 /// The types of a description, by their number (0 is `void`, which is not in the list).

@@ -32,6 +32,8 @@ pub struct Counters {
     pub untold: u64,
     /// Connections that were held until the daemon had come to a new network namespace.
     pub waited: u64,
+    /// What agents were refused by the guards at the kernel's security decisions.
+    pub guard_refused: u64,
 }
 
 impl Counters {
@@ -53,6 +55,7 @@ impl Counters {
             detected: sum(Counter::Detected)?,
             untold: sum(Counter::Untold)?,
             waited: sum(Counter::Waited)?,
+            guard_refused: sum(Counter::GuardRefused)?,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SkStorage};
-use interceptor_ebpf::{flag, map, namespace};
+use interceptor_ebpf::{flag, map, namespace, program};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{
@@ -233,6 +233,13 @@ impl Redirect {
     #[must_use]
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// The guards at the kernel's security decisions that are in force; see [`interceptor_ebpf::program::GUARDS`].
+    #[must_use]
+    pub fn guards(&self) -> Vec<&'static str> {
+        let is_there = |name: &&str| self.absent.iter().all(|(absent, _)| absent != name);
+        program::GUARDS.into_iter().filter(is_there).collect()
     }
 
     /// Programs that this kernel does not allow, and its words; see [`interceptor_ebpf::program::OPTIONAL`].

@@ -13,7 +13,7 @@ use std::{
     ptr,
 };
 
-use interceptor_ebpf::{CgroupPath, Config, Event, Offsets, ProgramFile, Record, Target};
+use interceptor_ebpf::{CgroupPath, Config, Event, GuardOffsets, Offsets, ProgramFile, Record, Target};
 
 /// A [`Record`] that aya may read out of a map.
 #[repr(transparent)]
@@ -46,6 +46,14 @@ pub(super) struct OffsetsBytes(pub(super) Offsets);
 
 // SAFETY: `repr(C)`, nothing but `u32`.
 unsafe impl aya::Pod for OffsetsBytes {}
+
+/// [`GuardOffsets`] that aya may write into the object.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct GuardOffsetsBytes(pub(super) GuardOffsets);
+
+// SAFETY: as above.
+unsafe impl aya::Pod for GuardOffsetsBytes {}
 
 /// A [`ProgramFile`] that aya may use as a key.
 #[repr(transparent)]
@@ -157,17 +165,7 @@ pub(super) fn attached(pin: &Path) -> io::Result<Attached> {
 ///
 /// Source: `BPF_PROG_LOAD` of `linux/bpf.h`.
 pub(super) fn load_instructions(kind: u32, attach: u32, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
-    load_program(kind, attach, 0, name, instructions)
-}
-
-/// Whether the kernel lets guards of its security decisions in (BPF LSM): one that decides nothing is loaded and let go of.
-pub(super) fn load_lsm() -> io::Result<()> {
-    const BPF_PROG_TYPE_LSM: u32 = 29;
-    const BPF_LSM_MAC: u32 = 27;
-    let missing = || io::Error::new(io::ErrorKind::Unsupported, "built without CONFIG_BPF_LSM");
-    let at = super::btf::function("bpf_lsm_file_mprotect").ok_or_else(missing)?;
-    // Return 0.
-    load_program(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, at, "probe", &[0xb7, 0x95]).map(drop)
+    load_program(kind, attach, name, instructions)
 }
 
 /// The programs at one hook of a cgroup.
@@ -213,7 +211,7 @@ pub(super) fn attachments(cgroup: BorrowedFd<'_>, hook: u32) -> io::Result<Attac
     Ok(Attachments { programs, shared: query.attach_flags & BPF_F_ALLOW_MULTI != 0 })
 }
 
-fn load_program(kind: u32, attach: u32, function: u32, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
+fn load_program(kind: u32, attach: u32, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
     #[repr(C)]
     #[derive(Default)]
     struct ProgramLoad {
@@ -247,7 +245,6 @@ fn load_program(kind: u32, attach: u32, function: u32, name: &str, instructions:
         instructions: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         attach,
-        attach_function: function,
         ..ProgramLoad::default()
     };
     for (slot, byte) in load.name.iter_mut().take(15).zip(name.bytes()) {

@@ -26,6 +26,7 @@ mod detach;
 mod dial;
 mod error;
 mod events;
+mod guards;
 mod handover;
 mod in_force;
 mod kernel;

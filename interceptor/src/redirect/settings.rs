@@ -31,6 +31,8 @@ pub struct Settings {
     /// Whether everybody who is captured is treated as those who are named: no sockets that the hooks do not see (raw, MPTCP,
     /// SCTP, SMC) and no Unix sockets of PostgreSQL servers. Breaks ping, where the whole host is captured.
     pub strict: bool,
+    /// Whether agents are refused, at the kernel's security decisions (BPF LSM), what no other hook sees, where the kernel allows it.
+    pub guards: bool,
     /// What is done about PostgreSQL on other ports.
     pub detect: Detect,
     /// Cgroups that are left alone although what is above them is captured; from the moment they exist.
@@ -65,6 +67,7 @@ impl Default for Settings {
             executables: Vec::new(),
             host: None,
             strict: false,
+            guards: true,
             detect: Detect::default(),
             exempt: Vec::new(),
             daemon_cgroup: PathBuf::from("interceptor"),

@@ -22,6 +22,7 @@ impl Watch {
     pub(super) fn begin(pins: &Pins, absent: &[(&'static str, String)]) -> io::Result<Self> {
         let placed = program::ALL
             .into_iter()
+            .chain(program::GUARDS)
             .chain([unix_guard::NAME])
             .filter(|name| absent.iter().all(|(absent, _)| absent != name));
         let links = placed.map(|name| {

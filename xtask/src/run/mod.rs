@@ -26,7 +26,11 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use scene::Scene;
 use signals::Signals;
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -84,6 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     setup::ensure(&[Need::Build, Need::Postgres])?;
+    let policies = of_ours(policies)?;
     let programs = Programs { interceptor: build(options.release)?, policies };
     state::sweep(&host, &programs.interceptor);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,6 +109,28 @@ async fn play(options: &Options, host: &host::Host, programs: &Programs) -> Resu
     };
     scene.strike();
     Ok(ExitCode::from(status))
+}
+
+/// The daemon believes no policies that others may write, as a checkout's files may be: then they are copied.
+fn of_ours(policies: PathBuf) -> Result<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    let is_ours = |path: &Path| {
+        std::fs::metadata(path)
+            .is_ok_and(|file| file.mode() & 0o022 == 0 && [0, nix::unistd::geteuid().as_raw()].contains(&file.uid()))
+    };
+    let files = std::fs::read_dir(&policies)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    if is_ours(&policies) && files.iter().all(|file| is_ours(file)) {
+        return Ok(policies);
+    }
+    let copy = crate::workspace::target().join(format!("policies-{}", std::process::id()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&copy)?;
+    for file in files.iter().filter(|file| file.is_file()) {
+        let to = copy.join(file.file_name().unwrap_or_default());
+        std::fs::copy(file, &to)?;
+        std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o600))?;
+    }
+    eprintln!("others may write {}: its policies are taken from a copy, {}", policies.display(), copy.display());
+    Ok(copy)
 }
 
 fn build(release: bool) -> Result<PathBuf> {
