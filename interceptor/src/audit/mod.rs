@@ -17,6 +17,7 @@ mod keys;
 mod receipt;
 mod record;
 mod redact;
+mod search;
 mod trail;
 mod verify;
 
@@ -26,6 +27,7 @@ pub use follow::Follower;
 pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::redact;
+pub use search::{Indexed, Searched, Wanted, check_index, forget_index, index, search, search_latest};
 pub use trail::{AuditError, Trail};
 pub use verify::{Finding, Report, latest, lines, read, verify, verify_against};
 
@@ -47,6 +49,9 @@ pub struct Settings {
     /// Whether segments that are full are compressed.
     #[serde(default = "yes")]
     pub compress: bool,
+    /// Whether a search index of full segments is kept beside them.
+    #[serde(default = "yes")]
+    pub index: bool,
     /// A file away from this host, on a mount that only takes more: every checkpoint is written there as well.
     #[serde(default)]
     pub witness: Option<PathBuf>,
@@ -77,6 +82,7 @@ impl Settings {
             fsync: Fsync::default(),
             segment_megabytes: segment_megabytes(),
             compress: true,
+            index: true,
             witness: None,
             syslog: None,
             otlp: None,

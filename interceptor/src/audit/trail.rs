@@ -86,7 +86,7 @@ pub struct Trail {
 struct Writer {
     dir: PathBuf,
     fsync: Fsync,
-    compress: bool,
+    keeping: archive::Keeping,
     segment: File,
     number: u32,
     /// Bytes in the segment, and after how many a new one begins.
@@ -149,7 +149,7 @@ impl Trail {
         let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
-            compress: settings.compress,
+            keeping: archive::Keeping { compress: settings.compress, index: settings.index },
             segment,
             number,
             size,
@@ -178,9 +178,7 @@ impl Trail {
                 .note(format!("recovered: {bytes} bytes of a half-written record were dropped from the trail's end"))?;
         }
         writer.write_head()?;
-        if settings.compress {
-            archive::compress_before(dir, writer.number);
-        }
+        writer.keeping.see_to(dir, writer.number);
         Ok(Self { writer: Mutex::new(writer), decided: Default::default() })
     }
 
@@ -455,9 +453,7 @@ impl Writer {
         self.segment = append(&segment_path(&self.dir, self.number + 1))?;
         self.number += 1;
         (self.size, self.synced) = (0, 0);
-        if self.compress {
-            archive::compress_before(&self.dir, self.number);
-        }
+        self.keeping.see_to(&self.dir, self.number);
         Ok(())
     }
 

@@ -575,7 +575,7 @@ mod tests {
         assert!(last > 3);
         // At each moment all of it can be read.
         for _ in 0..8 {
-            archive::compress_before(&dir, u32::try_from(last).unwrap());
+            archive::Keeping { compress: true, index: true }.see_to(&dir, u32::try_from(last).unwrap());
         }
         for _ in 0..200 {
             let report = verify(&dir).unwrap();
