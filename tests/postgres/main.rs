@@ -34,4 +34,5 @@ mod transparency;
 mod upstream;
 mod warm;
 mod webhooks;
+mod witness;
 mod workload;

@@ -80,7 +80,11 @@ pub struct Trail {
     writer: Mutex<Writer>,
     /// Statements that were permitted, denied and held.
     decided: [AtomicU64; 3],
+    untaken: Untaken,
 }
+
+/// Why the witness does not take checkpoints, while that is so.
+type Untaken = Arc<Mutex<Option<String>>>;
 
 #[derive(Debug)]
 struct Writer {
@@ -103,6 +107,7 @@ struct Writer {
     key: SigningKey,
     checkpoints: File,
     witness: Option<File>,
+    untaken: Untaken,
     since: u64,
     last: Instant,
     failed: Option<Failure>,
@@ -146,6 +151,9 @@ impl Trail {
         let segment = append(&segment_path(dir, number)).map_err(unusable)?;
         let size = segment.metadata().map_err(unusable)?.len();
         let since = head.seq.saturating_sub(signed);
+        // A service is given them by whoever follows the checkpoints.
+        let witness = settings.witness.as_deref().filter(|_| settings.witness_url().is_none());
+        let untaken = Untaken::default();
         let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
@@ -167,7 +175,8 @@ impl Trail {
             head,
             key,
             checkpoints: append(&dir.join("checkpoints.jsonl")).map_err(unusable)?,
-            witness: settings.witness.as_deref().map(append).transpose().map_err(unusable)?,
+            witness: witness.map(|file| append(file)).transpose().map_err(unusable)?,
+            untaken: untaken.clone(),
             // Daemons before this one may have died before they signed.
             since,
             last: Instant::now(),
@@ -179,7 +188,7 @@ impl Trail {
         }
         writer.write_head()?;
         writer.keeping.see_to(dir, writer.number);
-        Ok(Self { writer: Mutex::new(writer), decided: Default::default() })
+        Ok(Self { writer: Mutex::new(writer), decided: Default::default(), untaken })
     }
 
     /// Writes a record and returns its number. When this returns, the record is written; when it fails, nothing may
@@ -312,6 +321,16 @@ impl Trail {
             Failure::Torn => "a write broke off",
             Failure::Lost => "the disk did not take what was written",
         })
+    }
+
+    /// Says that the witness does not take checkpoints, or that it does.
+    pub fn witness_fails(&self, why: Option<String>) {
+        *self.untaken.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why the witness does not take checkpoints, if that is so.
+    pub fn witness_failure(&self) -> Option<String> {
+        self.untaken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many bytes of records the disk may not have yet.
@@ -494,11 +513,14 @@ impl Writer {
         let mut line = serde_json::to_string(&checkpoint)?;
         line.push('\n');
         self.checkpoints.write_all(line.as_bytes())?;
-        if let Some(witness) = &mut self.witness
-            && let Err(error) = witness.write_all(line.as_bytes())
-        {
+        if let Some(witness) = &mut self.witness {
             // The trail itself stands; that nobody else has seen it is for `audit verify --witness` to say.
-            tracing::error!(%error, "the witness did not take a checkpoint");
+            let failed = witness.write_all(line.as_bytes()).err();
+            if let Some(error) = &failed {
+                tracing::error!(%error, "the witness did not take a checkpoint");
+            }
+            let why = failed.map(|error| format!("the witness did not take the last checkpoint: {error}"));
+            *self.untaken.lock().unwrap_or_else(PoisonError::into_inner) = why;
         }
         Ok(())
     }

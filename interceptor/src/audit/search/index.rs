@@ -115,12 +115,7 @@ impl Index {
     /// Opens the index of a trail for adding to it, or makes one; what does not fit the trail is taken out.
     fn open_to_add(dir: &Path) -> Result<Self, IndexError> {
         let path = Self::path(dir);
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)?;
+        OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path)?;
         let database = connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
         if version(&database)? != VERSION {
             database.execute_batch(&format!(
@@ -157,9 +152,9 @@ impl Index {
     /// Reads the chunks, as far as each hangs on the one before; says whether all do.
     fn load(&mut self) -> Result<bool, IndexError> {
         self.chunks.clear();
-        let mut query = self.database.prepare(
-            "SELECT id, first, records, since, until, segment, offset, last, seal FROM chunks ORDER BY id",
-        )?;
+        let mut query = self
+            .database
+            .prepare("SELECT id, first, records, since, until, segment, offset, last, seal FROM chunks ORDER BY id")?;
         let mut rows = query.query([])?;
         let (mut id, mut next, mut seal) = (1, None, Vec::new());
         while let Some(row) = rows.next()? {

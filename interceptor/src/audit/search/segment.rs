@@ -97,7 +97,10 @@ impl Segment {
                 MultiGzDecoder::new(member.as_slice()).take(BLOCK as u64 + 1).read_to_end(&mut self.block)?;
                 let last = index + 1 == starts.len();
                 if self.block.len() > BLOCK || (self.block.len() < BLOCK && !last) {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a member has another length than its place"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "a member has another length than its place",
+                    ));
                 }
             }
             Form::Stream(path, reader) => {

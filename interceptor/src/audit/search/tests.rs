@@ -216,11 +216,15 @@ fn lose_end(dir: &Path) {
 fn a_wrong_index_hides_nothing_and_makes_nothing_up() {
     check("nothing", |_| {}, false);
     check("no index", |dir| forget_index(dir).unwrap(), false);
-    check("half a line at the end", |dir| {
-        use std::io::Write;
-        let (_, file) = verify::segments(dir).unwrap().pop().unwrap();
-        fs::OpenOptions::new().append(true).open(file).unwrap().write_all(b"{\"v\":1,\"seq\":").unwrap();
-    }, false);
+    check(
+        "half a line at the end",
+        |dir| {
+            use std::io::Write;
+            let (_, file) = verify::segments(dir).unwrap().pop().unwrap();
+            fs::OpenOptions::new().append(true).open(file).unwrap().write_all(b"{\"v\":1,\"seq\":").unwrap();
+        },
+        false,
+    );
     check("the trail goes on", |dir| write(dir, true, SEVERAL, SEVERAL + 150), false);
     check("another key", |dir| drop(Trail::open(&settings(dir, true)).unwrap().rotate_key().unwrap()), false);
     check("no database", |dir| fs::write(Index::path(dir), "no").unwrap(), true);
@@ -229,15 +233,23 @@ fn a_wrong_index_hides_nothing_and_makes_nothing_up() {
     check("without a chunk", |dir| sql(dir, "DELETE FROM chunks WHERE id = 2"), true);
     check("without a part", |dir| sql(dir, "DELETE FROM parts WHERE id = (2 << 6) + 4"), true);
     check("an empty part", |dir| sql(dir, "UPDATE parts SET content = x'' WHERE id = (2 << 6) + 4"), true);
-    check("parts of another chunk", |dir| sql(dir, "DELETE FROM parts WHERE id >> 6 = 1; UPDATE parts SET id = id - 64 WHERE id >> 6 = 2"), true);
+    check(
+        "parts of another chunk",
+        |dir| sql(dir, "DELETE FROM parts WHERE id >> 6 = 1; UPDATE parts SET id = id - 64 WHERE id >> 6 = 2"),
+        true,
+    );
     check("another time", |dir| sql(dir, "UPDATE chunks SET until = '2001'"), true);
     check("the end of the trail is lost", lose_end, true);
-    check("the index of another trail", |dir| {
-        let other = folder();
-        write(&other.0, false, 5, SEVERAL);
-        index(&other.0, |_| {}).unwrap();
-        fs::copy(Index::path(&other.0), Index::path(dir)).unwrap();
-    }, true);
+    check(
+        "the index of another trail",
+        |dir| {
+            let other = folder();
+            write(&other.0, false, 5, SEVERAL);
+            index(&other.0, |_| {}).unwrap();
+            fs::copy(Index::path(&other.0), Index::path(dir)).unwrap();
+        },
+        true,
+    );
 }
 
 #[test]

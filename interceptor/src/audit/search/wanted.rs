@@ -91,8 +91,7 @@ impl Wanted {
 
     /// Whether something between two times can fit.
     pub(super) fn overlaps(&self, from: &str, until: &str) -> bool {
-        self.since.as_deref().is_none_or(|since| until >= since)
-            && self.until.as_deref().is_none_or(|end| from < end)
+        self.since.as_deref().is_none_or(|since| until >= since) && self.until.as_deref().is_none_or(|end| from < end)
     }
 
     /// Parts that the line of a fitting record has: most lines need not be taken apart.

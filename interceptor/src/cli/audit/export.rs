@@ -1,11 +1,12 @@
 //! Records for other programs.
 
 use super::Place;
-use super::find::{each, ended};
+use super::find::{each, each_line, ended};
+use super::parquet::Table;
 use super::wanted::{Means, Wanted};
 use crate::audit::Record;
-use anyhow::Result;
-use std::io::Write;
+use anyhow::{Result, bail};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// What an export is written in.
@@ -15,15 +16,20 @@ pub(in crate::cli) enum Format {
     Json,
     /// A table with the members that fit into one.
     Csv,
+    /// A table with all of them, what is nested as JSON (docs/audit.md).
+    Parquet,
 }
 
 pub(super) fn export(place: &Place, wanted: &Wanted, means: &Means, format: Format) -> Result<ExitCode> {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if format == Format::Parquet && std::io::stdout().is_terminal() {
+        bail!("Parquet is nothing for a terminal: write it into a file (> records.parquet)");
+    }
+    // Parquet is written by whoever may be on another thread.
+    let mut out = std::io::BufWriter::new(std::io::stdout());
     let searched = match format {
         Format::Json => {
-            let searched = each(&place.dir, wanted, means, |record| {
-                Ok(writeln!(out, "{}", serde_json::to_string(&record)?)?)
-            })?;
+            let searched =
+                each(&place.dir, wanted, means, |record| Ok(writeln!(out, "{}", serde_json::to_string(&record)?)?))?;
             out.flush()?;
             searched
         }
@@ -32,6 +38,12 @@ pub(super) fn export(place: &Place, wanted: &Wanted, means: &Means, format: Form
             table.write_record(COLUMNS)?;
             let searched = each(&place.dir, wanted, means, |record| Ok(table.write_record(cells(&record))?))?;
             table.flush()?;
+            searched
+        }
+        Format::Parquet => {
+            let mut table = Table::new(out)?;
+            let searched = each_line(&place.dir, wanted, means, |line| table.add(line))?;
+            table.finish()?;
             searched
         }
     };

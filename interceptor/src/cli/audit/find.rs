@@ -19,19 +19,28 @@ pub(super) fn each(
     means: &Means,
     mut take: impl FnMut(Record) -> Result<()>,
 ) -> Result<Searched> {
+    each_line(dir, wanted, means, |line| {
+        serde_json::from_str(line).map_err(|error| Error::new(error).context(BROKEN)).and_then(&mut take)
+    })
+}
+
+/// The same, as they stand in the trail.
+pub(super) fn each_line(
+    dir: &Path,
+    wanted: &Wanted,
+    means: &Means,
+    mut take: impl FnMut(&str) -> Result<()>,
+) -> Result<Searched> {
     readable(dir)?;
     if !means.no_index {
         bring_up_to_date(dir);
     }
     let mut failed = None;
-    let searched = audit::search(dir, &wanted.query(), !means.no_index, |line| {
-        let taken = serde_json::from_str(line).map_err(|error| Error::new(error).context(BROKEN)).and_then(&mut take);
-        match taken {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
+    let searched = audit::search(dir, &wanted.query(), !means.no_index, |line| match take(line) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
         }
     });
     match failed {
@@ -75,7 +84,9 @@ pub(super) fn index(place: &Place, rebuild: bool, check: bool) -> Result<ExitCod
         match &wrong {
             _ if place.json => println!("{}", serde_json::json!({ "stands": wrong.is_none(), "why": wrong })),
             None => println!("the search index says what the record says"),
-            Some(wrong) => println!("THE SEARCH INDEX DOES NOT STAND: {wrong}; `interceptor audit index --rebuild` makes it anew"),
+            Some(wrong) => {
+                println!("THE SEARCH INDEX DOES NOT STAND: {wrong}; `interceptor audit index --rebuild` makes it anew")
+            }
         }
         return Ok(if wrong.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
@@ -106,7 +117,9 @@ fn readable(dir: &Path) -> Result<()> {
 fn bring_up_to_date(dir: &Path) {
     if let Err(error) = audit::index(dir, told()) {
         let error = anyhow!(error);
-        eprintln!("interceptor: the search index is not up to date ({error:#}); what it does not have is read from end to end");
+        eprintln!(
+            "interceptor: the search index is not up to date ({error:#}); what it does not have is read from end to end"
+        );
     }
 }
 

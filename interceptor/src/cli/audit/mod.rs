@@ -2,21 +2,23 @@
 
 mod export;
 mod find;
+mod parquet;
 mod receipt;
 mod wanted;
 
 use super::table::table;
 use super::talk::{Talk, print_json, wait_for};
 use crate::admin;
-use crate::audit::{self, Follower, Record, verify_against};
+use crate::app::Witness;
+use crate::audit::{self, Follower, Record, Taken, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use export::Format;
+use find::{each, ended, latest};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use find::{each, ended, latest};
 use wanted::{Means, Wanted};
 
 #[derive(Debug, Subcommand)]
@@ -51,14 +53,14 @@ pub(super) enum Audit {
     },
     /// Write the records that fit into a file for other programs
     #[command(
-        after_help = "In CSV, texts that a spreadsheet would take for a formula begin with an apostrophe.\n\nExamples:\n  interceptor audit export --format csv --since 2026-01 > january.csv\n  interceptor audit export --decision deny | jq .statement"
+        after_help = "In CSV, texts that a spreadsheet would take for a formula begin with an apostrophe.\n\nExamples:\n  interceptor audit export --format csv --since 2026-01 > january.csv\n  interceptor audit export --format parquet --agent agent:demo > demo.parquet\n  interceptor audit export --decision deny | jq .statement"
     )]
     Export {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         wanted: Wanted,
-        /// json (a line each) or csv
+        /// json (a line each), csv or parquet
         #[arg(long, value_enum, default_value_t = Format::Json)]
         format: Format,
         #[command(flatten)]
@@ -96,14 +98,20 @@ pub(super) enum Audit {
     },
     /// Find whatever was changed, removed or swapped
     #[command(
-        after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --receipt receipt.json --key host.pub"
+        after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --witness https://witness.example/hosts/db1 --witness-headers witness.headers\n  interceptor audit verify --receipt receipt.json --key host.pub"
     )]
     Verify {
         #[command(flatten)]
         place: Place,
         /// The checkpoints that a witness away from this host has taken (`witness` in [audit])
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE|URL")]
         witness: Option<PathBuf>,
+        /// Headers for a witness that is a URL, `Name: value` a line; a file of mode 0600
+        #[arg(long, value_name = "FILE", requires = "witness")]
+        witness_headers: Option<PathBuf>,
+        /// Who vouches for it, in PEM, instead of the host's trusted CAs
+        #[arg(long, value_name = "FILE", requires = "witness")]
+        witness_ca: Option<PathBuf>,
         /// A receipt instead of a trail
         #[arg(long, value_name = "FILE", conflicts_with = "witness")]
         receipt: Option<PathBuf>,
@@ -162,14 +170,28 @@ pub(super) fn audit(command: Audit) -> Result<ExitCode> {
             println!("{key}");
             Ok(ExitCode::SUCCESS)
         }
-        Audit::Verify { place, receipt: Some(receipt), key, witness: _ } => {
-            receipt::check(&place, &receipt, key.as_deref())
+        Audit::Verify { place, receipt: Some(receipt), key, .. } => receipt::check(&place, &receipt, key.as_deref()),
+        Audit::Verify { place, witness, witness_headers, witness_ca, .. } => {
+            let lines =
+                witness.as_deref().map(|witness| taken(witness, witness_headers.as_deref(), witness_ca.as_deref()));
+            let lines = lines.transpose()?;
+            let taken = witness.as_deref().zip(lines.as_deref());
+            check(&place, taken.map(|(witness, lines)| Taken { witness, lines }).as_ref())
         }
-        Audit::Verify { place, witness, .. } => check(&place, witness.as_deref()),
     }
 }
 
-fn check(place: &Place, witness: Option<&Path>) -> Result<ExitCode> {
+/// What a witness has taken.
+fn taken(witness: &Path, headers: Option<&Path>, ca: Option<&Path>) -> Result<String> {
+    let name = witness.display().to_string();
+    let unread = || format!("the witness `{name}` cannot be read");
+    if name.starts_with("http://") || name.starts_with("https://") {
+        return Witness::at(&name, headers, ca).and_then(|witness| witness.taken()).with_context(unread);
+    }
+    std::fs::read_to_string(witness).with_context(unread)
+}
+
+fn check(place: &Place, witness: Option<&Taken<'_>>) -> Result<ExitCode> {
     let report = verify_against(&place.dir, witness)
         .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
     if place.json {
@@ -180,6 +202,9 @@ fn check(place: &Place, witness: Option<&Path>) -> Result<ExitCode> {
         }
         let verdict = if report.findings.is_empty() { "the trail stands" } else { "THE TRAIL DOES NOT STAND" };
         println!("{verdict}: {} records, {} signed checkpoints", report.records, report.checkpoints);
+        if let Some(witnessed) = report.witnessed {
+            println!("the witness has seen it signed up to record {witnessed}");
+        }
     }
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
