@@ -210,15 +210,14 @@ fn someone(random: &mut SmallRng, session: usize) -> Subject {
         groups: vec!["agents".to_owned(), "readers".to_owned()],
         ..Agent::default()
     };
-    Subject {
-        session: format!("session-{session}"),
-        agent: Some(agent),
-        process: Some(process),
-        server: "10.20.30.40:5432".to_owned(),
-        database: "shop".to_owned(),
-        role: "interceptor_gateway".to_owned(),
-        ..Subject::default()
-    }
+    let mut subject = Subject::default();
+    subject.session = format!("session-{session}");
+    subject.agent = Some(agent);
+    subject.process = Some(process);
+    subject.server = "10.20.30.40:5432".to_owned();
+    subject.database = "shop".to_owned();
+    subject.role = "interceptor_gateway".to_owned();
+    subject
 }
 
 fn statement(random: &mut SmallRng, subject: &Arc<Subject>, texts: &[String], at: usize) -> Record {

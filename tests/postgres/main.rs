@@ -15,6 +15,7 @@ mod crash;
 mod credentials;
 mod drivers;
 mod exec;
+mod faults;
 mod first_start;
 mod identity;
 mod introspection;
