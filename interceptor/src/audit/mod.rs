@@ -26,7 +26,7 @@ pub use entry::{Ended, Entry};
 pub use follow::Follower;
 pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
-pub use redact::redact;
+pub use redact::{redact, redact_within};
 pub use search::{Indexed, Searched, Wanted, check_index, forget_index, index, search, search_latest};
 pub use trail::{AuditError, Trail};
 pub use verify::{Finding, Report, Taken, latest, lines, read, verify, verify_against};
