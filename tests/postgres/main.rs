@@ -9,6 +9,7 @@
 mod acceptance;
 mod approvals;
 mod attribution;
+mod break_glass;
 mod clients;
 mod console;
 mod crash;
