@@ -184,7 +184,7 @@ impl Trail {
             key,
             signed_size: checkpoints.metadata().map_err(unusable)?.len(),
             checkpoints,
-            witness: witness.map(|file| append(file)).transpose().map_err(unusable)?,
+            witness: witness.map(append).transpose().map_err(unusable)?,
             untaken: untaken.clone(),
             // Daemons before this one may have died before they signed.
             since,

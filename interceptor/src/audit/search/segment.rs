@@ -33,7 +33,7 @@ enum Form {
     /// Where each member begins.
     Members(File, Vec<u64>),
     /// One gzip stream: what is before a block has to be read first. And the block that it comes to next.
-    Stream(PathBuf, Option<(MultiGzDecoder<File>, u64)>),
+    Stream(PathBuf, Option<Box<(MultiGzDecoder<File>, u64)>>),
 }
 
 impl Segment {
@@ -104,13 +104,10 @@ impl Segment {
                 }
             }
             Form::Stream(path, reader) => {
-                let (decoder, next) = match reader {
-                    Some((decoder, next)) if *next <= at => (decoder, next),
-                    _ => {
-                        let (decoder, next) = reader.insert((MultiGzDecoder::new(File::open(path)?), 0));
-                        (decoder, next)
-                    }
-                };
+                if reader.as_ref().is_none_or(|open| open.1 > at) {
+                    *reader = Some(Box::new((MultiGzDecoder::new(File::open(path)?), 0)));
+                }
+                let Some((decoder, next)) = reader.as_deref_mut() else { return Ok(()) };
                 while *next <= at {
                     self.block.clear();
                     decoder.take(BLOCK as u64).read_to_end(&mut self.block)?;

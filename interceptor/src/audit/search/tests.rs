@@ -31,26 +31,26 @@ fn record(at: usize) -> Record {
     let names = ["agent:a", "agent:ab", "agent:\"q\"", "zürich"];
     let agent = Agent {
         subject: names[at % 4].to_owned(),
-        on_behalf_of: (at % 3 == 0).then(|| format!("human{}@corp", at % 5)),
+        on_behalf_of: (at.is_multiple_of(3)).then(|| format!("human{}@corp", at % 5)),
         ..Agent::default()
     };
     let process = Process { cgroup: format!("/ci/job-{}/step", at % 7), ..Process::default() };
     let subject = Subject {
         session: format!("s{}", at / 10),
-        agent: (at % 11 > 0).then_some(agent),
-        process: (at % 13 > 0).then_some(process),
+        agent: (!at.is_multiple_of(11)).then_some(agent),
+        process: (!at.is_multiple_of(13)).then_some(process),
         ..Subject::default()
     };
-    let event = if at % 2 == 0 { Event::Statement } else { Event::Outcome };
+    let event = if at.is_multiple_of(2) { Event::Statement } else { Event::Outcome };
     let mut record = Record::new(event, Arc::new(subject));
     if event == Event::Statement {
-        let padding = if at % 10 == 0 { "x".repeat(600) } else { String::new() };
+        let padding = if at.is_multiple_of(10) { "x".repeat(600) } else { String::new() };
         record.statement = Some(format!("SELECT İ, ß, '{at}' FROM T{} /* {padding} */", at % 17));
         record.verbs = vec![["select", "delete"][at / 2 % 2].to_owned()];
         record.relations =
             vec![RelationUse { relation: format!("public.t{}", at % 17), access: vec!["select".to_owned()] }; at % 3];
         record.decision = Some([Decision::Permit, Decision::Deny, Decision::Hold][at / 4 % 3]);
-        record.policies = vec![if at % 19 == 0 { "no (observed)".to_owned() } else { "yes".to_owned() }];
+        record.policies = vec![if at.is_multiple_of(19) { "no (observed)".to_owned() } else { "yes".to_owned() }];
     }
     record
 }
@@ -63,7 +63,7 @@ fn write_by(settings: &Settings, from: usize, until: usize) {
     let trail = Trail::open(settings).unwrap();
     for at in from..until {
         trail.seal(record(at)).unwrap();
-        if at % 50 == 0 {
+        if at.is_multiple_of(50) {
             trail.flush().unwrap();
         }
     }
