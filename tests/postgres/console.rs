@@ -94,7 +94,7 @@ fn a_proxy_reaches_it_over_a_socket() {
     let folder = Folder::new("socket", &config);
     let script = format!(
         r#"
-        get() {{ curl -s -o /dev/null -w '%{{http_code}}\n' --unix-socket {} "$@"; }}
+        get() {{ curl -s -o /dev/null -w '%{{http_code}}\n' --unix-socket {socket} "$@"; }}
         get http://console.example/
         get http://evil.example/
         get http://console.example/api/approvals
@@ -104,13 +104,32 @@ fn a_proxy_reaches_it_over_a_socket() {
         enter() {{ get -X POST -H "origin: $1" -H 'content-type: application/json' -d "{{\"link\": \"${{link#*=}}\"}}" http://console.example/enter; }}
         enter https://evil.example
         enter https://console.example
-        enter https://console.example"#,
-        socket.display()
+        enter https://console.example
+        # A cookie that somebody has got hold of (another port of this host is the same site to a browser): without the word that
+        # only the page knows it opens nothing, and the word is not to be had with it.
+        link=$(INTERCEPTOR_APPROVER_TOKEN=$bob "$INTERCEPTOR" console 2> /dev/null)
+        page=$(curl -s -D $out/head --unix-socket {socket} -H 'origin: https://console.example' -H 'content-type: application/json' \
+            -d "{{\"link\": \"${{link#*=}}\"}}" http://console.example/enter | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["page"])')
+        cookie=$(sed -n 's/^[Ss]et-[Cc]ookie: \([^;]*\);.*/\1/p' $out/head)
+        for path in approvals audit sessions "events?page=" "events?page=x" policies status coverage figures replay/x; do
+            get -H "cookie: $cookie" "http://console.example/api/$path"; done | sort | uniq -c
+        get -H "cookie: $cookie" -H "x-interceptor-csrf: x$page" http://console.example/api/approvals
+        get -H "cookie: $cookie" -H "x-interceptor-csrf: $page" http://console.example/api/approvals
+        get -H "cookie: $cookie" -H 'origin: http://console.example:8080' -H 'content-type: application/json' -d '{{}}' http://console.example/api/approvals/x/approve
+        curl -s --unix-socket {socket} -H "cookie: $cookie" http://console.example/ | grep -c "$page"
+        # An agent that is root, straight at the control socket, in its cgroup and out of it, alone and orphaned.
+        straight='curl -s -o /dev/null -w "%{{http_code}}\n" --unix-socket "$INTERCEPTOR_SOCKET" -X POST http://interceptor/console/link'
+        sh -c "$straight"
+        mount=$(findmnt -n -o TARGET -t cgroup2 | head -1); mkdir -p "$mount/moved-$$"
+        sh -c "echo \$\$ > $mount/moved-$$/cgroup.procs; $straight"; rmdir "$mount/moved-$$"
+        (setsid sh -c "$straight" > $out/orphan &) ; sleep 1; cat $out/orphan"#,
+        socket = socket.display()
     );
     let outcome = folder.run(&script);
     assert_eq!(
         outcome.stdout,
-        "200\n421\n401\nan agent is not root of this host\nhttps://console.example/#enter\n403\n200\n403\n",
+        "200\n421\n401\nan agent is not root of this host\nhttps://console.example/#enter\n403\n200\n403\n\
+         \x20    10 401\n401\n200\n403\n0\n403\n403\n403\n",
         "{}",
         outcome.stderr
     );

@@ -416,3 +416,33 @@ fn batches_do_what_was_approved_and_keep_the_rest() {
         outcome.stderr
     );
 }
+
+#[test]
+fn what_is_tried_takes_no_more_memory_than_is_shown() {
+    let folder = Folder::new("memory", "");
+    let script = r#"
+        used() { awk "/^Vm$1/ { print \$2 }" "/proc/$INTERCEPTOR_DAEMON_PID/status"; }
+        # Once for what is made at the first time.
+        agent "update people set note = 'x' where id = 1" > $out/1 & first=$!; opened; as "$bob" deny $id > /dev/null; wait $first
+        try() {
+            echo 5 > "/proc/$INTERCEPTOR_DAEMON_PID/clear_refs"; before=$(used RSS)
+            agent "$1" > $out/1 & first=$!; opened; effect | cut -c1-120
+            after=$(used HWM); [ $((after - before)) -lt 24000 ] && echo bounded || echo "$before kB, then $after kB"
+            as "$bob" approve $id > /dev/null; wait $first; tail -1 $out/1; }
+        # 50 rows of a megabyte each, as an answer and as what is shown.
+        try "update people set note = repeat('x', 1000000) returning note"
+        try "update people set note = repeat('y', 1000000)""#;
+    let outcome = folder.run(script);
+    assert_eq!(
+        outcome.stdout,
+        "None its effect was not tried: its result has more than 2097152 bytes, which are not kept\n\
+         bounded\n\
+         UPDATE 50\n\
+         (50, None, False)\n\
+         public.people [] [] 0 0 its rows are too long to be kept; these are some of them\n\
+         bounded\n\
+         UPDATE 50\n",
+        "{}",
+        outcome.stderr
+    );
+}

@@ -23,6 +23,8 @@ pub struct Host {
     daemon: Option<Child>,
     /// Where `/metrics` is.
     pub metrics: u16,
+    /// What the daemon finds in its environment when it is started the next time.
+    pub environment: Vec<(String, String)>,
 }
 
 #[expect(clippy::expect_used, reason = "a test without its surroundings has failed")]
@@ -52,7 +54,7 @@ impl Host {
             .replace("/run/interceptor/control.sock", &folder.join("control.sock").display().to_string())
             .replace("127.0.0.1:9463", &metrics.to_string());
         fs::write(folder.join("interceptor.toml"), change(text)).expect("a configuration");
-        let mut host = Self { name, folder, cgroup, daemon: None, metrics: metrics.port() };
+        let mut host = Self { name, folder, cgroup, daemon: None, metrics: metrics.port(), environment: Vec::new() };
         host.start();
         host
     }
@@ -67,6 +69,7 @@ impl Host {
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let mut command = Command::new(binary());
         command.args(["run", "--config"]).arg(self.path("interceptor.toml")).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let daemon = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn().expect("the daemon starts");
         self.daemon = Some(daemon);
         let since = Instant::now();

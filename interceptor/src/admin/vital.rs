@@ -40,6 +40,7 @@ impl Health {
             reasons.push(format!("not enforced as it was: {}", missing.join(", ")));
         }
         drop(missing);
+        reasons.extend(subjects.trail.witness_failure());
         let silent = |issuer: &IssuerState| issuer.state != "ready";
         for issuer in subjects.proxy.registrar.issuers().iter().filter(|issuer| silent(issuer)) {
             reasons.push(format!("issuer {} is {}", issuer.url, issuer.state));
@@ -92,6 +93,8 @@ fn text(subjects: &Subjects) -> Result<String, std::fmt::Error> {
         "Bytes of records that the disk may not have yet",
         &plain(subjects.trail.unsynced()),
     )?;
+    let untaken = subjects.trail.witness_failure().is_some();
+    gauge("audit_witness_failing", "1 while the witness does not take checkpoints", &plain(u64::from(untaken)))?;
     gauge("healthy", "1 while nothing is missing", &plain(u64::from(Health::of(subjects).state == "ok")))?;
     if let Ok(counters) = subjects.redirect.counters() {
         let kernel: Vec<_> = named(&counters)

@@ -8,6 +8,8 @@ mod sinks;
 mod succession;
 mod supervisor;
 
+pub use sinks::Witness;
+
 use crate::approval::Desk;
 use crate::audit::{Event, Record, Subject, Trail};
 use crate::config::Config;
@@ -78,6 +80,7 @@ impl Bound {
         let patience = Duration::from_secs(config.limits.drain_seconds.saturating_add(30));
         let heritage = Heritage::take(&config.admin.socket, config.capture.listen_port, patience)?;
         let trail = Arc::new(Trail::open(&config.audit)?);
+        let record = trail.clone();
         let mask_key = Arc::new(Key::open(&config.mask_key())?);
         let tls = match config.tls.client {
             Switch::On => {
@@ -149,7 +152,7 @@ impl Bound {
             metrics,
             policies: config.policy.dir.clone(),
             file: file.to_owned(),
-            sinks: Sinks::start(&config.audit, &stop.subscribe())?,
+            sinks: Sinks::start(&config.audit, &record)?,
             threads,
             capture: config.capture.summary(),
             stop,

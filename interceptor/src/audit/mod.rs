@@ -17,6 +17,7 @@ mod keys;
 mod receipt;
 mod record;
 mod redact;
+mod search;
 mod trail;
 mod verify;
 
@@ -25,9 +26,10 @@ pub use entry::{Ended, Entry};
 pub use follow::Follower;
 pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
-pub use redact::redact;
+pub use redact::{redact, redact_within};
+pub use search::{Indexed, Searched, Wanted, check_index, forget_index, index, search, search_latest};
 pub use trail::{AuditError, Trail};
-pub use verify::{Finding, Report, latest, lines, read, verify, verify_against};
+pub use verify::{Finding, Report, Taken, latest, lines, read, verify, verify_against};
 
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -47,9 +49,18 @@ pub struct Settings {
     /// Whether segments that are full are compressed.
     #[serde(default = "yes")]
     pub compress: bool,
-    /// A file away from this host, on a mount that only takes more: every checkpoint is written there as well.
+    /// Whether a search index of full segments is kept beside them.
+    #[serde(default = "yes")]
+    pub index: bool,
+    /// Somewhere away from this host that only takes more, and takes every checkpoint: a file on a mount, or the URL of a service.
     #[serde(default)]
     pub witness: Option<PathBuf>,
+    /// Headers for that service, `Name: value` a line, in a file that nobody else can read.
+    #[serde(default)]
+    pub witness_headers_file: Option<PathBuf>,
+    /// Who vouches for it, in PEM; the host's trusted CAs without it.
+    #[serde(default)]
+    pub witness_ca_file: Option<PathBuf>,
     /// Where each record goes as it is written, by syslog (RFC 5424): a socket's path, or `udp://address:port`.
     #[serde(default)]
     pub syslog: Option<String>,
@@ -77,7 +88,10 @@ impl Settings {
             fsync: Fsync::default(),
             segment_megabytes: segment_megabytes(),
             compress: true,
+            index: true,
             witness: None,
+            witness_headers_file: None,
+            witness_ca_file: None,
             syslog: None,
             otlp: None,
             otlp_headers_file: None,
@@ -87,7 +101,20 @@ impl Settings {
     /// What is wrong with it.
     pub fn mistakes(&self) -> Vec<String> {
         let fits = (1..=4096).contains(&self.segment_megabytes);
-        (!fits).then(|| "[audit] segment_megabytes: between 1 and 4096".to_owned()).into_iter().collect()
+        let size = (!fits).then(|| "[audit] segment_megabytes: between 1 and 4096".to_owned());
+        let asks = self.witness_headers_file.is_some() || self.witness_ca_file.is_some();
+        let idle = asks && self.witness_url().is_none();
+        let idle = idle.then(|| {
+            "[audit] witness_headers_file and witness_ca_file are for a `witness` that is an http or https URL"
+                .to_owned()
+        });
+        size.into_iter().chain(idle).collect()
+    }
+
+    /// The witness, if it is a service.
+    pub fn witness_url(&self) -> Option<&str> {
+        let url = self.witness.as_deref()?.to_str()?;
+        (url.starts_with("http://") || url.starts_with("https://")).then_some(url)
     }
 }
 

@@ -7,11 +7,13 @@
 use super::chain::{hash, hex, unseal};
 use super::keys;
 use super::record::{Decision, Event, Record};
+use super::search::{Wanted, search};
 use super::verify::{self, Checkpoint};
 use ed25519_dalek::Signer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// A receipt.
@@ -88,20 +90,31 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    /// Collects the records that fit and signs what they come to.
+    /// Collects the records that are wanted and signs what they come to. The trail is read from end to end: no index has a say in
+    /// what a receipt holds.
     ///
     /// # Errors
     /// If there are none, if the daemon has not signed them yet, or if the trail or the host's key cannot be read.
-    pub fn make(dir: &Path, of: &str, fits: impl Fn(&Record) -> bool) -> Result<Self, ReceiptError> {
+    pub fn make(dir: &Path, wanted: &Wanted) -> Result<Self, ReceiptError> {
         let (mut records, mut summary, mut last) = (Vec::new(), Summary::default(), 0);
-        for line in verify::lines(dir)? {
-            let line = line?;
-            let record: Record = serde_json::from_str(&line)?;
-            if fits(&record) {
+        let mut wrong = None;
+        let searched = search(dir, wanted, false, |line| match serde_json::from_str::<Record>(line) {
+            Ok(record) => {
                 last = record.seq;
                 summary.add(&record);
-                records.push(line);
+                records.push(line.to_owned());
+                ControlFlow::Continue(())
             }
+            Err(error) => {
+                wrong = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = wrong {
+            return Err(error.into());
+        }
+        if let Some(seq) = searched.changed.first() {
+            return Err(ReceiptError::Broken(format!("record {seq} is not as it was written")));
         }
         if records.is_empty() {
             return Err(ReceiptError::Nothing);
@@ -113,7 +126,7 @@ impl Receipt {
         let signing = keys::signing(dir)?;
         let mut receipt = Self {
             v: 1,
-            of: of.to_owned(),
+            of: wanted.words(),
             summary,
             records,
             checkpoint,
@@ -223,11 +236,11 @@ mod tests {
             record.decision = Some(Decision::Permit);
             trail.write(record).unwrap();
         }
-        let of_a = |record: &Record| record.subject.session == "a";
-        let early = Receipt::make(&dir, "session a", of_a).unwrap_err();
+        let of = |session: &str| Wanted { session: Some(session.to_owned()), ..Wanted::default() };
+        let early = Receipt::make(&dir, &of("a")).unwrap_err();
         assert!(early.to_string().contains("not signed yet"), "{early}");
         drop(trail);
-        let receipt = Receipt::make(&dir, "session a", of_a).unwrap();
+        let receipt = Receipt::make(&dir, &of("a")).unwrap();
         assert_eq!((receipt.records.len(), receipt.summary.permitted), (2, 2));
         let text = serde_json::to_string_pretty(&receipt).unwrap();
         let key = std::fs::read_to_string(dir.join("key.pub")).unwrap();
@@ -247,7 +260,7 @@ mod tests {
             "it does not stand: its signature does not fit",
         );
         assert!(Receipt::check("{}", None).unwrap_err().to_string().starts_with("it is no receipt"));
-        assert!(matches!(Receipt::make(&dir, "c", |_| false), Err(ReceiptError::Nothing)));
+        assert!(matches!(Receipt::make(&dir, &of("c")), Err(ReceiptError::Nothing)));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

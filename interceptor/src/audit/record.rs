@@ -29,6 +29,47 @@ pub enum Decision {
     Hold,
 }
 
+impl Event {
+    /// As it stands in a record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Statement => "statement",
+            Self::Outcome => "outcome",
+            Self::Approval => "approval",
+            Self::Refusal => "refusal",
+            Self::Disconnect => "disconnect",
+            Self::Admin => "admin",
+            Self::Coverage => "coverage",
+        }
+    }
+}
+
+impl Decision {
+    /// As it stands in a record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Deny => "deny",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+impl Status {
+    /// As it stands in a record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+            Self::Denied => "denied",
+            Self::Stopped => "stopped",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// How a statement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -80,13 +80,17 @@ pub struct Trail {
     writer: Mutex<Writer>,
     /// Statements that were permitted, denied and held.
     decided: [AtomicU64; 3],
+    untaken: Untaken,
 }
+
+/// Why the witness does not take checkpoints, while that is so.
+type Untaken = Arc<Mutex<Option<String>>>;
 
 #[derive(Debug)]
 struct Writer {
     dir: PathBuf,
     fsync: Fsync,
-    compress: bool,
+    keeping: archive::Keeping,
     segment: File,
     number: u32,
     /// Bytes in the segment, and after how many a new one begins.
@@ -98,11 +102,17 @@ struct Writer {
     /// Whole lines that are not in the segment yet.
     pending: Vec<u8>,
     head_file: File,
-    /// The last record, written or not.
+    /// The last record, written or not; the last that is written; and the last that the disk has as surely as `fsync` says. Only
+    /// the latter is named in `head` and signed: when the machine goes down, neither speaks of what is gone.
     head: Head,
+    written: Head,
+    synced_head: Head,
     key: SigningKey,
     checkpoints: File,
+    /// Bytes of it that are whole checkpoints.
+    signed_size: u64,
     witness: Option<File>,
+    untaken: Untaken,
     since: u64,
     last: Instant,
     failed: Option<Failure>,
@@ -143,13 +153,17 @@ impl Trail {
         };
         let key = keys::open(dir).map_err(unusable)?;
         let signed = last_signed(&dir.join("checkpoints.jsonl")).map_err(unusable)?;
+        let checkpoints = append(&dir.join("checkpoints.jsonl")).map_err(unusable)?;
         let segment = append(&segment_path(dir, number)).map_err(unusable)?;
         let size = segment.metadata().map_err(unusable)?.len();
         let since = head.seq.saturating_sub(signed);
+        // A service is given them by whoever follows the checkpoints.
+        let witness = settings.witness.as_deref().filter(|_| settings.witness_url().is_none());
+        let untaken = Untaken::default();
         let mut writer = Writer {
             dir: dir.clone(),
             fsync: settings.fsync,
-            compress: settings.compress,
+            keeping: archive::Keeping { compress: settings.compress, index: settings.index },
             segment,
             number,
             size,
@@ -164,10 +178,14 @@ impl Trail {
                 .mode(0o600)
                 .open(dir.join("head"))
                 .map_err(unusable)?,
+            written: head.clone(),
+            synced_head: head.clone(),
             head,
             key,
-            checkpoints: append(&dir.join("checkpoints.jsonl")).map_err(unusable)?,
-            witness: settings.witness.as_deref().map(append).transpose().map_err(unusable)?,
+            signed_size: checkpoints.metadata().map_err(unusable)?.len(),
+            checkpoints,
+            witness: witness.map(append).transpose().map_err(unusable)?,
+            untaken: untaken.clone(),
             // Daemons before this one may have died before they signed.
             since,
             last: Instant::now(),
@@ -178,10 +196,8 @@ impl Trail {
                 .note(format!("recovered: {bytes} bytes of a half-written record were dropped from the trail's end"))?;
         }
         writer.write_head()?;
-        if settings.compress {
-            archive::compress_before(dir, writer.number);
-        }
-        Ok(Self { writer: Mutex::new(writer), decided: Default::default() })
+        writer.keeping.see_to(dir, writer.number);
+        Ok(Self { writer: Mutex::new(writer), decided: Default::default(), untaken })
     }
 
     /// Writes a record and returns its number. When this returns, the record is written; when it fails, nothing may
@@ -234,19 +250,26 @@ impl Trail {
     /// # Errors
     /// If the disk does not take it: from then on nothing is written until it can be written anew.
     pub fn sync(&self) -> Result<(), AuditError> {
-        let (file, size, number) = {
+        let (file, size, number, written) = {
             let writer = self.lock();
             if writer.unsynced.is_empty() || writer.failed.is_some() {
                 return Ok(());
             }
-            (writer.segment.try_clone()?, writer.size, writer.number)
+            (writer.segment.try_clone()?, writer.size, writer.number, writer.written.clone())
         };
         let result = file.sync_data();
         let mut writer = self.lock();
         // A segment that has ended meanwhile was forced to the disk when it ended.
         if writer.number == number && writer.failed.is_none() {
             match result {
-                Ok(()) => writer.has_synced(size),
+                Ok(()) => {
+                    writer.has_synced(size, written);
+                    // Here nobody waits for the disk: what is signed now need not be forced to it by whoever asks later.
+                    if writer.since >= CHECKPOINT_RECORDS / 2 {
+                        return writer.sign(None);
+                    }
+                    return writer.write_head();
+                }
                 Err(error) => {
                     writer.failed = Some(Failure::Lost);
                     return Err(error.into());
@@ -256,12 +279,16 @@ impl Trail {
         Ok(())
     }
 
-    /// Signs how far the trail has come, if that is due: records that nothing follows are signed as well.
+    /// Signs how far the trail has come, if that is due: records that nothing follows are signed as well. And goes on behind a
+    /// failure, if the disk lets us, whether somebody asks for a record or not.
     ///
     /// # Errors
     /// As for a write.
     pub fn tend(&self) -> Result<(), AuditError> {
         let mut writer = self.lock();
+        if writer.failed.is_some() {
+            writer.flush()?;
+        }
         if writer.since > 0 && writer.last.elapsed() >= CHECKPOINT_EVERY { writer.checkpoint() } else { Ok(()) }
     }
 
@@ -302,6 +329,7 @@ impl Trail {
         writer.note("the signing key is handed on".to_owned())?;
         let dir = writer.dir.clone();
         let (next, public) = keys::prepare(&dir)?;
+        writer.settle()?;
         writer.sign(Some(public.clone()))?;
         keys::hand_on(&dir, &public)?;
         writer.key = next;
@@ -314,6 +342,16 @@ impl Trail {
             Failure::Torn => "a write broke off",
             Failure::Lost => "the disk did not take what was written",
         })
+    }
+
+    /// Says that the witness does not take checkpoints, or that it does.
+    pub fn witness_fails(&self, why: Option<String>) {
+        *self.untaken.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why the witness does not take checkpoints, if that is so.
+    pub fn witness_failure(&self) -> Option<String> {
+        self.untaken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many bytes of records the disk may not have yet.
@@ -356,11 +394,16 @@ impl Drop for Trail {
 }
 
 impl Writer {
-    fn seal(&mut self, mut record: Record) -> Result<u64, AuditError> {
+    fn seal(&mut self, record: Record) -> Result<u64, AuditError> {
         // Behind a failed write nothing piles up, and behind a great many records they are written.
         if self.failed.is_some() || self.pending.len() >= PENDING {
             self.flush()?;
         }
+        self.add(record)
+    }
+
+    /// Gives a record its place.
+    fn add(&mut self, mut record: Record) -> Result<u64, AuditError> {
         record.seq = self.head.seq + 1;
         record.time = now();
         record.prev.clone_from(&self.head.hash);
@@ -376,17 +419,22 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), AuditError> {
-        if self.pending.is_empty() {
+        let recovered = self.failed.map(|failure| self.reopen(failure)).transpose()?;
+        if self.pending.is_empty() && recovered.is_none() {
             return Ok(());
-        }
-        if let Some(failure) = self.failed {
-            self.reopen(failure)?;
         }
         if self.size >= self.most {
             self.rotate()?;
         }
         self.append()?;
-        if self.since >= CHECKPOINT_RECORDS || self.last.elapsed() >= CHECKPOINT_EVERY {
+        if let Some(text) = recovered {
+            // Only now: what cannot be written yet does not pile up.
+            self.add(of_its_own(text))?;
+            self.append()?;
+        }
+        // With `group` that would wait for the disk: whoever tends the trail does it.
+        let late = self.fsync != Fsync::Group && self.last.elapsed() >= CHECKPOINT_EVERY;
+        if late || self.since >= CHECKPOINT_RECORDS {
             self.checkpoint()?;
         }
         Ok(())
@@ -397,7 +445,7 @@ impl Writer {
         if self.fsync == Fsync::Group && self.unsynced.len() >= MOST_UNSYNCED {
             // The disk does not keep up: it is waited for.
             self.segment.sync_data().inspect_err(|_| self.failed = Some(Failure::Lost))?;
-            self.has_synced(self.size);
+            self.has_synced(self.size, self.written.clone());
         }
         self.segment.write_all(&self.pending).inspect_err(|_| self.failed = Some(Failure::Torn))?;
         let written = self.size + self.pending.len() as u64;
@@ -410,20 +458,26 @@ impl Writer {
             Fsync::Os => self.synced = written,
         }
         self.size = written;
+        self.written.clone_from(&self.head);
+        if self.fsync != Fsync::Group {
+            self.synced_head.clone_from(&self.head);
+        }
         self.pending.clear();
         Ok(())
     }
 
-    /// The disk has the segment up to here.
-    fn has_synced(&mut self, size: u64) {
+    /// The disk has the segment up to here, which is up to that record.
+    fn has_synced(&mut self, size: u64, last: Head) {
         let taken = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX).min(self.unsynced.len());
         self.unsynced.drain(..taken);
-        self.synced = self.synced.max(size);
+        if size >= self.synced {
+            (self.synced, self.synced_head) = (size, last);
+        }
     }
 
     /// Goes on behind a failure, if the disk lets us. Half a line is cut off. What the disk may not have is cut off too, and
-    /// written anew into the next segment.
-    fn reopen(&mut self, failure: Failure) -> Result<(), AuditError> {
+    /// written anew into the next segment. Says what was done.
+    fn reopen(&mut self, failure: Failure) -> Result<String, AuditError> {
         let closed = |_| AuditError::Closed;
         let keep = match failure {
             Failure::Torn => self.size,
@@ -444,48 +498,68 @@ impl Writer {
             self.segment = next;
             self.size = again.len() as u64;
             self.synced = self.size;
+            self.synced_head.clone_from(&self.written);
         }
         self.failed = None;
-        Ok(())
+        Ok(match failure {
+            Failure::Torn => "recovered: a write of the trail had broken off; it was made anew".to_owned(),
+            Failure::Lost => {
+                let (bytes, number) = (self.size, self.number);
+                format!(
+                    "recovered: the disk had refused what was written; {bytes} bytes were written anew into segment {number}"
+                )
+            }
+        })
     }
 
     fn rotate(&mut self) -> Result<(), AuditError> {
         self.segment.sync_all().inspect_err(|_| self.failed = Some(Failure::Lost))?;
-        self.has_synced(self.size);
+        self.has_synced(self.size, self.written.clone());
         self.segment = append(&segment_path(&self.dir, self.number + 1))?;
         self.number += 1;
         (self.size, self.synced) = (0, 0);
-        if self.compress {
-            archive::compress_before(&self.dir, self.number);
-        }
+        self.keeping.see_to(&self.dir, self.number);
         Ok(())
     }
 
-    /// A record of the trail's own.
     fn note(&mut self, text: String) -> Result<(), AuditError> {
-        let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
-        record.statement = Some(text);
-        self.seal(record)?;
+        self.seal(of_its_own(text))?;
         self.flush()
     }
 
     fn write_head(&mut self) -> Result<(), AuditError> {
         // Of one length always, so that one write replaces the whole of it.
-        let head = format!("{{\"seq\":{:>20},\"hash\":\"{}\"}}\n", self.head.seq, self.head.hash);
+        let Head { seq, hash } = &self.synced_head;
+        let head = format!("{{\"seq\":{seq:>20},\"hash\":\"{hash}\"}}\n");
         Ok(self.head_file.write_all_at(head.as_bytes(), 0)?)
     }
 
     fn checkpoint(&mut self) -> Result<(), AuditError> {
+        if self.since == 0 {
+            return Ok(());
+        }
+        self.settle()?;
+        // That may have been the time for it.
         if self.since == 0 { Ok(()) } else { self.sign(None) }
+    }
+
+    /// Writes all that there is, and waits until the disk has it.
+    fn settle(&mut self) -> Result<(), AuditError> {
+        if !self.pending.is_empty() || self.failed.is_some() {
+            self.flush()?;
+        }
+        if self.fsync == Fsync::Group && !self.unsynced.is_empty() {
+            self.segment.sync_data().inspect_err(|_| self.failed = Some(Failure::Lost))?;
+            self.has_synced(self.size, self.written.clone());
+        }
+        Ok(())
     }
 
     /// Signs how far the trail has come, and which key signs from here on if it is another.
     fn sign(&mut self, next: Option<String>) -> Result<(), AuditError> {
-        self.since = 0;
         self.last = Instant::now();
-        self.flush()?;
+        let Head { seq, hash } = self.synced_head.clone();
         self.write_head()?;
-        let Head { seq, hash } = self.head.clone();
         let signature = self.key.sign(verify::statement(seq, &hash, next.as_deref()).as_bytes());
         let checkpoint = Checkpoint {
             seq,
@@ -497,15 +571,31 @@ impl Writer {
         };
         let mut line = serde_json::to_string(&checkpoint)?;
         line.push('\n');
+        // Half a checkpoint that a failed write has left is cut off before the next one.
+        if self.checkpoints.metadata()?.len() != self.signed_size {
+            self.checkpoints.set_len(self.signed_size)?;
+        }
         self.checkpoints.write_all(line.as_bytes())?;
-        if let Some(witness) = &mut self.witness
-            && let Err(error) = witness.write_all(line.as_bytes())
-        {
+        self.signed_size += line.len() as u64;
+        self.since = self.head.seq.saturating_sub(checkpoint.seq);
+        if let Some(witness) = &mut self.witness {
             // The trail itself stands; that nobody else has seen it is for `audit verify --witness` to say.
-            tracing::error!(%error, "the witness did not take a checkpoint");
+            let failed = witness.write_all(line.as_bytes()).err();
+            if let Some(error) = &failed {
+                tracing::error!(%error, "the witness did not take a checkpoint");
+            }
+            let why = failed.map(|error| format!("the witness did not take the last checkpoint: {error}"));
+            *self.untaken.lock().unwrap_or_else(PoisonError::into_inner) = why;
         }
         Ok(())
     }
+}
+
+/// A record of the trail's own.
+fn of_its_own(text: String) -> Record {
+    let mut record = Record::new(Event::Admin, Arc::new(Subject::default()));
+    record.statement = Some(text);
+    record
 }
 
 fn append(path: &Path) -> io::Result<File> {

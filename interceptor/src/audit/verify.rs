@@ -6,6 +6,7 @@ use super::record::Record;
 use super::trail::{Head, segment_path};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,9 @@ pub struct Report {
     pub checkpoints: u64,
     /// The last record that a good signature stands for.
     pub signed: u64,
+    /// The last record that a witness has seen signed, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<u64>,
     /// The last record's number and hash.
     pub head: Option<(u64, String)>,
     /// What does not add up; empty for a trail that stands.
@@ -74,11 +78,20 @@ pub fn verify(dir: &Path) -> io::Result<Report> {
     verify_against(dir, None)
 }
 
+/// What a witness has taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken<'a> {
+    /// Its file or its URL.
+    pub witness: &'a Path,
+    /// The checkpoints, a line each, in the order in which they came; some may have come twice.
+    pub lines: &'a str,
+}
+
 /// The same, and whether the trail leads to every checkpoint that a witness away from the host has taken.
 ///
 /// # Errors
-/// As [`verify`], and if the witness cannot be read.
-pub fn verify_against(dir: &Path, witness: Option<&Path>) -> io::Result<Report> {
+/// As [`verify`].
+pub fn verify_against(dir: &Path, witness: Option<&Taken<'_>>) -> io::Result<Report> {
     // The head is read first: a daemon that writes meanwhile only adds behind it.
     let head = std::fs::read_to_string(dir.join("head"));
     let checkpoints = std::fs::read_to_string(dir.join("checkpoints.jsonl")).unwrap_or_default();
@@ -131,14 +144,18 @@ pub fn verify_against(dir: &Path, witness: Option<&Path>) -> io::Result<Report> 
         Err(_) => report.findings.push(finding(&dir.join("head"), 0, "it is missing")),
     }
     check_checkpoints(dir, &dir.join("checkpoints.jsonl"), &checkpoints, &hashes, &mut report);
-    if let Some(witness) = witness {
-        let taken = std::fs::read_to_string(witness)?;
-        if taken.is_empty() {
+    if let Some(Taken { witness, lines }) = witness {
+        let (checkpoints, signed) = (report.checkpoints, report.signed);
+        report.signed = 0;
+        // What was sent again after a crash says the same.
+        let mut known = HashSet::new();
+        let once: String = lines.split_inclusive('\n').filter(|line| known.insert(*line)).collect();
+        if once.is_empty() {
             report.findings.push(finding(witness, 0, "the witness has taken nothing"));
         }
-        let (checkpoints, signed) = (report.checkpoints, report.signed);
-        check_checkpoints(dir, witness, &taken, &hashes, &mut report);
+        check_checkpoints(dir, witness, &once, &hashes, &mut report);
         // The same once more: they are not counted twice.
+        report.witnessed = Some(report.signed);
         (report.checkpoints, report.signed) = (checkpoints, report.signed.max(signed));
     }
     // The daemon signs after so many records at most: what is not signed was written since, or the signatures are gone.
@@ -527,8 +544,12 @@ mod tests {
             record(&trail, "c").unwrap();
             drop(trail);
             let report = verify(&dir).unwrap();
-            assert_eq!((report.records, report.findings), (3, vec![]), "{fsync:?}");
-            assert_eq!(said(&dir), ["a", "b", "c"]);
+            assert_eq!((report.records, report.findings), (4, vec![]), "{fsync:?}");
+            // A record of its own says that.
+            let (own, others): (Vec<_>, Vec<_>) = said(&dir)
+                .into_iter()
+                .partition(|text| text.starts_with("recovered: the disk had refused what was written"));
+            assert_eq!((own.len(), others), (1, vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]), "{fsync:?}");
             assert_eq!(segments(&dir).unwrap().len(), 2);
             std::fs::remove_dir_all(&dir).unwrap();
         }
@@ -552,7 +573,9 @@ mod tests {
         record(&second, "what did not").unwrap();
         drop(second);
         assert_eq!(verify(&dir).unwrap().findings, []);
-        assert_ne!(verify_against(&dir, Some(&witness)).unwrap().findings, []);
+        let lines = std::fs::read_to_string(&witness).unwrap();
+        let taken = Taken { witness: &witness, lines: &lines };
+        assert_ne!(verify_against(&dir, Some(&taken)).unwrap().findings, []);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -570,13 +593,22 @@ mod tests {
             .into();
         record(&trail, "b").unwrap();
         drop(trail);
-        assert_eq!(verify_against(&dir, Some(&witness)).unwrap().findings, []);
+        let against = || {
+            let lines = std::fs::read_to_string(&witness).unwrap();
+            verify_against(&dir, Some(&Taken { witness: &witness, lines: &lines })).unwrap()
+        };
+        assert_eq!((against().findings, against().witnessed), (vec![], Some(2)));
+        // What came twice is the same.
+        let lines = std::fs::read_to_string(&witness).unwrap();
+        std::fs::write(&witness, format!("{lines}{lines}")).unwrap();
+        assert_eq!(against().findings, []);
+        std::fs::write(&witness, lines).unwrap();
         // All of it as it was, by whoever may write here and not there.
         for (file, bytes) in [segment_path(&dir, 1), dir.join(head), dir.join(checkpoints)].iter().zip(before) {
             std::fs::write(file, bytes).unwrap();
         }
         assert_eq!(verify(&dir).unwrap().findings, []);
-        let found = verify_against(&dir, Some(&witness)).unwrap().findings;
+        let found = against().findings;
         assert_eq!(found[0].text, "the trail does not lead to what was signed");
         std::fs::remove_dir_all(&dir).unwrap();
     }
@@ -597,7 +629,7 @@ mod tests {
         assert!(last > 3);
         // At each moment all of it can be read.
         for _ in 0..8 {
-            archive::compress_before(&dir, u32::try_from(last).unwrap());
+            archive::Keeping { compress: true, index: true }.see_to(&dir, u32::try_from(last).unwrap());
         }
         for _ in 0..200 {
             let report = verify(&dir).unwrap();

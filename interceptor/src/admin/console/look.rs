@@ -1,6 +1,6 @@
-//! Looking into the record: its latest part, because somebody waits for the page.
+//! Looking into the record: all of it by its search index, and its latest part for the plots, because somebody waits for the page.
 
-use crate::audit::latest;
+use crate::audit::{self, latest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// So much of the record is looked at, in bytes.
+/// So much of the record is counted for the plots, in bytes.
 const MOST: u64 = 64 << 20;
 /// Records that an answer has.
 const FOUND: usize = 200;
@@ -37,10 +37,10 @@ pub(super) struct Wanted {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Found {
     records: Vec<Value>,
-    /// Whether the whole record was looked at; older parts are for `interceptor audit search`.
-    whole: bool,
     /// Whether there is more than is shown.
     more: bool,
+    /// Records that would fit and are not what was written.
+    changed: Vec<u64>,
 }
 
 fn text<'a>(record: &'a Value, path: &str) -> &'a str {
@@ -52,49 +52,47 @@ fn list<'a>(record: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
 }
 
 impl Wanted {
-    fn fits(&self, record: &Value) -> bool {
-        let is = |wanted: &str, path: &str| wanted.is_empty() || text(record, path) == wanted;
-        let time = text(record, "/time");
-        let relation = || {
-            let relations = record.get("relations").and_then(Value::as_array);
-            relations.into_iter().flatten().any(|used| text(used, "/relation").contains(&self.relation))
-        };
-        is(&self.decision, "/decision")
-            && is(&self.event, "/event")
-            && (self.agent.is_empty()
-                || text(record, "/agent/subject").contains(&self.agent)
-                || text(record, "/agent/on_behalf_of").contains(&self.agent))
-            && (self.verb.is_empty() || list(record, "verbs").any(|verb| verb == self.verb))
-            && (self.relation.is_empty() || relation())
-            && (self.text.is_empty() || text(record, "/statement").to_lowercase().contains(&self.text.to_lowercase()))
-            && (self.since.is_empty() || time >= self.since.as_str())
-            && (self.until.is_empty() || time < self.until.as_str())
+    fn query(self) -> audit::Wanted {
+        let some = |value: String| Some(value).filter(|value| !value.is_empty());
+        audit::Wanted {
+            agent: some(self.agent),
+            relation: some(self.relation),
+            verb: some(self.verb),
+            decision: some(self.decision),
+            event: some(self.event),
+            text: some(self.text),
+            since: some(self.since),
+            until: some(self.until),
+            parts: true,
+            ..audit::Wanted::default()
+        }
     }
 }
 
 /// The latest records that fit, the latest first.
-pub(super) fn search(dir: &Path, wanted: &Wanted) -> io::Result<Found> {
-    find(dir, FOUND, |record| wanted.fits(record))
+pub(super) fn search(dir: &Path, wanted: Wanted) -> io::Result<Found> {
+    find(dir, &wanted.query(), FOUND)
 }
 
-/// A session from its beginning, as far as it is among the latest.
+/// The end of a session, in its order.
 pub(super) fn replay(dir: &Path, session: &str) -> io::Result<Found> {
-    let mut found = find(dir, REPLAYED, |record| text(record, "/session") == session)?;
+    let wanted = audit::Wanted { session: Some(session.to_owned()), ..audit::Wanted::default() };
+    let mut found = find(dir, &wanted, REPLAYED)?;
     found.records.reverse();
     Ok(found)
 }
 
-fn find(dir: &Path, most: usize, fits: impl Fn(&Value) -> bool) -> io::Result<Found> {
-    let (lines, whole) = latest(dir, MOST)?;
-    let mut found = Found { whole, ..Found::default() };
-    for record in lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(fits) {
-        if found.records.len() == most {
-            found.more = true;
-            break;
-        }
-        found.records.push(record);
+fn find(dir: &Path, wanted: &audit::Wanted, most: usize) -> io::Result<Found> {
+    // What it does not have is read all the same.
+    if let Err(error) = audit::index(dir, |_| {}) {
+        tracing::warn!(%error, "the search index is not up to date");
     }
-    Ok(found)
+    let (lines, more, searched) = audit::search_latest(dir, wanted, true, most)?;
+    if let Some(complaint) = &searched.complaint {
+        tracing::warn!("{complaint}");
+    }
+    let records = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
+    Ok(Found { records, more, changed: searched.changed })
 }
 
 /// Numbers for plots.

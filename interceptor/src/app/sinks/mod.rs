@@ -1,12 +1,18 @@
-//! The record, passed on as it is written: by syslog and by OTLP. Each sink follows the trail on a thread of its own and notes how
+//! The record, passed on as it is written: by syslog and by OTLP, and its checkpoints to a witness. Each sink follows the trail on a thread of its own and notes how
 //! far it has come, so that neither the daemon nor the other waits for it, and what it could not send it sends later.
 
 mod otlp;
 mod syslog;
+mod witness;
 
-use crate::audit::{Follower, Settings};
-use anyhow::{Context, Result};
+pub use witness::Witness;
+
+use crate::audit::{Follower, Settings, Trail};
+use anyhow::{Context, Result, bail};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,11 +38,13 @@ trait Sink: Send {
 #[derive(Debug)]
 pub(super) struct Sinks {
     threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
 }
 
 impl Sinks {
     /// Starts those that the configuration names.
-    pub(super) fn start(settings: &Settings, stop: &watch::Receiver<bool>) -> Result<Self> {
+    pub(super) fn start(settings: &Settings, trail: &Arc<Trail>) -> Result<Self> {
+        let (stop, _) = watch::channel(false);
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if let Some(place) = &settings.syslog {
             sinks.push(Box::new(syslog::Syslog::to(place).with_context(|| format!("[audit] syslog = \"{place}\""))?));
@@ -46,16 +54,25 @@ impl Sinks {
             sinks.push(Box::new(otlp::Otlp::to(url, headers).with_context(|| format!("[audit] otlp = \"{url}\""))?));
         }
         let start = |sink: Box<dyn Sink>| {
-            let (dir, stop) = (settings.dir.clone(), stop.clone());
+            let (dir, stop) = (settings.dir.clone(), stop.subscribe());
             std::thread::Builder::new()
                 .name(format!("sink-{}", sink.name()))
                 .spawn(move || follow(sink, dir, &stop))
                 .context("a sink's thread cannot be started")
         };
-        Ok(Self { threads: sinks.into_iter().map(start).collect::<Result<_>>()? })
+        let mut threads = sinks.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        if let Some(witness) = witness::of(settings)? {
+            let (dir, trail, stop) = (settings.dir.clone(), trail.clone(), stop.subscribe());
+            let run = move || witness::follow(&witness, &dir, &trail, &stop);
+            let thread = std::thread::Builder::new().name("witness".to_owned()).spawn(run);
+            threads.push(thread.context("the witness's thread cannot be started")?);
+        }
+        Ok(Self { threads, stop })
     }
 
+    /// Has them pass on what is there, as far as it is taken, and end. For when nothing is written any more.
     pub(super) fn join(self) {
+        self.stop.send_replace(true);
         if self.threads.into_iter().any(|thread| thread.join().is_err()) {
             tracing::error!("a sink's thread has failed");
         }
@@ -140,4 +157,20 @@ fn note(mark: &Path, seq: u64) -> Result<()> {
     let beside = mark.with_extension("new");
     std::fs::write(&beside, format!("{seq}\n"))?;
     Ok(std::fs::rename(beside, mark)?)
+}
+
+/// Headers that are secrets, `Name: value` a line, by the file that `setting` names.
+fn read_headers(setting: &str, path: &Path) -> Result<HeaderMap> {
+    let wrong = || format!("{setting} `{}`", path.display());
+    if std::fs::metadata(path).with_context(wrong)?.mode() & 0o077 != 0 {
+        bail!("{} can be read by others; make it 0600", wrong());
+    }
+    let mut headers = HeaderMap::new();
+    for line in std::fs::read_to_string(path).with_context(wrong)?.lines().filter(|line| !line.trim().is_empty()) {
+        let (name, value) = line.split_once(':').with_context(|| format!("{}: not `Name: value`", wrong()))?;
+        let mut value = HeaderValue::from_str(value.trim()).with_context(wrong)?;
+        value.set_sensitive(true);
+        headers.append(HeaderName::from_bytes(name.trim().as_bytes()).with_context(wrong)?, value);
+    }
+    Ok(headers)
 }

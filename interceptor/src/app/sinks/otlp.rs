@@ -1,13 +1,12 @@
 //! OpenTelemetry: every record as a log, and every statement that says by a comment which trace it belongs to as a span of that trace.
 //! OTLP over HTTP with JSON (opentelemetry.io/docs/specs/otlp, 1.3: `/v1/logs`, `/v1/traces`).
 
-use super::Sink;
+use super::{Sink, read_headers};
 use crate::audit::{Decision, Event, Record, Status};
-use anyhow::{Context, Result, bail};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use anyhow::{Result, bail};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -51,7 +50,7 @@ impl Otlp {
         }
         let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let headers = headers.map(read_headers).transpose()?.unwrap_or_default();
+        let headers = headers.map(|file| read_headers("otlp_headers_file", file)).transpose()?.unwrap_or_default();
         Ok(Self { url: url.trim_end_matches('/').to_owned(), headers, client, runtime, open: VecDeque::new() })
     }
 
@@ -64,21 +63,6 @@ impl Otlp {
         }
         Ok(())
     }
-}
-
-fn read_headers(path: &Path) -> Result<HeaderMap> {
-    let wrong = || format!("otlp_headers_file `{}`", path.display());
-    if std::fs::metadata(path).with_context(wrong)?.mode() & 0o077 != 0 {
-        bail!("{} can be read by others; make it 0600", wrong());
-    }
-    let mut headers = HeaderMap::new();
-    for line in std::fs::read_to_string(path).with_context(wrong)?.lines().filter(|line| !line.trim().is_empty()) {
-        let (name, value) = line.split_once(':').with_context(|| format!("{}: not `Name: value`", wrong()))?;
-        let mut value = HeaderValue::from_str(value.trim()).with_context(wrong)?;
-        value.set_sensitive(true);
-        headers.append(HeaderName::from_bytes(name.trim().as_bytes()).with_context(wrong)?, value);
-    }
-    Ok(headers)
 }
 
 fn text(key: &str, value: &str) -> Value {

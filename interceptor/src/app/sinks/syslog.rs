@@ -49,8 +49,9 @@ impl Syslog {
             Some(Decision::Permit) | None => 6,
         };
         let event = serde_json::to_value(record.event)?;
+        // The byte order mark says that what follows is UTF-8 (6.4).
         let head = format!(
-            "<{}>1 {} {} interceptor {} {} - ",
+            "<{}>1 {} {} interceptor {} {} - \u{feff}",
             FACILITY * 8 + severity,
             record.time,
             self.host,
@@ -65,8 +66,7 @@ impl Syslog {
         if head.len() + body.len() > MOST {
             body = stub(&record);
         }
-        // The byte order mark says that what follows is UTF-8 (6.4).
-        Ok([head.as_bytes(), b"\xef\xbb\xbf", body.as_bytes()].concat())
+        Ok([head.as_bytes(), body.as_bytes()].concat())
     }
 }
 
@@ -146,6 +146,39 @@ mod tests {
             let record: serde_json::Value = serde_json::from_str(json).unwrap();
             assert_eq!(record.get("cut").is_some(), cut);
             assert!(statement.starts_with(record["statement"].as_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn names_of_any_length_leave_a_message_that_is_whole() {
+        let syslog = Syslog { to: To::Socket(String::new()), host: "h".to_owned() };
+        let line = |exe: &str, session: &str, statement: &str| {
+            let mut record = Record::new(crate::audit::Event::Statement, std::sync::Arc::default());
+            record.time = "2026-01-02T03:04:05.000006Z".to_owned();
+            record.seq = 7;
+            record.statement = Some(statement.to_owned());
+            let mut json = serde_json::to_value(&record).unwrap();
+            json["process"] =
+                serde_json::to_value(crate::audit::Process { exe: exe.to_owned(), ..Default::default() }).unwrap();
+            json["session"] = session.into();
+            json.to_string()
+        };
+        let long = "\u{1}\"é".repeat(9000);
+        for (exe, session, statement) in
+            [(long.as_str(), "s", "select 1"), (&long, &long, &long), ("e", &long, "select 1"), ("e", "s", &long)]
+        {
+            let message = syslog.message(&line(exe, session, statement)).unwrap();
+            assert!(message.len() <= MOST, "{}", message.len());
+            let text = String::from_utf8(message).unwrap();
+            let (_, json) = text.split_once('\u{feff}').unwrap();
+            let record: serde_json::Value = serde_json::from_str(json).unwrap();
+            assert_eq!((&record["seq"], &record["cut"]), (&7.into(), &true.into()));
+        }
+        // Around the length where it begins to be cut.
+        let bare = syslog.message(&line("e", "s", "")).unwrap().len();
+        for length in MOST - bare - 5..MOST - bare + 5 {
+            let message = syslog.message(&line("e", "s", &"x".repeat(length))).unwrap();
+            assert!(message.len() <= MOST, "{}", message.len());
         }
     }
 }

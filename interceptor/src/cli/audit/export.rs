@@ -1,10 +1,12 @@
 //! Records for other programs.
 
-use super::{decision, event, found, status, wanted::Wanted};
+use super::Place;
+use super::find::{each, each_line, ended};
+use super::parquet::Table;
+use super::wanted::{Means, Wanted};
 use crate::audit::Record;
-use anyhow::Result;
-use std::io::Write;
-use std::path::Path;
+use anyhow::{Result, bail};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// What an export is written in.
@@ -14,25 +16,38 @@ pub(in crate::cli) enum Format {
     Json,
     /// A table with the members that fit into one.
     Csv,
+    /// A table with all of them, what is nested as JSON (docs/audit.md).
+    Parquet,
 }
 
-pub(super) fn export(dir: &Path, wanted: &Wanted, format: Format) -> Result<ExitCode> {
-    let found = found(dir, wanted)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    if format == Format::Json {
-        for record in found {
-            writeln!(out, "{}", serde_json::to_string(&record?)?)?;
+pub(super) fn export(place: &Place, wanted: &Wanted, means: &Means, format: Format) -> Result<ExitCode> {
+    if format == Format::Parquet && std::io::stdout().is_terminal() {
+        bail!("Parquet is nothing for a terminal: write it into a file (> records.parquet)");
+    }
+    // Parquet is written by whoever may be on another thread.
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let searched = match format {
+        Format::Json => {
+            let searched =
+                each(&place.dir, wanted, means, |record| Ok(writeln!(out, "{}", serde_json::to_string(&record)?)?))?;
+            out.flush()?;
+            searched
         }
-        out.flush()?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = csv::Writer::from_writer(out);
-    table.write_record(COLUMNS)?;
-    for record in found {
-        table.write_record(cells(&record?))?;
-    }
-    table.flush()?;
-    Ok(ExitCode::SUCCESS)
+        Format::Csv => {
+            let mut table = csv::Writer::from_writer(out);
+            table.write_record(COLUMNS)?;
+            let searched = each(&place.dir, wanted, means, |record| Ok(table.write_record(cells(&record))?))?;
+            table.flush()?;
+            searched
+        }
+        Format::Parquet => {
+            let mut table = Table::new(out)?;
+            let searched = each_line(&place.dir, wanted, means, |line| table.add(line))?;
+            table.finish()?;
+            searched
+        }
+    };
+    Ok(ended(&searched))
 }
 
 /// Columns of an export as CSV.
@@ -67,7 +82,7 @@ fn cells(record: &Record) -> [String; 20] {
     [
         record.seq.to_string(),
         record.time.clone(),
-        event(record.event).to_owned(),
+        record.event.name().to_owned(),
         subject.session.clone(),
         plain(agent.map(|agent| agent.subject.as_str()).unwrap_or_default()),
         plain(agent.and_then(|agent| agent.on_behalf_of.as_deref()).unwrap_or_default()),
@@ -78,9 +93,9 @@ fn cells(record: &Record) -> [String; 20] {
         plain(record.statement.as_deref().unwrap_or_default()),
         record.verbs.join(" "),
         plain(&relations.join(" ")),
-        record.decision.map(decision).unwrap_or_default().to_owned(),
+        record.decision.map(|decision| decision.name()).unwrap_or_default().to_owned(),
         plain(&record.policies.join(" ")),
-        outcome.map(|outcome| status(outcome.status)).unwrap_or_default().to_owned(),
+        outcome.map(|outcome| outcome.status.name()).unwrap_or_default().to_owned(),
         outcome.and_then(|outcome| outcome.sqlstate.clone()).unwrap_or_default(),
         outcome.map(|outcome| outcome.rows.to_string()).unwrap_or_default(),
         outcome.and_then(|outcome| outcome.affected).map(|affected| affected.to_string()).unwrap_or_default(),

@@ -1,21 +1,25 @@
 //! `audit`: reading, searching and verifying the record.
 
 mod export;
+mod find;
+mod parquet;
 mod receipt;
 mod wanted;
 
 use super::table::table;
 use super::talk::{Talk, print_json, wait_for};
 use crate::admin;
-use crate::audit::{Decision, Event, Follower, Record, Status, lines, read, verify_against};
+use crate::app::Witness;
+use crate::audit::{self, Follower, Record, Taken, verify_against};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use export::Format;
+use find::{each, ended, latest};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use wanted::Wanted;
+use wanted::{Means, Wanted};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
@@ -33,6 +37,8 @@ pub(super) enum Audit {
         place: Place,
         #[command(flatten)]
         wanted: Wanted,
+        #[command(flatten)]
+        means: Means,
     },
     /// Show the last records as a table
     Show {
@@ -47,16 +53,32 @@ pub(super) enum Audit {
     },
     /// Write the records that fit into a file for other programs
     #[command(
-        after_help = "In CSV, texts that a spreadsheet would take for a formula begin with an apostrophe.\n\nExamples:\n  interceptor audit export --format csv --since 2026-01 > january.csv\n  interceptor audit export --decision deny | jq .statement"
+        after_help = "In CSV, texts that a spreadsheet would take for a formula begin with an apostrophe.\n\nExamples:\n  interceptor audit export --format csv --since 2026-01 > january.csv\n  interceptor audit export --format parquet --agent agent:demo > demo.parquet\n  interceptor audit export --decision deny | jq .statement"
     )]
     Export {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         wanted: Wanted,
-        /// json (a line each) or csv
+        /// json (a line each), csv or parquet
         #[arg(long, value_enum, default_value_t = Format::Json)]
         format: Format,
+        #[command(flatten)]
+        means: Means,
+    },
+    /// Bring the search index up to date, which searches do by themselves
+    #[command(
+        after_help = "The index lies beside the record (`search.index`) and only says what a search need not read: whatever is found is\nread from the record itself. It can be deleted at any time.\n\nExamples:\n  interceptor audit index\n  interceptor audit index --rebuild\n  interceptor audit index --check"
+    )]
+    Index {
+        #[command(flatten)]
+        place: Place,
+        /// Throw it away and make it anew
+        #[arg(long, conflicts_with = "check")]
+        rebuild: bool,
+        /// Compare it with the whole record; exit status 1 if it says anything else
+        #[arg(long)]
+        check: bool,
     },
     /// Sign what one job or session did, in a file that `verify --receipt` checks anywhere
     #[command(
@@ -76,14 +98,20 @@ pub(super) enum Audit {
     },
     /// Find whatever was changed, removed or swapped
     #[command(
-        after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --receipt receipt.json --key host.pub"
+        after_help = "Exit status: 0 for a trail or a receipt that stands, 1 otherwise.\n\nExamples:\n  interceptor audit verify\n  interceptor audit verify --witness /mnt/witness/host.jsonl\n  interceptor audit verify --witness https://witness.example/hosts/db1 --witness-headers witness.headers\n  interceptor audit verify --receipt receipt.json --key host.pub"
     )]
     Verify {
         #[command(flatten)]
         place: Place,
         /// The checkpoints that a witness away from this host has taken (`witness` in [audit])
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE|URL")]
         witness: Option<PathBuf>,
+        /// Headers for a witness that is a URL, `Name: value` a line; a file of mode 0600
+        #[arg(long, value_name = "FILE", requires = "witness")]
+        witness_headers: Option<PathBuf>,
+        /// Who vouches for it, in PEM, instead of the host's trusted CAs
+        #[arg(long, value_name = "FILE", requires = "witness")]
+        witness_ca: Option<PathBuf>,
         /// A receipt instead of a trail
         #[arg(long, value_name = "FILE", conflicts_with = "witness")]
         receipt: Option<PathBuf>,
@@ -106,19 +134,33 @@ pub(super) struct Place {
 pub(super) fn audit(command: Audit) -> Result<ExitCode> {
     match command {
         Audit::Tail { place } => tail(&place),
-        Audit::Search { place, wanted } => {
-            let fitting = found(&place.dir, &wanted)?.collect::<Result<Vec<_>>>()?;
-            show(&fitting, place.json)
+        Audit::Search { place, wanted, means } => {
+            let searched = if place.json {
+                let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+                let searched = each(&place.dir, &wanted, &means, |record| {
+                    Ok(writeln!(out, "{}", serde_json::to_string(&record)?)?)
+                })?;
+                out.flush()?;
+                searched
+            } else {
+                let mut rows = Vec::new();
+                let searched = each(&place.dir, &wanted, &means, |record| {
+                    rows.push(row(&record));
+                    Ok(())
+                })?;
+                show_rows(&rows)?;
+                searched
+            };
+            Ok(ended(&searched))
         }
-        Audit::Export { place, wanted, format } => export::export(&place.dir, &wanted, format),
+        Audit::Export { place, wanted, format, means } => export::export(&place, &wanted, &means, format),
+        Audit::Index { place, rebuild, check } => find::index(&place, rebuild, check),
         Audit::Receipt { place, wanted } => receipt::give(&place, &wanted),
         Audit::Show { place, last, session } => {
-            let of_session =
-                |record: &Record| session.as_ref().is_none_or(|session| record.subject.session == *session);
-            let all = records(&place.dir)?
-                .filter(|record| record.as_ref().map_or(true, of_session))
-                .collect::<Result<Vec<_>>>()?;
-            show(all.get(all.len().saturating_sub(last)..).unwrap_or_default(), place.json)
+            let wanted = audit::Wanted { session, ..audit::Wanted::default() };
+            let (records, searched) = latest(&place.dir, &wanted, last)?;
+            show(&records, place.json)?;
+            Ok(ended(&searched))
         }
         Audit::RotateKey { talk } => {
             let key: String = wait_for(admin::post(&talk.socket()?, "/audit/rotate-key", None, &()))?;
@@ -128,43 +170,28 @@ pub(super) fn audit(command: Audit) -> Result<ExitCode> {
             println!("{key}");
             Ok(ExitCode::SUCCESS)
         }
-        Audit::Verify { place, receipt: Some(receipt), key, witness: _ } => {
-            receipt::check(&place, &receipt, key.as_deref())
+        Audit::Verify { place, receipt: Some(receipt), key, .. } => receipt::check(&place, &receipt, key.as_deref()),
+        Audit::Verify { place, witness, witness_headers, witness_ca, .. } => {
+            let lines =
+                witness.as_deref().map(|witness| taken(witness, witness_headers.as_deref(), witness_ca.as_deref()));
+            let lines = lines.transpose()?;
+            let taken = witness.as_deref().zip(lines.as_deref());
+            check(&place, taken.map(|(witness, lines)| Taken { witness, lines }).as_ref())
         }
-        Audit::Verify { place, witness, .. } => check(&place, witness.as_deref()),
     }
 }
 
-/// The records that are wanted, one after the other.
-fn found<'a>(dir: &'a Path, wanted: &'a Wanted) -> Result<impl Iterator<Item = Result<Record>> + use<'a>> {
-    let lines = lines(dir).with_context(|| format!("audit folder `{}` cannot be read", dir.display()))?;
-    let parts = wanted.parts();
-    let found = lines.filter_map(move |line| {
-        let line = match line {
-            Ok(line) => line,
-            Err(error) => return Some(Err(anyhow::Error::from(error))),
-        };
-        if !parts.iter().all(|part| memchr::memmem::find(line.as_bytes(), part.as_bytes()).is_some()) {
-            return None;
-        }
-        match serde_json::from_str::<Record>(&line) {
-            Ok(record) => wanted.fits(&record).then_some(Ok(record)),
-            Err(error) => Some(Err(error.into())),
-        }
-    });
-    Ok(found.map(|record| {
-        record.context("the trail cannot be read to its end; `interceptor audit verify` says where it breaks")
-    }))
+/// What a witness has taken.
+fn taken(witness: &Path, headers: Option<&Path>, ca: Option<&Path>) -> Result<String> {
+    let name = witness.display().to_string();
+    let unread = || format!("the witness `{name}` cannot be read");
+    if name.starts_with("http://") || name.starts_with("https://") {
+        return Witness::at(&name, headers, ca).and_then(|witness| witness.taken()).with_context(unread);
+    }
+    std::fs::read_to_string(witness).with_context(unread)
 }
 
-fn records(dir: &Path) -> Result<impl Iterator<Item = Result<Record>>> {
-    let records = read(dir).with_context(|| format!("audit folder `{}` cannot be read", dir.display()))?;
-    Ok(records.map(|record| {
-        record.context("the trail cannot be read to its end; `interceptor audit verify` says where it breaks")
-    }))
-}
-
-fn check(place: &Place, witness: Option<&Path>) -> Result<ExitCode> {
+fn check(place: &Place, witness: Option<&Taken<'_>>) -> Result<ExitCode> {
     let report = verify_against(&place.dir, witness)
         .with_context(|| format!("audit folder `{}` cannot be read", place.dir.display()))?;
     if place.json {
@@ -175,6 +202,9 @@ fn check(place: &Place, witness: Option<&Path>) -> Result<ExitCode> {
         }
         let verdict = if report.findings.is_empty() { "the trail stands" } else { "THE TRAIL DOES NOT STAND" };
         println!("{verdict}: {} records, {} signed checkpoints", report.records, report.checkpoints);
+        if let Some(witnessed) = report.witnessed {
+            println!("the witness has seen it signed up to record {witnessed}");
+        }
     }
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -187,22 +217,27 @@ fn show(records: &[Record], json: bool) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let rows: Vec<[String; 6]> = records.iter().map(row).collect();
-    let rows: Vec<_> = rows.iter().map(<[String; 6]>::as_slice).collect();
-    write!(out, "{}", table(&["seq", "time", "agent", "event", "decision", "what"], &rows))?;
+    drop(out);
+    show_rows(&records.iter().map(row).collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_rows(rows: &[[String; 6]]) -> Result<()> {
+    let rows: Vec<_> = rows.iter().map(<[String; 6]>::as_slice).collect();
+    let table = table(&["seq", "time", "agent", "event", "decision", "what"], &rows);
+    Ok(write!(std::io::stdout().lock(), "{table}")?)
 }
 
 fn row(record: &Record) -> [String; 6] {
     let time = record.time.get(11..23).unwrap_or(&record.time).to_owned();
     let agent = record.subject.agent.as_ref().map_or("-".to_owned(), |agent| agent.subject.clone());
-    let decided = record.decision.map_or("-", decision).to_owned();
-    [record.seq.to_string(), time, printable(&agent, 30), event(record.event).to_owned(), decided, what(record)]
+    let decided = record.decision.map_or("-", |decision| decision.name()).to_owned();
+    [record.seq.to_string(), time, printable(&agent, 30), record.event.name().to_owned(), decided, what(record)]
 }
 
 fn what(record: &Record) -> String {
     if let Some(outcome) = &record.outcome {
-        let mut text = format!("of {}: {}", outcome.statement_seq, status(outcome.status));
+        let mut text = format!("of {}: {}", outcome.statement_seq, outcome.status.name());
         if let Some(code) = &outcome.sqlstate {
             text += &format!(" {code}");
         }
@@ -249,38 +284,6 @@ fn tail(place: &Place) -> Result<ExitCode> {
         for line in &lines {
             show(&[serde_json::from_str(line)?], place.json)?;
         }
-    }
-}
-
-fn decision(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Permit => "permit",
-        Decision::Deny => "deny",
-        Decision::Hold => "hold",
-    }
-}
-
-fn event(event: Event) -> &'static str {
-    match event {
-        Event::Connect => "connect",
-        Event::Statement => "statement",
-        Event::Outcome => "outcome",
-        Event::Approval => "approval",
-        Event::Refusal => "refusal",
-        Event::Disconnect => "disconnect",
-        Event::Admin => "admin",
-        Event::Coverage => "coverage",
-    }
-}
-
-fn status(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "ok",
-        Status::Error => "error",
-        Status::Skipped => "skipped",
-        Status::Denied => "denied",
-        Status::Stopped => "stopped",
-        Status::Abandoned => "abandoned",
     }
 }
 

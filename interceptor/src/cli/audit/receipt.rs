@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 /// Prints a receipt for what is wanted.
 pub(super) fn give(place: &Place, wanted: &Wanted) -> Result<ExitCode> {
+    let wanted = wanted.query();
     if wanted.words().is_empty() {
         anyhow::bail!("say what the receipt is for: --job CGROUP, --session ID, --agent SUBJECT...");
     }
-    let receipt = Receipt::make(&place.dir, &wanted.words(), |record| wanted.fits(record))?;
+    let receipt = Receipt::make(&place.dir, &wanted)?;
     println!("{}", serde_json::to_string_pretty(&receipt)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -286,7 +286,7 @@ async function audit(query) {
   const found = await ask(`/api/audit?${wanted}`);
   if (state.page !== "audit") return;
   show(el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Record"), tag(`${found.records.length}${found.more ? "+" : ""} found`)), form,
-    found.whole ? null : el("p", { class: "note" }, "Only the latest part is looked at here; `interceptor audit search` looks at all of it."),
+    found.changed.length ? el("p", { class: "note" }, `${found.changed.length} records that would fit are not what was written: \`interceptor audit verify\` says more.`) : null,
     found.more ? el("p", { class: "note" }, "More was found than is listed.") : null,
     table(["time", "who", "decision", "statement or outcome", "session"], found.records.map((record) => el("tr", {},
       cell((record.time ?? "").slice(0, 19).replace("T", " "), { class: "mono fix" }), el("td", { class: "fix" }, ...text(record.agent?.subject ?? "—"), record.agent?.on_behalf_of ? [" for ", ...text(record.agent.on_behalf_of)] : null),
@@ -303,7 +303,7 @@ async function replay(session) {
   const begun = found.records.length ? Date.parse(found.records[0].time) : 0;
   show(el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Session ", el("span", { class: "mono" }, ...text(session)))),
     facts([["agent", first.agent?.subject], ["acts for", first.agent?.on_behalf_of], ["process", first.process ? `${first.process.exe} (${first.process.pid})` : null], ["cgroup", first.process?.cgroup], ["database", first.database ? `${first.database} on ${first.server} as ${first.role}` : null]]),
-    found.whole ? null : el("p", { class: "note" }, "Only the latest part of the record is looked at here."),
+    found.more ? el("p", { class: "note" }, "Only the end of the session is shown.") : null,
     found.records.map((record) => el("div", { class: "step" },
       el("div", { class: "small dim mono" }, `+${((Date.parse(record.time) - begun) / 1000).toFixed(3)} s`, el("div", {}, decided(record))),
       el("div", {}, record.event === "statement" && record.statement ? sql(cut(record.statement, 4000)) : record.statement ? el("p", {}, ...text(cut(record.statement, 2000))) : null,
