@@ -191,15 +191,16 @@ fn a_host_lives_with_the_package_from_its_installation_to_its_removal() {
         mount -t overlay -o lowerdir=/,upperdir="$copy/upper",workdir="$copy/work" overlay "$copy/root"
         for part in proc sys dev; do mount --rbind /$part "$copy/root/$part"; done
         for part in run tmp; do mount -t tmpfs -o mode=1777 $part "$copy/root/$part"; done
-        mkdir "$copy/root/run/packages"; cp "$1" "$2" "$copy/root/run/packages"
+        mkdir "$copy/root/run/packages"; cp "$1" "$2" "$4" "$copy/root/run/packages"
         mount --bind "$copy/upper" "$copy/root/mnt"
         older=/run/packages/$(basename "$1"); newer=/run/packages/$(basename "$2"); shift 2
-        exec chroot "$copy/root" "$0" "$2" "$older" "$newer" "$1" stand-in /mnt"#;
+        exec chroot "$copy/root" "$0" /run/packages/packaged.py "$older" "$newer" "$1" stand-in /mnt"#;
     let copy = folder.join("copy");
     std::fs::create_dir(&copy).unwrap();
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-e", "-c", script])
-        .arg(environment("PYTHON"))
+        // The interpreter itself: what is set up for the tests may stand in a folder that the copy does not have.
+        .arg(std::fs::canonicalize(environment("PYTHON")).unwrap())
         .args([&copy, package(), &newer])
         .arg(environment("PG_BIN"))
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres/packaged.py"))

@@ -92,8 +92,9 @@ fn written_by_others(file: &Path, policies: &Path) -> Vec<String> {
     let all = [file.to_owned(), policies.to_owned()].into_iter().chain(files);
     let is_theirs = |path: &PathBuf| {
         std::fs::metadata(path).is_ok_and(|file| {
-            let owner = file.uid();
-            file.mode() & 0o022 != 0 || owner != 0 && owner != nix::unistd::geteuid().as_raw()
+            let foreign_user = ![0, nix::unistd::geteuid().as_raw()].contains(&file.uid());
+            let foreign_group = ![0, nix::unistd::getegid().as_raw()].contains(&file.gid());
+            foreign_user || file.mode() & 0o002 != 0 || (foreign_group && file.mode() & 0o020 != 0)
         })
     };
     let sentence = |path: PathBuf| {

@@ -103,7 +103,7 @@ pub(super) enum Audit {
     Verify {
         #[command(flatten)]
         place: Place,
-        /// The checkpoints that a witness away from this host has taken (`witness` in [audit])
+        /// The checkpoints that a witness away from this host has taken (`witness` in `[audit]`)
         #[arg(long, value_name = "FILE|URL")]
         witness: Option<PathBuf>,
         /// Headers for a witness that is a URL, `Name: value` a line; a file of mode 0600
