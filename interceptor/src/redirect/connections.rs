@@ -108,7 +108,8 @@ fn open_to(network: &Network, is_target: impl Fn(SocketAddr) -> bool + Sync) -> 
     network.within(|| {
         let mut found = HashMap::new();
         for family in [AF_INET, AF_INET6] {
-            let connections = open_connections(family)?.into_iter();
+            // One that is being closed is no file any more, and nobody's.
+            let connections = open_connections(family)?.into_iter().filter(|one| one.inode != 0);
             found.extend(connections.filter(|one| is_target(one.remote)).map(|one| (one.inode, one.cookie)));
         }
         Ok(found)

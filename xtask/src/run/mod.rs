@@ -88,11 +88,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     setup::ensure(&[Need::Build, Need::Postgres])?;
-    let policies = of_ours(policies)?;
-    let programs = Programs { interceptor: build(options.release)?, policies };
+    let believed = of_ours(&policies)?;
+    let programs = Programs { interceptor: build(options.release)?, policies: believed.clone() };
     state::sweep(&host, &programs.interceptor);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(play(options, &host, &programs))
+    let played = runtime.block_on(play(options, &host, &programs));
+    if believed != policies {
+        drop(std::fs::remove_dir_all(believed));
+    }
+    played
 }
 
 async fn play(options: &Options, host: &host::Host, programs: &Programs) -> Result<ExitCode> {
@@ -112,15 +116,15 @@ async fn play(options: &Options, host: &host::Host, programs: &Programs) -> Resu
 }
 
 /// The daemon believes no policies that others may write, as a checkout's files may be: then they are copied.
-fn of_ours(policies: PathBuf) -> Result<PathBuf> {
+fn of_ours(policies: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
     let is_ours = |path: &Path| {
         std::fs::metadata(path)
             .is_ok_and(|file| file.mode() & 0o022 == 0 && [0, nix::unistd::geteuid().as_raw()].contains(&file.uid()))
     };
-    let files = std::fs::read_dir(&policies)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    if is_ours(&policies) && files.iter().all(|file| is_ours(file)) {
-        return Ok(policies);
+    let files = std::fs::read_dir(policies)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    if is_ours(policies) && files.iter().all(|file| is_ours(file)) {
+        return Ok(policies.to_owned());
     }
     let copy = crate::workspace::target().join(format!("policies-{}", std::process::id()));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&copy)?;
