@@ -367,6 +367,12 @@ def put_by():
     if honest("SELECT count(*) FROM lab.own") != b" SELECT 1 0":
         fail("more was put by than may be read")
     honest("INSERT INTO lab.own SELECT id FROM big ORDER BY id LIMIT 5", "DELETE FROM lab.own")
+    # Nor by way of a view.
+    honest("CREATE VIEW lab.over_big AS SELECT id FROM public.big")
+    refused("INSERT INTO lab.own SELECT id FROM lab.over_big")
+    # Nor by a function that is defined for that, whatever runs it: a trigger of one's own, say.
+    body = "BEGIN INSERT INTO lab.own SELECT id FROM public.big; RETURN new; END"
+    refused(f"CREATE FUNCTION lab.puts_by() RETURNS trigger LANGUAGE plpgsql AS '{body}'", b"cannot be counted")
     # What a trigger reads is not put by.
     honest("INSERT INTO lab.watched VALUES (1)")
     # Where the same limit holds it is met when it is read.

@@ -174,12 +174,21 @@ impl Walk<'_> {
         let calls =
             |asked: &Use| matches!(&asked.object, Object::Function(function) if &*function.schema != "pg_catalog");
         if reading.uses.iter().any(calls) {
-            self.found.uses.extend(reading.uses.iter().cloned());
-            for (column, how) in &reading.columns {
-                let known = self.found.columns.entry(column.clone()).or_default();
-                *known |= *how;
-                *known |= Handling::DERIVED;
-            }
+            self.does(&reading);
+        }
+    }
+
+    /// Asks for all that a body does.
+    pub(super) fn does(&mut self, reading: &Reading) {
+        if reading.uses.iter().any(|asked| asked.access.changes_rows()) {
+            self.flag(Flag::WritesUncounted);
+        }
+        self.found.uses.extend(reading.uses.iter().cloned());
+        for (column, how) in &reading.columns {
+            // What it reads may come back as anything.
+            let known = self.found.columns.entry(column.clone()).or_default();
+            *known |= *how;
+            *known |= Handling::DERIVED;
         }
     }
 
@@ -198,16 +207,7 @@ impl Walk<'_> {
                 self.flag(Flag::ChangesSession);
                 self.opaque(format!("`{}` changes what later statements of the session mean", function.name));
             }
-            if reading.uses.iter().any(|asked| asked.access.changes_rows()) {
-                self.flag(Flag::WritesUncounted);
-            }
-            self.found.uses.extend(reading.uses.iter().cloned());
-            for (column, how) in &reading.columns {
-                // What it reads may come back as anything.
-                let known = self.found.columns.entry(column.clone()).or_default();
-                *known |= *how;
-                *known |= Handling::DERIVED;
-            }
+            self.does(&reading);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::scope::Entry;
 use super::{Walk, range_name, strings};
-use crate::sql::catalog::Column;
+use crate::sql::catalog::{Column, Relation};
 use crate::sql::facts::{Access, Flag, Missing, Object};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
@@ -423,9 +423,7 @@ impl Walk<'_> {
 
     /// Policies and labels go by names: what gets another one, or another place, has to be the agent's to read or to run.
     fn moves(&mut self, range: &Option<RangeVar>, object: Option<&Node>) {
-        self.renames(range, |_| true);
-        let known = range.as_ref().and_then(|range| self.catalog.relation(&range.schemaname, &range.relname).cloned());
-        if let Some(relation) = known {
+        if let Some(relation) = self.renames(range, |_| true) {
             self.ask(Access::Select, Object::Relation(relation.id.clone()), false);
         }
         if let Some(NodeEnum::ObjectWithArgs(function)) = object.and_then(|node| node.node.as_ref()) {
@@ -447,12 +445,13 @@ impl Walk<'_> {
         }
     }
 
-    fn renames(&mut self, range: &Option<RangeVar>, which: impl Fn(&str) -> bool) {
-        let known = range.as_ref().and_then(|range| self.catalog.relation(&range.schemaname, &range.relname).cloned());
-        if let Some(relation) = known {
-            self.flag(Flag::Moves);
-            self.use_row(&relation, which);
-        }
+    /// These columns; gives the relation, if there is one.
+    fn renames(&mut self, range: &Option<RangeVar>, which: impl Fn(&str) -> bool) -> Option<Arc<Relation>> {
+        let range = range.as_ref()?;
+        let relation = self.catalog.relation(&range.schemaname, &range.relname).cloned()?;
+        self.flag(Flag::Moves);
+        self.use_row(&relation, which);
+        Some(relation)
     }
 
     /// A relation where one is named, else something that belongs to the database.

@@ -8,7 +8,6 @@ use super::body::Kind;
 use super::settings::constant;
 use crate::sql::catalog::{Definition, FunctionName};
 use crate::sql::facts::Access;
-use crate::sql::lineage::Handling;
 use crate::sql::reading::Reading;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{CreateFunctionStmt, Node, RangeVar};
@@ -72,12 +71,7 @@ impl Walk<'_> {
         if reading.unseen.is_some() {
             self.found.unseen.insert(name.to_owned());
         }
-        self.found.uses.extend(reading.uses.iter().cloned());
-        for (column, how) in &reading.columns {
-            let known = self.found.columns.entry(column.clone()).or_default();
-            *known |= *how;
-            *known |= Handling::DERIVED;
-        }
+        self.does(reading);
     }
 
     /// Where one by that name runs already, this one is given the same rows.
