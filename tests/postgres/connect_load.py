@@ -19,25 +19,35 @@ def cpu(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def log_in(address, hello):
-    with socket.create_connection(address, timeout=30) as connection:
-        connection.sendall(hello)
-        said = b""
-        while not said.endswith(b"Z\0\0\0\5I"):
-            part = connection.recv(4096)
-            if not part:
-                raise SystemExit(f"not let in: {said!r}")
-            said += part
+def hello():
+    """A start-up message, for whichever database the agent is given."""
+    body = struct.pack(">i", 196608) + b"user\0load\0database\0" + os.environ["PGDATABASE"].encode() + b"\0\0"
+    return (os.environ["PGHOST"], int(os.environ["PGPORT"])), struct.pack(">i", len(body) + 4) + body
+
+
+def log_in(address, said_first):
+    """A connection that is ready."""
+    connection = socket.create_connection(address, timeout=30)
+    connection.sendall(said_first)
+    said = b""
+    while not said.endswith(b"Z\0\0\0\5I"):
+        part = connection.recv(4096)
+        if not part:
+            raise SystemExit(f"not let in: {said!r}")
+        said += part
+    return connection
+
+
+def come_and_go(address, said_first):
+    with log_in(address, said_first) as connection:
         connection.sendall(b"X\0\0\0\4")
 
 
 def main():
     processes, rate, seconds = (int(word) for word in (sys.argv[1:] or ["200", "1000", "10"]))
-    address = (os.environ["PGHOST"], int(os.environ["PGPORT"]))
-    body = struct.pack(">i", 196608) + b"user\0load\0database\0" + os.environ["PGDATABASE"].encode() + b"\0\0"
-    hello = struct.pack(">i", len(body) + 4) + body
+    address, said_first = hello()
     daemon = os.environ["INTERCEPTOR_DAEMON_PID"]
-    log_in(address, hello)
+    come_and_go(address, said_first)
     begin = time.monotonic() + 1.0
     before = None
     pipes = []
@@ -49,7 +59,7 @@ def main():
             while due < begin + seconds:
                 time.sleep(max(0.0, due - time.monotonic()))
                 since = time.monotonic()
-                log_in(address, hello)
+                come_and_go(address, said_first)
                 took.append(time.monotonic() - since)
                 due += processes / rate
             with os.fdopen(writing, "w") as out:

@@ -6,10 +6,10 @@ Prints kilobytes of the daemon's own memory (RssAnon) for each, and milliseconds
 """
 import os
 import resource
-import socket
-import struct
 import sys
 import time
+
+from connect_load import hello, log_in
 
 
 def memory(pid):
@@ -29,25 +29,11 @@ def main():
     count = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     daemon = os.environ["INTERCEPTOR_DAEMON_PID"]
-    body = struct.pack(">i", 196608) + b"user\0idle\0database\0" + os.environ["PGDATABASE"].encode() + b"\0\0"
-    hello = struct.pack(">i", len(body) + 4) + body
-    address = (os.environ["PGHOST"], int(os.environ["PGPORT"]))
-
-    def log_in():
-        connection = socket.create_connection(address, timeout=30)
-        connection.sendall(hello)
-        said = b""
-        while not said.endswith(b"Z\0\0\0\5I"):
-            part = connection.recv(4096)
-            if not part:
-                raise SystemExit(f"not let in: {said!r}")
-            said += part
-        return connection
-
-    open_ones = [log_in() for _ in range(50)]
+    address, said_first = hello()
+    open_ones = [log_in(address, said_first) for _ in range(50)]
     time.sleep(1)
     before = memory(daemon)
-    open_ones += [log_in() for _ in range(count)]
+    open_ones += [log_in(address, said_first) for _ in range(count)]
     time.sleep(3)
     after = memory(daemon)
     spent = cpu(daemon)
