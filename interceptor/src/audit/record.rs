@@ -274,6 +274,10 @@ pub struct Record {
     pub facts: Option<Arc<str>>,
 }
 
+/// The members from `shape` to `obligations` of a record that has none.
+const NO_FACTS: &[u8] =
+    br#","shape":null,"verbs":[],"relations":[],"functions":[],"decision":null,"policies":[],"obligations":[]"#;
+
 fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) -> Result<(), serde_json::Error> {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
@@ -317,6 +321,11 @@ impl Record {
     }
 
     fn facts_into(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        if self.event == Event::Outcome {
+            // Every other record is one; what it speaks of stands in the record of the statement.
+            out.extend_from_slice(NO_FACTS);
+            return Ok(());
+        }
         member(out, "shape", &self.shape)?;
         member(out, "verbs", &self.verbs)?;
         member(out, "relations", &self.relations)?;
@@ -395,5 +404,14 @@ mod tests {
         record.write(&mut again).unwrap();
         again.push(b'}');
         assert_eq!(again, written);
+    }
+
+    #[test]
+    fn an_outcome_has_no_facts() {
+        let outcome = Record::new(Event::Outcome, Arc::new(Subject::default()));
+        let mut written = Vec::new();
+        outcome.write(&mut written).unwrap();
+        written.push(b'}');
+        assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&outcome).unwrap());
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     cgroup,
-    process::{Process, Stat},
+    process::{Image, Process, Stat},
+    recent::Recent,
 };
 use nix::{
     errno::Errno,
@@ -22,6 +23,8 @@ pub struct Evidence {
     pub pid: u32,
     /// When it started, in clock ticks since boot: together with `pid` it names one process for good.
     pub start: u64,
+    /// Where its program lies; `None` if that cannot be seen.
+    pub image: Option<Image>,
     /// Its executable, as the kernel names it in our mount namespace.
     pub exe: String,
     /// The path of its cgroup in the v2 hierarchy.
@@ -49,6 +52,13 @@ pub struct Ancestor {
     pub start: u64,
     /// Its executable.
     pub exe: String,
+}
+
+/// What a process descends from within a cgroup, while its parent is its parent.
+#[derive(Debug, Clone)]
+pub(super) struct Descent {
+    parent: u32,
+    ancestry: Vec<Ancestor>,
 }
 
 /// Who dialled, as the kernel noted it in `connect(2)`.
@@ -99,6 +109,11 @@ impl Evidence {
     /// # Errors
     /// The process has ended or moved, its number has been used again, or `/proc` cannot be read.
     pub fn gather(dialled: &Dialled) -> Result<Self, EvidenceError> {
+        Self::gather_with(dialled, None)
+    }
+
+    /// The same; the ancestors may be those of a moment ago, if the parent is still the same process.
+    pub(super) fn gather_with(dialled: &Dialled, lately: Option<&Recent<Descent>>) -> Result<Self, EvidenceError> {
         let Dialled { pid, uid, gid, cgroup_id, at } = *dialled;
         let look = |what| move |errno| unreadable(pid, what, errno);
         let process = Process::open(pid).map_err(look("."))?;
@@ -113,12 +128,25 @@ impl Evidence {
         }
         let exe = process.exe().map_err(look("exe"))?;
         let netns = process.network_namespace().map_err(look("ns/net"))?;
-        let ancestry = ancestors(&before, &cgroup);
         let after = process.stat().map_err(look("stat"))?;
         if after.start != before.start {
             return Err(EvidenceError::Reused(pid));
         }
-        Ok(Self { pid, start: before.start, exe, cgroup, cgroup_ids, netns, uid, gid, comm: after.comm, ancestry })
+        let Stat { start, image, parent, .. } = before;
+        let ancestry = Vec::new();
+        let evidence = Self { pid, start, image, exe, cgroup, cgroup_ids, netns, uid, gid, comm: after.comm, ancestry };
+        let known = lately.and_then(|lately| lately.get(&evidence));
+        let ancestry = match known.filter(|known| known.parent == parent) {
+            Some(Descent { ancestry, .. }) => ancestry,
+            None => {
+                let ancestry = ancestors(&before, &evidence.cgroup);
+                lately.inspect(|lately| {
+                    lately.keep(&evidence, Descent { parent, ancestry: ancestry.clone() });
+                });
+                ancestry
+            }
+        };
+        Ok(Self { ancestry, ..evidence })
     }
 
     /// The process again, if it is still the one that this is about.

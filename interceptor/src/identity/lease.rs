@@ -149,6 +149,7 @@ impl Registrar {
             lease.next = (now + self.settings().recheck_seconds).min(ahead);
             return Ok(None);
         }
+        self.sources.in_environments.forget(&lease.evidence);
         match self.identify(&lease.evidence).await {
             // The leeway is for clocks that differ when a token is first shown, not for living on.
             Ok(found) if found.lease.outcome.token_is_over(now) => {

@@ -4,7 +4,13 @@
 //! the next ones find it here. The key is the token's hash (the audience is the daemon's only one), so that the tokens
 //! themselves are not kept.
 
-use super::{Bearer, Claimed, Identity, Unidentified, evidence::Evidence, settings::Algorithm, verify::LEEWAY};
+use super::{
+    Bearer, Claimed, Identity, Unidentified,
+    evidence::{Descent, Evidence},
+    recent::Recent,
+    settings::Algorithm,
+    verify::LEEWAY,
+};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -18,27 +24,23 @@ const MARGIN: u64 = 10;
 /// A failure is shared with those who waited for it, and asked about again right after.
 const FAILURE: Duration = Duration::from_secs(1);
 
-/// For how long what a process has said about its work is taken for what it would say.
-const SAID: Duration = Duration::from_secs(10);
-
 /// Above this many tokens, those that are over are thrown out.
 const MANY: usize = 4096;
 
 /// One token's place. Whoever holds the lock is the one that asks.
 pub(super) type Place = Arc<tokio::sync::Mutex<Option<Outcome>>>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     places: Mutex<HashMap<[u8; 32], Place>>,
     homes: Mutex<HashMap<[u8; 32], Home>>,
-    /// What processes have said about their work, by number and start: they open many connections, and it changes rarely.
-    claims: Mutex<HashMap<(u32, u64), Said>>,
+    /// What programs say about their work.
+    pub(super) claims: Recent<Arc<Claimed>>,
+    /// The processes that programs descend from.
+    pub(super) ancestries: Recent<Descent>,
     /// Tokens that were taken back, until they are over by themselves.
     revoked: Mutex<HashMap<[u8; 32], u64>>,
 }
-
-/// What a process has said, and when.
-type Said = (Instant, Arc<Claimed>);
 
 /// What stands for a token.
 pub(super) type Digest256 = [u8; 32];
@@ -71,6 +73,18 @@ pub(super) enum Outcome {
         why: Unidentified,
         at: Instant,
     },
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            places: Mutex::default(),
+            homes: Mutex::default(),
+            claims: Recent::of(Duration::from_secs(10)),
+            ancestries: Recent::of(Duration::from_secs(1)),
+            revoked: Mutex::default(),
+        }
+    }
 }
 
 impl Memory {
@@ -117,21 +131,6 @@ impl Memory {
 
     pub(super) fn is_revoked(&self, token: &Digest256) -> bool {
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(token)
-    }
-
-    /// What a process has said lately.
-    pub(super) fn claimed(&self, evidence: &Evidence) -> Option<Arc<Claimed>> {
-        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, claimed) = claims.get(&(evidence.pid, evidence.start))?;
-        (at.elapsed() < SAID).then(|| claimed.clone())
-    }
-
-    pub(super) fn keep_claimed(&self, evidence: &Evidence, claimed: &Arc<Claimed>) {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        if claims.len() >= MANY {
-            claims.retain(|_, (at, _)| at.elapsed() < SAID);
-        }
-        claims.insert((evidence.pid, evidence.start), (Instant::now(), claimed.clone()));
     }
 
     /// In the cgroup of a process.

@@ -22,6 +22,7 @@ mod memory;
 mod pattern;
 mod preset;
 mod process;
+mod recent;
 mod request_url;
 mod settings;
 mod signin;
@@ -228,6 +229,7 @@ impl Registrar {
             enrollments: enrolled::Enrollments::default(),
             requests: request_url::Requests::new(settings.request_url.clone(), http),
             readers: source::Readers::default(),
+            in_environments: recent::Recent::of(std::time::Duration::from_secs(10)),
             settings: Arc::new(settings),
         };
         Ok(Self { sources, issuers, exchange, memory: Memory::default(), revocations: watch::Sender::new(()) })
@@ -282,13 +284,21 @@ impl Registrar {
         Identified { identity, lease, bearer: Bearer("".into()) }
     }
 
+    /// What can be seen of a process that has dialled. Who opens many connections is not asked each time who its ancestors are.
+    ///
+    /// # Errors
+    /// As [`Evidence::gather`].
+    pub fn evidence(&self, dialled: &Dialled) -> Result<Evidence, EvidenceError> {
+        Evidence::gather_with(dialled, Some(&self.memory.ancestries))
+    }
+
     /// What a process says about its work; can be made up.
     pub async fn claimed(&self, evidence: &Evidence) -> Arc<Claimed> {
-        if let Some(claimed) = self.memory.claimed(evidence) {
+        if let Some(claimed) = self.memory.claims.get(evidence) {
             return claimed;
         }
         let claimed = Arc::new(source::claimed(&self.sources.readers, evidence).await);
-        self.memory.keep_claimed(evidence, &claimed);
+        self.memory.claims.keep(evidence, claimed.clone());
         claimed
     }
 

@@ -30,7 +30,13 @@ pub(super) struct Stat {
     pub(super) parent: u32,
     /// Field 22, in clock ticks since boot.
     pub(super) start: u64,
+    /// `None` where we may not look.
+    pub(super) image: Option<Image>,
 }
+
+/// Where `execve(2)` has put a program's stack and environment (fields 28, 50 and 51 of `/proc/PID/stat`): somewhere else each
+/// time, so that a program which takes another one's place in a process shows.
+pub(super) type Image = [u64; 3];
 
 impl Process {
     pub(super) fn open(pid: u32) -> Result<Self, Errno> {
@@ -95,8 +101,11 @@ impl Process {
             Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
             other => other?,
         };
-        let (Ok(stat), Ok(place)) = (parent.stat(), parent.cgroup()) else { return Ok(None) };
-        Ok((stat.start <= child.start && place == cgroup).then_some((parent, stat)))
+        if parent.cgroup().as_deref() != Ok(cgroup) {
+            return Ok(None);
+        }
+        let Ok(stat) = parent.stat() else { return Ok(None) };
+        Ok((stat.start <= child.start).then_some((parent, stat)))
     }
 
     /// Opens a regular file of root's or of `owner` as the process itself would see it, through no link of any kind.
@@ -146,7 +155,10 @@ impl Stat {
         let parent = fields.nth(1)?.parse().ok()?;
         // Field 22, counting from 1; 5 is the next to come.
         let start = fields.nth(22 - 5)?.parse().ok()?;
-        Some(Self { comm: comm.to_owned(), parent, start })
+        let mut number = |between: usize| fields.nth(between)?.parse::<u64>().ok().filter(|address| *address != 0);
+        // Each counted from the one before.
+        let image = (|| Some([number(28 - 23)?, number(50 - 29)?, number(0)?]))();
+        Some(Self { comm: comm.to_owned(), parent, start, image })
     }
 }
 
@@ -160,7 +172,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<(&str, u32, u64)>) {
-        let expected = expected.map(|(comm, parent, start)| Stat { comm: comm.to_owned(), parent, start });
+        let expected = expected.map(|(comm, parent, start)| Stat { comm: comm.to_owned(), parent, start, image: None });
         assert_eq!(Stat::read(text), expected, "{text}");
     }
 
@@ -174,5 +186,19 @@ mod tests {
         check("42 (psql) S 41", None);
         check("42 psql S 41", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_program_shows_by_its_image() {
+        let own = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let image = Stat::read(&own).unwrap().image.unwrap();
+        assert!(image.iter().all(|address| *address > 0x1000), "{image:x?}");
+        assert!(image[1] < image[2], "the environment begins before it ends");
+        // As `/proc/PID/stat` looks to who may not see addresses.
+        let fields: Vec<_> =
+            (3..=52).map(|field| if field < 26 { field.to_string() } else { "0".to_owned() }).collect();
+        assert_eq!(Stat::read(&format!("42 (psql) {}", fields.join(" "))).unwrap().image, None);
+        let fields: Vec<_> = (3..=52).map(|field| field.to_string()).collect();
+        assert_eq!(Stat::read(&format!("42 (psql) {}", fields.join(" "))).unwrap().image, Some([28, 50, 51]));
     }
 }

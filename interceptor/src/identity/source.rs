@@ -10,6 +10,7 @@ use super::{
     evidence::{Evidence, EvidenceError},
     http::HttpError,
     process::Process,
+    recent::Recent,
     request_url::{Pair, Requests, is_bearer, is_url},
     verify::TOKEN_BYTES,
 };
@@ -88,6 +89,8 @@ pub(super) struct Sources {
     pub(super) enrollments: Enrollments,
     pub(super) requests: Requests,
     pub(super) readers: Readers,
+    /// What stood in the environments of programs: it is put there by `execve(2)`, and each has its own.
+    pub(super) in_environments: Recent<String>,
 }
 
 /// Threads that read what agents serve, which can be made to wait for as long as an agent likes: each cgroup has so many and
@@ -122,7 +125,17 @@ impl Sources {
                     enrollment: Some(enrollment),
                     beside: None,
                 }),
-                Source::Environment | Source::File => {
+                Source::Environment => {
+                    let known = self.in_environments.get(evidence);
+                    let token = match known {
+                        Some(token) => Some(token),
+                        None => self.look(evidence, *source).await?.inspect(|token| {
+                            self.in_environments.keep(evidence, token.clone());
+                        }),
+                    };
+                    token.map(|token| Found { token, enrollment: None, beside: None })
+                }
+                Source::File => {
                     let token = self.look(evidence, *source).await?;
                     token.map(|token| Found { token, enrollment: None, beside: None })
                 }

@@ -146,6 +146,7 @@ pub(super) fn evidence_in(cgroup: &str) -> Evidence {
     let paths = std::iter::successors(Some(cgroup), |path| path.rsplit_once('/').map(|(above, _)| above));
     Evidence {
         pid: 1,
+        image: None,
         start: 1,
         exe: "/usr/bin/agent".to_owned(),
         cgroup: cgroup.to_owned(),
@@ -867,7 +868,8 @@ async fn the_token_is_in_the_environment_or_in_an_ancestors() {
     );
     let wrong = Agent(Command::new("sleep").arg("60").env("AGENT_ID_TOKEN", "x").spawn().unwrap());
     assert!(text(registrar.identify(&evidence(wrong.0.id())).await).contains("not a signed JWT"));
-    let other = Evidence { cgroup: "/elsewhere".to_owned(), ..evidence(agent.0.id()) };
+    let moved = vec![42, 1];
+    let other = Evidence { cgroup: "/elsewhere".to_owned(), cgroup_ids: moved, ..evidence(agent.0.id()) };
     assert!(text(registrar.identify(&other).await).contains("has moved to another cgroup"));
 }
 

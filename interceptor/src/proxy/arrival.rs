@@ -345,13 +345,13 @@ impl<'a> Arrival<'a> {
         });
         let killed = present.killed.clone();
         if !self.proxy.observes() {
-            killed.notify_one();
+            killed.tell();
         }
         let route = self.route();
         let carried = tokio::select! {
             carried = unread::carry(&route, Some(self.peer), &credential.tls, startup, stream, said) => carried,
             _ = stop.changed() => Err(LoginError::Stopped),
-            () = killed.notified() => Err(LoginError::Stopped),
+            () = killed.told() => Err(LoginError::Stopped),
         };
         let how = match carried {
             Ok((up, down)) => format!("{up} bytes went up and {down} down, unread"),

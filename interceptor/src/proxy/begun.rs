@@ -93,7 +93,7 @@ impl<'a> Begun<'a> {
         });
         if observed && !proxy.observes() {
             // Policies are enforced since it was let in, and whoever ended the sessions did not see this one.
-            present.killed.notify_one();
+            present.killed.tell();
         }
         if stream.send(&hello).await.is_err() {
             disconnected(proxy, subject, "the client went away");

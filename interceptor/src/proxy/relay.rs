@@ -5,6 +5,7 @@ use super::cancel::Key;
 use super::catalogs::{Place, Watch};
 use super::hold::{Hold, Next};
 use super::inbox::{Inbox, give_back, take_buffer};
+use super::live::Killed;
 use super::own::Due;
 use super::serve::Proxy;
 use super::tls::{Reader, Stream, Writer};
@@ -18,12 +19,13 @@ use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Bytes that wait for one side before the other is no longer read.
@@ -42,7 +44,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) key: Key,
     pub(super) lease: Lease,
     /// Told when somebody has the session end.
-    pub(super) killed: Arc<Notify>,
+    pub(super) killed: Arc<Killed>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -129,6 +131,9 @@ impl Ends<'_> {
     ) -> Result<&'static str, Ending> {
         let (mut last_call, mut patience, mut stalled, mut idle) = (None, None, None, None);
         let mut clock = Clock::default();
+        // Asked once: to be put on their lists and taken off again at every message costs more than what they say is worth.
+        let (has_killed, mut stop) = (around.killed.clone(), around.stop.clone());
+        let (mut killed, mut stopped) = (pin!(has_killed.told()), pin!(stop.changed()));
         loop {
             // The server first: a message of the client may wait for what it has answered.
             self.hear_server(session)?;
@@ -255,9 +260,9 @@ impl Ends<'_> {
                     Next::Say(notice) => self.out.downstream.notice(&notice),
                     Next::Judge => self.hold = None,
                 },
-                () = around.killed.notified() => {
+                () = &mut killed => {
                     let how = Box::pin(around.left_alone(session, "ended by an operator")).await;
-                    self.out.downstream.error(&killed());
+                    self.out.downstream.error(&ended_by_operator());
                     return Ok(how);
                 }
                 () = at(idle) => {
@@ -266,7 +271,7 @@ impl Ends<'_> {
                 }
                 () = at(looked_at) => Box::pin(around.renew(session)).await?,
                 () = around.lease.changed(), if leaves_open => Box::pin(around.renew(session)).await?,
-                stopped = around.stop.changed(), if last_call.is_none() => {
+                stopped = &mut stopped, if last_call.is_none() => {
                     // The sender is gone only when the daemon is on its way out.
                     let _stop = stopped;
                     last_call = Some(Instant::now() + around.proxy.tuned().limits.drain());
@@ -478,7 +483,7 @@ fn in_unix(moment: u64) -> Instant {
     Instant::now() + std::time::Duration::from_secs(moment.saturating_sub(unix()))
 }
 
-fn killed() -> Report {
+fn ended_by_operator() -> Report {
     Report::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
         .detail("somebody who operates this host has ended the session")
 }

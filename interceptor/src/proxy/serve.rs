@@ -11,7 +11,7 @@ use super::settle::Settling;
 use super::tasks::TaskCount;
 use super::tls::{Stream, Terminator};
 use super::upstream::Upstreams;
-use crate::identity::{Dialled, Evidence, Registrar};
+use crate::identity::{Dialled, Registrar};
 use crate::policy::{Mode, PolicySet};
 use crate::redirect::{Network, Origin, Redirect, RedirectError};
 use crate::session::Shared;
@@ -172,7 +172,7 @@ async fn connection(
         );
     };
     // At once, while the process is still there: clients that give up quickly are identified as well.
-    let evidence = Evidence::gather(&Dialled {
+    let evidence = proxy.registrar.evidence(&Dialled {
         pid: origin.pid,
         uid: origin.uid,
         gid: origin.gid,

@@ -543,11 +543,7 @@ impl Ends<'_> {
                         }
                         () = sleep_until(ends) => Stopped::TooSlow,
                         () = cancelled, if heard.stopped.is_none() => Stopped::Cancelled,
-                        () = around.killed.notified() => {
-                            // The relay is to hear of it too.
-                            around.killed.notify_one();
-                            Stopped::Killed
-                        }
+                        () = around.killed.told(), if heard.stopped.is_none() => Stopped::Killed,
                     };
                     if heard.stopped.is_some() && stop == Stopped::TooSlow {
                         return Err(Ending::Server("it does not stop".to_owned()));

@@ -73,6 +73,11 @@ pub fn destroy_of(processes: &[u32], is_target: impl Fn(SocketAddr) -> bool + Sy
         // Seldom is there any; only then is looked who holds it, which takes longer.
         let mut there = open_to(&network, &is_target)?;
         leave_own(network.inode(), &mut there);
+        if !there.is_empty() {
+            // This process has opened and closed some meanwhile, and whose they were cannot be seen any more.
+            let still = open_to(&network, &is_target)?;
+            there.retain(|inode, cookie| still.get(inode) == Some(cookie));
+        }
         if there.is_empty() {
             continue;
         }
