@@ -102,6 +102,8 @@ struct Writer {
     /// Whole lines that are not in the segment yet.
     pending: Vec<u8>,
     head_file: File,
+    /// What it names, once it has been written.
+    named: Option<u64>,
     /// The last record, written or not; the last that is written; and the last that the disk has as surely as `fsync` says. Only
     /// the latter is named in `head` and signed: when the machine goes down, neither speaks of what is gone.
     head: Head,
@@ -178,6 +180,7 @@ impl Trail {
                 .mode(0o600)
                 .open(dir.join("head"))
                 .map_err(unusable)?,
+            named: None,
             written: head.clone(),
             synced_head: head.clone(),
             head,
@@ -530,8 +533,14 @@ impl Writer {
     fn write_head(&mut self) -> Result<(), AuditError> {
         // Of one length always, so that one write replaces the whole of it.
         let Head { seq, hash } = &self.synced_head;
+        if self.named == Some(*seq) {
+            return Ok(());
+        }
         let head = format!("{{\"seq\":{seq:>20},\"hash\":\"{hash}\"}}\n");
-        Ok(self.head_file.write_all_at(head.as_bytes(), 0)?)
+        self.named = None;
+        self.head_file.write_all_at(head.as_bytes(), 0)?;
+        self.named = Some(*seq);
+        Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<(), AuditError> {

@@ -121,7 +121,9 @@ impl<'a> Begun<'a> {
 pub(super) fn disconnected(proxy: &Proxy, subject: Arc<Subject>, how: &str) {
     let mut record = Record::new(Event::Disconnect, subject);
     record.statement = Some(how.to_owned());
-    if let Err(error) = proxy.shared.trail.write(record) {
+    // Nothing happens after it that it would have to be written for.
+    if let Err(error) = proxy.shared.trail.seal(record) {
         tracing::error!(%error, "the end of a session could not be recorded");
     }
+    proxy.settling.soon(&proxy.shared.trail);
 }
