@@ -2,7 +2,8 @@
 //! in the database, and, for the look-alikes, what must have worked. And statements made at random, for what nobody has
 //! thought of.
 //!
-//! `attacks/cases.jsonl` is data; the cases name their policies in words, which `attacks/policies.py` turns into Cedar.
+//! `attacks/cases.jsonl` is data, and so is what later reviews thought of, `approvals.jsonl` and `further.jsonl`; the cases
+//! name their policies in words, which `attacks/policies.py` turns into Cedar.
 //! Everything goes through the real redirect to a real server.
 
 use interceptor_tests::environment;

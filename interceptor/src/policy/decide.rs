@@ -22,6 +22,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+const LISTED: &str = "say in SQL what it does, or have it listed under [functions] transparent in labels.toml";
+
 /// A text may run, every statement of it. Only this room can make one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
@@ -308,8 +310,23 @@ impl PolicySet {
         let vouched = |name: &&String| self.labels.is_transparent(name);
         let unseen = statement.unseen.iter().find(|name| !vouched(name));
         let in_flux = bench.around.in_flux && statement.uses.iter().any(|asked| !is_definition(asked));
-        if (unseen.is_none() && !in_flux) || self.sees_all(bench).map_err(broken)? {
+        if unseen.is_none() && !in_flux {
             return Ok(());
+        }
+        if self.sees_all(bench).map_err(broken)? {
+            return match called(statement, vouched) {
+                Some(name) if !self.does_all(bench).map_err(broken)? => {
+                    let mut denial =
+                        Denial::new(DenialKind::Policy, format!("{name} may do what is kept from this agent"));
+                    denial.reason = Some(
+                        "what it does cannot be seen, and some settings, definitions or catalogues are forbidden here"
+                            .to_owned(),
+                    );
+                    denial.hint = Some(LISTED.to_owned());
+                    Err(Box::new(denial))
+                }
+                _ => Ok(()),
+            };
         }
         let Some(name) = unseen else {
             let mut denial = Denial::new(DenialKind::Policy, "the schema is being changed in this transaction");
@@ -321,8 +338,7 @@ impl PolicySet {
         let mut denial = Denial::new(DenialKind::Policy, format!("{name} may reach what is kept from this agent"));
         denial.reason =
             Some("what it does cannot be seen, and some relations or columns are forbidden or masked here".to_owned());
-        denial.hint =
-            Some("say in SQL what it does, or have it listed under [functions] transparent in labels.toml".to_owned());
+        denial.hint = Some(LISTED.to_owned());
         Err(Box::new(denial))
     }
 
@@ -353,6 +369,29 @@ impl PolicySet {
             self.memo.keep_sees_all(who, sees);
         }
         Ok(sees)
+    }
+
+    /// Whether no forbid stands between the agent and what a function that it calls could do besides reading and writing
+    /// rows: change settings and definitions, look at other sessions. Functions that run along with a write are the owner's.
+    fn does_all(&self, bench: &Bench<'_>) -> Result<bool, Broken> {
+        let role = Object::Parameter("role".into());
+        let acts = [
+            (Access::Set, &role),
+            (Access::Create, &Object::Database),
+            (Access::Alter, &Object::Database),
+            (Access::Drop, &Object::Database),
+        ];
+        for (access, object) in acts {
+            if bench.verdict(access, object)?.restrains() {
+                return Ok(false);
+            }
+        }
+        for relation in bench.catalog.sensitive_relations() {
+            if bench.verdict(Access::Select, &Object::Relation(relation.id.clone()))?.restrains() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Which columns are masked for the agent, whether what the statement does with them may be, and where they come out.
@@ -608,4 +647,16 @@ pub(super) fn describe(asked: &Use, catalog: &Catalog) -> String {
         Object::Function(function) => format!("{action} function {}", path(&[&function.schema, &function.name])),
         Object::Parameter(name) => format!("{action} parameter {name}"),
     }
+}
+
+/// A function that a statement calls by name and that nobody can see through.
+fn called(statement: &Statement, vouched: impl Fn(&&String) -> bool) -> Option<&String> {
+    let names = statement.uses.iter().filter(|asked| asked.named && asked.access == Access::Execute);
+    let names: BTreeSet<String> = names
+        .filter_map(|asked| match &asked.object {
+            Object::Function(function) => Some(format!("{}.{}", function.schema, function.name)),
+            _ => None,
+        })
+        .collect();
+    statement.unseen.iter().filter(|name| !vouched(name)).find(|name| names.contains(*name))
 }

@@ -300,6 +300,13 @@ impl Catalog {
         self.contents.relations.values().filter(own)
     }
 
+    /// The server's own relations that need a permit like any other.
+    pub fn sensitive_relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        let sensitive =
+            |relation: &&Arc<Relation>| super::builtins::is_sensitive(&relation.id.schema, &relation.id.name);
+        self.contents.relations.values().filter(sensitive)
+    }
+
     /// The schemas in which unqualified names are looked for, the implicit `pg_catalog` first.
     fn searched(&self) -> impl Iterator<Item = Arc<str>> + '_ {
         let implicit = if self.search_path.iter().any(|schema| &**schema == "pg_catalog") {

@@ -166,9 +166,9 @@ pub enum Object {
 /// Facts beside the uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flag {
-    /// An UPDATE or DELETE whose rows are restricted by WHERE.
+    /// An UPDATE or DELETE whose rows are restricted by WHERE, or a MERGE that joins by something.
     HasWhere,
-    /// An UPDATE or DELETE of every row, as far as can be told: `WHERE true` restricts nothing.
+    /// A write to every row, as far as can be told: `WHERE true` restricts nothing, and TRUNCATE has no condition.
     NoWhere,
     /// A data-modifying statement in WITH.
     WritesInWith,

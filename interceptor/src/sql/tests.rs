@@ -303,6 +303,53 @@ fn copy() {
 }
 
 #[test]
+fn what_a_condition_leaves_out() {
+    #[track_caller]
+    fn check(text: &str, restricts: bool) {
+        let flags = analyse(text, &catalog(), &Nobody).unwrap().statements[0].flags.clone();
+        let found = (flags.contains(&Flag::HasWhere), flags.contains(&Flag::NoWhere));
+        assert_eq!(found, (restricts, !restricts), "{text}");
+    }
+    for condition in [
+        "true",
+        "1 = 1",
+        "id = id",
+        "not false",
+        "1 in (1, 2)",
+        "(1, 2) = (1, 2)",
+        "length('a') = 1",
+        "coalesce(true)",
+        "now() > '2020-01-01'",
+        "id between id and id",
+        "id in (id, 5)",
+        "exists (select 1)",
+        "id = 1 or length('a') = 1",
+        "lower('a') like $1",
+    ] {
+        check(&format!("delete from orders where {condition}"), false);
+    }
+    for condition in [
+        "id = 1",
+        "id = $1",
+        "id between 1 and 5",
+        "id in (1, 2)",
+        "(id, status) = (1, 'x')",
+        "lower(status) = 'x'",
+        "status like 'a%' and true",
+        "exists (select from customers where customers.id = customer_id)",
+        "id in (select id from customers)",
+        "now() > status::timestamptz",
+        "array[id] <@ array[1, 2]",
+    ] {
+        check(&format!("delete from orders where {condition}"), true);
+    }
+    check("delete from orders", false);
+    check("truncate orders", false);
+    check("merge into orders o using customers c on true when matched then delete", false);
+    check("merge into orders o using customers c on o.id = c.id when matched then delete", true);
+}
+
+#[test]
 fn functions_operators_and_types() {
     check("select lo_from_bytea(0, 'x')", "execute pg_catalog.lo_from_bytea()");
     check("select pg_catalog.pg_read_file('x')", "execute pg_catalog.pg_read_file()");
@@ -439,6 +486,12 @@ fn definitions_and_administration() {
     check("create role x", "admin database");
     check("alter role x password 'y'", "admin database");
     check("vacuum", "admin database");
+    // What is maintained is read from end to end: needs no permit, but a forbid holds.
+    let maintained = "(select public.api_keys), admin database";
+    for text in ["vacuum full api_keys", "analyze api_keys (key)", "cluster api_keys", "reindex table public.api_keys"]
+    {
+        check(text, maintained);
+    }
     check("create extension dblink", "admin database");
     check("do $$ begin end $$", "opaque: DO runs a program in another language; send its statements one by one");
     check("load 'x'", "admin database");
@@ -683,6 +736,19 @@ fn lineage(text: &str) -> String {
 #[track_caller]
 fn check_lineage(text: &str, expected: &str) {
     assert_eq!(lineage(text), expected, "{text}");
+}
+
+#[test]
+fn definitions_keep_their_names() {
+    // One column that is defined by name keeps it; one that is not goes by the alias.
+    for text in [
+        "select x.tier from customers c, row_to_json(c.name) as x(tier text)",
+        "select tier from customers c, rows from (row_to_json(c.name) as (tier text)) as x",
+        "select x from customers c, row_to_json(c.name) as x",
+    ] {
+        assert!(!read(text).contains("missing"), "{text}: {}", read(text));
+    }
+    check("select x.x from customers c, row_to_json(c.name) as x(tier text)", "missing: column x.x does not exist");
 }
 
 #[test]

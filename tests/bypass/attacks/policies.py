@@ -38,12 +38,12 @@ class Writer:
             f'when {{ context.database like "{self.prefix}*"{condition} }};\n'
         )
 
-    def each(self, effect, scope, annotations=""):
+    def each(self, effect, scope, condition=""):
         """For resources whose ids hold the database's name."""
+        condition = f"\nwhen {{ {condition} }}" if condition else ""
         for database in self.databases:
-            self.lines.append(
-                f'@id("{self.prefix}{len(self.lines)}") {annotations}\n{effect} ({scope.replace("DB", database)});\n'
-            )
+            text = f"{effect} ({scope}){condition};".replace("DB", database)
+            self.lines.append(f'@id("{self.prefix}{len(self.lines)}")\n{text}\n')
 
 
 ANY = "principal, action, resource"
@@ -59,7 +59,7 @@ def translate(text, prefix, databases):
     else:
         out.add("permit", ANY)
     if strict and "+ writes" in text:
-        out.add("permit", 'principal, action in [PG::Action::"insert", PG::Action::"update", PG::Action::"delete", PG::Action::"copy_in"], resource')
+        out.add("permit", 'principal, action in [PG::Action::"insert", PG::Action::"update", PG::Action::"delete", PG::Action::"merge", PG::Action::"copy_in", PG::Action::"lock"], resource')
     masks = STRICT if strict else re.findall(r'mask ((?:"[^"]+"|[\w.])+(?:\."[^"]+")?(?:, (?:"[^"]+"|[\w.])+)*)', text)
     masks = [name.strip() for mask in masks for name in mask.split(",")]
     relaxed = '@filter("equality")' if "mask.predicates=equality" in text else ""
@@ -73,7 +73,10 @@ def translate(text, prefix, databases):
         out.add("forbid", 'principal, action == PG::Action::"admin", resource')
     if strict:
         out.each("forbid", 'principal, action, resource in PG::Relation::"DB.public.secrets"')
-        out.add("forbid", "principal, action == PG::Action::\"execute\", resource")
+        # What the schema calls harmless is listed.
+        listed = 'resource == PG::Function::"DB.app.add_tax"'
+        out.each("permit", f'principal, action == PG::Action::"execute", {listed}')
+        out.each("forbid", 'principal, action == PG::Action::"execute", resource', f'context.database == "DB" && !({listed})')
         out.add("forbid", 'principal, action == PG::Action::"connect", resource', '@max_rows("10000")')
     for name in re.findall(r"deny table (\w+)", text):
         out.each("forbid", f'principal, action, resource in PG::Relation::"DB.public.{name}"')

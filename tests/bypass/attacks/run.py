@@ -19,7 +19,7 @@ ROLES = {"agent_rw": "rw", "agent_super": "su"}
 
 
 def cases(only):
-    lines = [line for name in ("cases.jsonl", "approvals.jsonl") for line in (HERE / name).read_text().split("\n") if line]
+    lines = [line for name in ("cases.jsonl", "approvals.jsonl", "further.jsonl") for line in (HERE / name).read_text().split("\n") if line]
     every = [case for case in map(json.loads, lines) if case["kind"] == "sql"]
     found = [case for case in every if case["id"].startswith(only)]
     kinds = sorted({case["policy"] for case in every})

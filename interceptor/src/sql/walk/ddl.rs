@@ -209,14 +209,27 @@ impl Walk<'_> {
         is_admin
     }
 
-    /// Maintenance names relations that the second reader sees too.
+    /// Maintenance names relations that the second reader sees too. Whoever may maintain the database needs no permit for
+    /// them, but it reads them from end to end: what is forbidden stays forbidden.
     fn mention_maintained(&mut self, node: &NodeEnum) {
-        let NodeEnum::VacuumStmt(vacuum) = node else { return };
-        for relation in &vacuum.rels {
-            if let Some(NodeEnum::VacuumRelation(relation)) = &relation.node
-                && let Some(range) = &relation.relation
-            {
-                self.found.mentioned.insert(range.relname.clone());
+        let named: Vec<&RangeVar> = match node {
+            NodeEnum::VacuumStmt(vacuum) => vacuum
+                .rels
+                .iter()
+                .filter_map(|relation| match &relation.node {
+                    Some(NodeEnum::VacuumRelation(relation)) => relation.relation.as_ref(),
+                    _ => None,
+                })
+                .collect(),
+            NodeEnum::ClusterStmt(cluster) => cluster.relation.iter().collect(),
+            NodeEnum::ReindexStmt(reindex) => reindex.relation.iter().collect(),
+            _ => return,
+        };
+        for range in named {
+            self.found.mentioned.insert(range.relname.clone());
+            // An index is none of the relations that are known; what is not there is the server's to say.
+            if let Some(relation) = self.catalog.relation(&range.schemaname, &range.relname).cloned() {
+                self.ask(Access::Select, Object::Relation(relation.id.clone()), false);
             }
         }
     }

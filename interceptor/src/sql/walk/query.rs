@@ -563,6 +563,7 @@ impl Walk<'_> {
     fn range_function(&mut self, range: &RangeFunction) {
         let RangeFunction { lateral: _, ordinality, is_rowsfrom: _, functions, alias, coldeflist } = range;
         let mut fields = Vec::new();
+        let mut defines = false;
         for node in functions {
             // Each is a list: the call and its column definitions.
             match &node.node {
@@ -572,6 +573,7 @@ impl Walk<'_> {
                         Some(NodeEnum::List(list)) => list.items.as_slice(),
                         _ => &[],
                     };
+                    defines |= !definitions.is_empty();
                     fields.extend(self.visit_function(call, definitions));
                 }
                 _ => fields.extend(self.visit_function(node, &[])),
@@ -581,7 +583,8 @@ impl Walk<'_> {
             let value = fields.iter().fold(Value::default(), |all, field| all.or(field.value.clone()));
             fields = self.defined(coldeflist, &value);
         }
-        let alone = fields.len() == 1 && !*ordinality;
+        // The names that stand in a definition stay.
+        let alone = fields.len() == 1 && !*ordinality && coldeflist.is_empty() && !defines;
         if *ordinality {
             fields.push(Field::new("ordinality", Value::default()));
         }

@@ -82,6 +82,7 @@ impl Walk<'_> {
             NodeEnum::LockStmt(LockStmt { relations, mode: _, nowait: _ }) => self.relations(relations, Access::Lock),
             NodeEnum::TruncateStmt(TruncateStmt { relations, restart_seqs: _, behavior }) => {
                 self.relations(relations, Access::Truncate);
+                self.flag(Flag::NoWhere);
                 if *behavior == DropBehavior::DropCascade as i32 {
                     self.truncate_referring();
                 }

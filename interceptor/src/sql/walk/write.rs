@@ -8,7 +8,7 @@ use crate::sql::lineage::{Field, Handling, Value};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     BoolExprType, CmdType, DeleteStmt, InferClause, InsertStmt, MergeStmt, MergeWhenClause, Node, NullTestType,
-    OnConflictClause, RangeVar, ResTarget, ReturningClause, UpdateStmt,
+    OnConflictClause, RangeVar, ResTarget, ReturningClause, SubLink, UpdateStmt,
 };
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -155,6 +155,9 @@ impl Walk<'_> {
             walk.enter_target(relation, target.as_ref());
             let condition = walk.boxed(join_condition, Self::node);
             walk.consume(&condition);
+            // `ON true`: every row is matched by every row.
+            let joins = join_condition.as_ref().and_then(|node| node.node.as_ref()).is_some_and(depends);
+            walk.flag(if joins { Flag::HasWhere } else { Flag::NoWhere });
             for node in merge_when_clauses {
                 match &node.node {
                     Some(NodeEnum::MergeWhenClause(when)) => walk.merge_when(when, target.as_ref()),
@@ -410,32 +413,69 @@ fn restricts(node: &NodeEnum) -> bool {
                 Ok(BoolExprType::Undefined) | Err(_) => false,
             }
         }
-        // Two sides that differ, of which one is not written out.
-        NodeEnum::AExpr(expression) => {
-            let is_constant = |node: &Option<Box<Node>>| {
-                let node = node.as_ref().and_then(|node| node.node.as_ref());
-                matches!(node, None | Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::TypeCast(_)))
-            };
-            let both = is_constant(&expression.lexpr) && is_constant(&expression.rexpr);
-            !both && !same(&expression.lexpr, &expression.rexpr)
-        }
+        // Two sides that differ, of which one depends on the row.
+        NodeEnum::AExpr(expression) => depends(node) && !same(&expression.lexpr, &expression.rexpr),
         NodeEnum::NullTest(test) => test.nulltesttype == NullTestType::IsNull as i32,
         NodeEnum::BooleanTest(test) => inner(&test.arg),
         NodeEnum::CollateClause(clause) => inner(&clause.arg),
         NodeEnum::TypeCast(cast) => inner(&cast.arg),
-        NodeEnum::ColumnRef(_) | NodeEnum::SubLink(_) | NodeEnum::FuncCall(_) | NodeEnum::CurrentOfExpr(_) => true,
+        NodeEnum::SubLink(link) => !is_without_rows(link),
+        NodeEnum::FuncCall(_) => depends(node),
+        NodeEnum::ColumnRef(_) | NodeEnum::CurrentOfExpr(_) => true,
         _ => false,
     }
 }
 
-/// Whether two expressions are written alike, wherever they stand.
+/// Whether the value of an expression can differ from row to row, as far as its form tells: `length('a') = 1` does not.
+fn depends(node: &NodeEnum) -> bool {
+    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.as_ref()).is_some_and(depends);
+    let any = |nodes: &[Node]| nodes.iter().filter_map(|node| node.node.as_ref()).any(depends);
+    match node {
+        NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::SqlvalueFunction(_) => false,
+        NodeEnum::AExpr(expression) => inner(&expression.lexpr) || inner(&expression.rexpr),
+        NodeEnum::FuncCall(call) => any(&call.args),
+        NodeEnum::TypeCast(cast) => inner(&cast.arg),
+        NodeEnum::CollateClause(clause) => inner(&clause.arg),
+        NodeEnum::List(list) => any(&list.items),
+        NodeEnum::RowExpr(row) => any(&row.args),
+        NodeEnum::AArrayExpr(array) => any(&array.elements),
+        NodeEnum::CoalesceExpr(coalesce) => any(&coalesce.args),
+        NodeEnum::BoolExpr(expression) => any(&expression.args),
+        NodeEnum::SubLink(link) => inner(&link.testexpr) || !is_without_rows(link),
+        _ => true,
+    }
+}
+
+/// `EXISTS (SELECT 1)`, which looks at nothing.
+fn is_without_rows(link: &SubLink) -> bool {
+    match link.subselect.as_ref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::SelectStmt(select)) => {
+            link.testexpr.is_none()
+                && select.from_clause.is_empty()
+                && select.where_clause.is_none()
+                && select.larg.is_none()
+                && select.with_clause.is_none()
+                && !select.target_list.iter().filter_map(|node| node.node.as_ref()).any(|target| match target {
+                    NodeEnum::ResTarget(target) => {
+                        target.val.as_ref().and_then(|node| node.node.as_ref()).is_some_and(depends)
+                    }
+                    _ => true,
+                })
+        }
+        _ => false,
+    }
+}
+
+/// Whether two expressions are written alike, wherever they stand, or one of them among those of a list.
 fn same(left: &Option<Box<Node>>, right: &Option<Box<Node>>) -> bool {
-    let names = |node: &Option<Box<Node>>| match node.as_ref().and_then(|node| node.node.as_ref()) {
+    let name = |node: Option<&NodeEnum>| match node {
         Some(NodeEnum::ColumnRef(column)) => super::strings(&column.fields).last().map(|name| (*name).to_owned()),
         _ => None,
     };
-    match (names(left), names(right)) {
-        (Some(left), Some(right)) => left == right,
-        _ => false,
+    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.clone());
+    let Some(left) = name(inner(left).as_ref()) else { return false };
+    match inner(right) {
+        Some(NodeEnum::List(list)) => list.items.iter().any(|item| name(item.node.as_ref()).as_ref() == Some(&left)),
+        right => name(right.as_ref()) == Some(left),
     }
 }
