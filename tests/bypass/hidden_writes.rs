@@ -13,7 +13,7 @@ const STATEMENTS: &[&str] = &[
     "explain (costs off, analyze) update customers set name = 'x'",
     "select * into stolen from products",
     "create table stolen as select * from products",
-    "create temp table stolen as select * from products",
+    "create temp table stolen as select * from api_keys",
     "copy (delete from customers returning 1) to stdout",
     "copy products to program 'cat'",
     "copy products to '/tmp/stolen'",

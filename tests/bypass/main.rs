@@ -16,5 +16,6 @@ mod names;
 mod prepared;
 mod routes;
 mod settings;
+mod temporary;
 mod tokens;
 mod wire;

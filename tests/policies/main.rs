@@ -121,6 +121,11 @@ fn agents_write_orders_and_nothing_else() {
 #[test]
 fn agents_leave_the_schema_and_the_server_alone() {
     check("drop table orders", "deny no-schema-changes: open a migration pull request");
+    check("create temp table t (a bigint)", "permit agents-own-temporary-relations");
+    check(
+        "create temp table t as select * from api_keys",
+        "deny no-api-keys: ask the owner of the service for a key of your own",
+    );
     check("create table t (a bigint)", "deny no-schema-changes: open a migration pull request");
     check("comment on table orders is 'x'", "deny no-schema-changes: open a migration pull request");
     check("grant select on orders to public", "deny no-rights-changes: ask a database administrator");

@@ -14,7 +14,7 @@ use super::scope::{Chains, World};
 use super::verdict::{Bench, Broken, Verdict};
 use crate::sql::{
     Access, Analysis, Catalog, ColumnRef, Flag, Handling, Missing, Object, Place, Relation, RelationRef, Standing,
-    Statement, Use,
+    Statement, Touch, Use,
 };
 use cedar_policy::{Context, Entity, PolicyId};
 use sha2::{Digest, Sha256};
@@ -139,7 +139,8 @@ impl PolicySet {
         let mut around = Cow::Borrowed(around);
         let statements = analysis.statements.iter().zip(0..).map(|(statement, at)| {
             let granted = self.decide_statement(principal, analysis, at, catalog, &around, mode);
-            if statement.changes_catalog() && !around.in_flux {
+            let changes_own = matches!(statement.touch, Touch::Makes | Touch::Changes);
+            if (statement.changes_catalog() || changes_own) && !around.in_flux {
                 around.to_mut().in_flux = true;
             }
             granted.map_err(|denial| Box::new(Denied { at, denial: *denial }))
@@ -193,9 +194,14 @@ impl PolicySet {
             | Missing::Function(_)
             | Missing::Column(_)
             | Missing::Type(_)
-            | Missing::Schema(_) => agent_chain(principal.identity()).is_ok_and(|chain| self.permits_all(&chain)),
+            | Missing::Schema(_) => self.holds_nothing_against(principal),
             Missing::Portal(_) | Missing::Prepared(_) => false,
         }
+    }
+
+    /// Whether nothing can be refused to an agent, whatever names mean: see [`PolicySet::permits_all`].
+    pub fn holds_nothing_against(&self, principal: &Principal) -> bool {
+        agent_chain(principal.identity()).is_ok_and(|chain| self.permits_all(&chain))
     }
 
     fn uses(&self, bench: &Bench<'_>, statement: &Statement) -> Result<Grant, Box<Denial>> {

@@ -210,7 +210,7 @@ impl PolicySet {
     }
 
     /// Whether nothing can be refused to an agent, whatever it names: a permit of everything covers it, and the set has no
-    /// forbid at all. Then a name that nobody knows (made in a transaction that is still open, or temporary) changes nothing
+    /// forbid at all. Then a name that nobody knows (made in a transaction that is still open) changes nothing
     /// about the decision, and the server says whether it exists.
     pub(super) fn permits_all(&self, principal: &[EntityUid]) -> bool {
         let Self { still, moving, .. } = self;

@@ -4,9 +4,10 @@
 use super::login::LoginError;
 use super::questions::QUESTIONS;
 use super::route::Route;
+use super::temporary;
 use super::upstream::{Credential, Server, Upstreams};
 use crate::identity::Identity;
-use crate::sql::{Action, Catalog, CatalogBuilder, Function, RelationKind};
+use crate::sql::{Action, Catalog, CatalogBuilder, Function, RelationKind, TEMPORARY, Temporary};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
@@ -212,6 +213,9 @@ impl Reading<'_> {
 
     /// Takes a row of the answer to a question; `None` for one of an unknown shape.
     pub(super) fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
+        if self.reader.is_of_none(question, row) {
+            return Some(());
+        }
         (question, row).hash(&mut self.digest);
         self.reader.row(question, row)
     }
@@ -243,6 +247,65 @@ impl Slot {
         tracing::debug!(database = %place.database, relations = catalog.len(), took = ?fetched.elapsed(), "catalogue fetched");
         slot.snapshot.store(Some(Arc::new(Snapshot { catalog: catalog.clone(), fetched })));
         catalog
+    }
+}
+
+/// A reading of a session's own relations, which nobody else sees.
+pub(super) struct TemporaryReading<'a> {
+    reader: Reader<'a>,
+    oids: Vec<u32>,
+}
+
+impl<'a> TemporaryReading<'a> {
+    pub(super) fn new(place: &'a Place) -> Self {
+        Self { reader: Reader::new(place, 0), oids: Vec::new() }
+    }
+
+    /// Takes a row of the answer to [`temporary::WHICH`].
+    pub(super) fn which(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
+        if question > 0 {
+            self.reader.builder().odd("there are types, or other objects than relations, in the session's own schema");
+            return Some(());
+        }
+        let value = |at: usize| row.get(at).copied().flatten();
+        let oid: u32 = value(0)?.parse().ok()?;
+        if self.oids.len() >= temporary::MOST {
+            self.reader.builder().odd("there are too many temporary relations");
+            return Some(());
+        }
+        let Some(kind) = value(2)?.chars().next().and_then(RelationKind::from_relkind) else {
+            self.reader.builder().odd("there is a temporary relation of an unknown kind");
+            return Some(());
+        };
+        self.reader.builder().relation(oid, TEMPORARY, value(1)?, kind, value(3)? == "t");
+        if let Some(comment) = value(4) {
+            self.reader.builder().comment(oid, "", comment);
+        }
+        self.oids.push(oid);
+        Some(())
+    }
+
+    /// What there is to ask about those that there are, in a block or outside; nothing where there are none.
+    pub(super) fn questions(&self, in_block: bool) -> Option<String> {
+        (!self.oids.is_empty()).then(|| temporary::questions(&self.oids, in_block))
+    }
+
+    /// Takes a row of the answer to that.
+    pub(super) fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
+        let value = |at: usize| row.get(at).copied().flatten();
+        match temporary::ORDER.get(question)? {
+            temporary::Asked::Elsewhere => {
+                self.reader.builder().elsewhere(value(0)?.parse().ok()?, value(1)?, value(2)?);
+                Some(())
+            }
+            temporary::Asked::AsOfAll(question) => self.reader.row(*question, row),
+        }
+    }
+
+    /// Everything has been answered.
+    pub(super) fn end(mut self, catalog: &Catalog) -> Temporary {
+        self.reader.builder();
+        catalog.temporary_of(self.reader.builder.unwrap_or_default())
     }
 }
 
@@ -282,6 +345,9 @@ async fn fetch(
     let mut reader = Reader::new(place, epoch);
     let mut digest = hasher.build_hasher();
     let each = |question: usize, row: &[Option<&str>]| {
+        if reader.is_of_none(question, row) {
+            return Some(());
+        }
         (question, row).hash(&mut digest);
         reader.row(question, row)
     };
@@ -314,6 +380,13 @@ impl<'a> Reader<'a> {
     fn finish(mut self) -> Catalog {
         self.builder();
         self.builder.map(CatalogBuilder::build).unwrap_or_default()
+    }
+
+    /// Whether a row is about a relation that is not there for us: temporary ones of other sessions come and go, and what is
+    /// remembered hangs on there being nothing new.
+    fn is_of_none(&mut self, question: usize, row: &[Option<&str>]) -> bool {
+        let oid = row.first().copied().flatten().and_then(|oid| oid.parse().ok());
+        matches!(question, 3..=8 | 14 | 15) && oid.is_some_and(|oid| !self.builder().knows(oid))
     }
 
     /// Takes a row of the answer to a question of [`QUESTIONS`].

@@ -25,6 +25,7 @@ mod secret;
 mod serve;
 mod settle;
 mod tasks;
+mod temporary;
 mod tls;
 mod trial;
 mod unread;

@@ -1,9 +1,10 @@
 //! The catalogue of a database that the daemon has no credential for is read in the agent's own session: after the log-in,
 //! before the client is told that it is ready, and from then on whenever nothing is under way and it may have changed.
 
-use super::catalogs::Reading;
+use super::catalogs::{Reading, TemporaryReading};
 use super::login::LoginError;
 use super::relay::{Ends, Surroundings, lost};
+use super::temporary;
 use super::tls::Writer;
 use super::upstream::{Server, row};
 use crate::session::{Ending, Session};
@@ -59,11 +60,54 @@ impl Ends<'_> {
         around: &Surroundings<'_>,
     ) -> Result<(), Ending> {
         let mut reading = around.proxy.catalogs.begin(&around.place, &around.credential).await;
-        let mut query = BytesMut::from(Frame::query(Reading::QUESTIONS).bytes());
+        self.ask(Reading::QUESTIONS, "its catalogue", session, server_write, |at, values| reading.row(at, values))
+            .await?;
+        reading.end();
+        self.out.catalog_changed = false;
+        self.wants_catalog = false;
+        Ok(())
+    }
+
+    /// Asks on the session's own connection what temporary relations there are, in whatever transaction it is.
+    pub(super) async fn read_temporary(
+        &mut self,
+        session: &mut Session,
+        server_write: &mut Writer<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), Ending> {
+        let Some(catalog) = around.catalog.latest() else {
+            return Err(Ending::Server("its catalogue was never read".to_owned()));
+        };
+        around.proxy.shared.trail.flush()?;
+        let mut out = std::mem::take(&mut self.out.upstream);
+        while server_write.owes(&out) {
+            server_write.send(&mut out).await.map_err(|error| lost(&error))?;
+        }
+        const WHAT: &str = "its temporary relations";
+        let mut reading = TemporaryReading::new(&around.place);
+        self.ask(temporary::WHICH, WHAT, session, server_write, |at, values| reading.which(at, values)).await?;
+        if let Some(questions) = reading.questions(session.in_transaction()) {
+            self.ask(&questions, WHAT, session, server_write, |at, values| reading.row(at, values)).await?;
+        }
+        session.note_temporary(reading.end(&catalog), &catalog);
+        Ok(())
+    }
+
+    /// Asks on the session's own connection, on which nothing is under way; gives each row of an answer with the place of
+    /// its question among those that have rows.
+    async fn ask(
+        &mut self,
+        questions: &str,
+        what: &str,
+        session: &mut Session,
+        server_write: &mut Writer<'_>,
+        mut each: impl FnMut(usize, &[Option<&str>]) -> Option<()>,
+    ) -> Result<(), Ending> {
+        let mut query = BytesMut::from(Frame::query(questions).bytes());
         while server_write.owes(&query) {
             server_write.send(&mut query).await.map_err(|error| lost(&error))?;
         }
-        let unreadable = |what: &str| Ending::Server(format!("its catalogue could not be read: {what}"));
+        let unreadable = |why: &str| Ending::Server(format!("{what} could not be read: {why}"));
         let mut shapes = 0_usize;
         loop {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(16 << 20));
@@ -79,7 +123,7 @@ impl Ends<'_> {
             };
             if frame.tag() == b'D' {
                 let question = shapes.checked_sub(1).ok_or_else(|| unreadable("a row without a shape"))?;
-                let taken = row(frame.body()).and_then(|values| reading.row(question, &values));
+                let taken = row(frame.body()).and_then(|values| each(question, &values));
                 taken.ok_or_else(|| unreadable("a row has an unknown shape"))?;
                 continue;
             }
@@ -91,14 +135,13 @@ impl Ends<'_> {
                 Backend::ParameterStatus { .. } | Backend::NoticeResponse(_) | Backend::NotificationResponse => {
                     session.backend(&frame, &mut self.out)?;
                 }
-                Backend::ReadyForQuery(TransactionStatus::Idle) => break,
+                Backend::ReadyForQuery(status) if (status != TransactionStatus::Idle) == session.in_transaction() => {
+                    break;
+                }
                 Backend::ErrorResponse(fields) => return Err(unreadable(fields.get(b'M').unwrap_or_default())),
                 _ => return Err(unreadable("it answers something else")),
             }
         }
-        reading.end();
-        self.out.catalog_changed = false;
-        self.wants_catalog = false;
         Ok(())
     }
 }

@@ -22,8 +22,10 @@ pub(super) const QUESTIONS: &str = concat!(
     "
 begin isolation level repeatable read read only;
 set local search_path to default;
-select pg_catalog.unnest(pg_catalog.current_schemas(false));
+select pg_catalog.unnest(pg_catalog.current_schemas(false))
+union all select 'pg_temp' where pg_catalog.current_setting('search_path') like '%pg\\_temp%';
 set local search_path to '';
+set local quote_all_identifiers to off;
 select nspname, pg_catalog.has_schema_privilege(oid, 'usage') from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
 select c.oid, n.nspname, c.relname, c.relkind,
        exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN'),

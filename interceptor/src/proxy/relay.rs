@@ -77,6 +77,7 @@ pub(super) async fn relay(ready: &mut Ready<'_>) -> Result<&'static str, Ending>
         fresh: false,
         hold: None,
         wants_trial: false,
+        wants_temporary: false,
         settles: false,
         alive: None,
     };
@@ -115,6 +116,8 @@ pub(super) struct Ends<'a> {
     hold: Option<Hold>,
     /// Whether what it does is to be seen before anybody is asked.
     wants_trial: bool,
+    /// Whether it waits for what temporary relations there are.
+    wants_temporary: bool,
     /// Whether the message that it was run for has been done.
     settles: bool,
     /// What was run for that, as long as it can still become the statement itself.
@@ -144,6 +147,12 @@ impl Ends<'_> {
                 reading.await.map_err(|_| Ending::Server("its catalogue could not be read in time".to_owned()))??;
                 self.fresh = self.held.is_some();
             }
+            if std::mem::take(&mut self.wants_temporary) {
+                let limit = around.proxy.tuned().limits.login();
+                let reading = timeout(limit, Box::pin(self.read_temporary(session, server_write, around)));
+                let late = || Ending::Server("its temporary relations could not be read in time".to_owned());
+                reading.await.map_err(|_| late())??;
+            }
             if std::mem::take(&mut self.wants_trial) {
                 Box::pin(self.try_out(session, server_write, client_write, around)).await?;
                 self.fresh = true;
@@ -163,7 +172,7 @@ impl Ends<'_> {
                 Box::pin(self.settle_trial(session, server_write, around)).await?;
                 continue;
             }
-            if self.wants_trial {
+            if self.wants_trial || self.wants_temporary {
                 continue;
             }
             if self.due(session, server_write, around) == Due::Now {
@@ -357,8 +366,9 @@ impl Ends<'_> {
             self.hold = Some(Hold::begin(ticket, desk, &around.key, expires, &mut self.out.downstream));
         }
         self.wants_trial = step == Step::Try;
+        self.wants_temporary = step == Step::Look;
         self.settles = step == Step::Done && self.alive.is_some();
-        if matches!(step, Step::Wait | Step::Hold | Step::Try) {
+        if matches!(step, Step::Wait | Step::Hold | Step::Try | Step::Look) {
             self.held = Some(frame);
         }
         Ok(())

@@ -139,6 +139,7 @@ impl Session {
             return Ok(());
         }
         self.path.failed();
+        self.note_failure();
         match self.queue.head() {
             Some(Pending::Query(running)) => {
                 let mut failed = std::mem::take(running).into_iter();
@@ -256,6 +257,7 @@ impl Session {
             // Now others can see it, and so can we.
             out.catalog_changed |= std::mem::take(&mut self.in_flux);
             self.path.idle();
+            self.note_end_of_transaction();
             if self.queue.is_empty() {
                 self.names.end_transaction();
                 self.redacts = false;
@@ -294,6 +296,7 @@ impl Session {
         self.remember(&running);
         self.served(&running);
         self.path.ran(&running.effect, tag);
+        self.note_touch(&running);
         let affected = affected(tag, running.writes && running.orders.limits_effect());
         if self.bracket && simple {
             return self.close_bracket(running, frame, affected, out);
@@ -336,6 +339,7 @@ impl Session {
             text: running.text.clone(),
             inside: true,
             path,
+            own: self.temporary().cloned(),
             redacts: running.orders.redacts_errors,
             served: Served::default(),
             bind: None,
@@ -353,6 +357,7 @@ impl Session {
             | Effect::ResetAll
             | Effect::EndTransaction
             | Effect::RollbackTo
+            | Effect::DiscardTemporary
             | Effect::Fetch(_) => {}
             Effect::Prepare(name) => self.names.prepare(name, self.made_inside(running)),
             Effect::Declare(name) => self.names.declare(name, self.made_inside(running)),

@@ -195,6 +195,7 @@ impl Session {
             Judgement::Held => Ok(Step::Hold),
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
+            Judgement::Look => Ok(Step::Look),
         }
     }
 
@@ -207,6 +208,9 @@ impl Session {
         out: &mut Output,
     ) -> Result<Step, Ending> {
         self.check_expiry(bench)?;
+        if self.asks_first(bench) {
+            return Ok(Step::Look);
+        }
         if !name.is_empty() && self.names.is_full(self.queue.parses()) && self.names.statement(name).is_none() {
             let refusal = self.refuse_unread(Refusal::TooManyStatements)?;
             return Ok(self.refuse(refusal, false, out));
@@ -224,6 +228,7 @@ impl Session {
                             Known::Path(path) => path.clone(),
                             Known::Doubt => None,
                         },
+                        own: self.temporary().cloned(),
                         redacts,
                         served: Served::default(),
                         bound: Some(bound(frame, Bytes::new())),
@@ -238,6 +243,7 @@ impl Session {
             Judgement::Held | Judgement::Try(..) => Ok(Step::Hold),
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
+            Judgement::Look => Ok(Step::Look),
         }
     }
 
@@ -256,7 +262,7 @@ impl Session {
                     return Ok(self.refuse(refusal, false, out));
                 };
                 let path = path.clone();
-                if path != prepared.path {
+                if path != prepared.path || prepared.own.is_some() || self.has_own() {
                     // Planning calls functions, and names mean something else than when it was judged.
                     match self.judge(&prepared.text, Run::No, bench)? {
                         Judgement::Permitted(permit, _) => {
@@ -267,9 +273,15 @@ impl Session {
                         Judgement::Held | Judgement::Try(..) => return Ok(Step::Hold),
                         Judgement::Later => return Ok(self.later(out)),
                         Judgement::Stale => return Ok(Step::Refresh),
+                        Judgement::Look => return Ok(Step::Look),
                     }
                 }
+                if self.may_be_either(&prepared, &path, bench) {
+                    let refusal = self.refuse_unread(Refusal::Shadowed)?;
+                    return Ok(self.refuse(refusal, false, out));
+                }
                 prepared.path = path;
+                prepared.own = self.temporary().cloned();
                 prepared.approved = None;
                 // Kept where it may matter only: copying values costs time and room.
                 let types = prepared.bound.take().map(|Bound { types, .. }| types);
@@ -309,6 +321,10 @@ impl Session {
         // kin, are looked up now.
         if *self.path.now() != Known::Path(prepared.path.clone()) {
             let refusal = self.refuse_unread(Refusal::OtherPath)?;
+            return Ok(self.refuse(refusal, false, out));
+        }
+        if self.is_of_another(&prepared, bench) {
+            let refusal = self.refuse_unread(Refusal::OtherOwn)?;
             return Ok(self.refuse(refusal, false, out));
         }
         let mut prepared = prepared;
@@ -368,6 +384,7 @@ impl Session {
             Judgement::Held => Ok(Step::Hold),
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
+            Judgement::Look => Ok(Step::Look),
         }
     }
 

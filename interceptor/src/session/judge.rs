@@ -6,11 +6,12 @@ use super::kept::Kept;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
+use super::temporary::{Sure, is_same};
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
 use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
 use crate::sql::{
-    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Relation, Statement, quoted,
+    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Relation, Statement, Temporary, quoted,
 };
 use crate::telemetry::{Judged, NO_VERB, metrics};
 use crate::wire::{Frame, Rows, TransactionStatus};
@@ -51,6 +52,8 @@ pub(super) enum Judgement {
     Later,
     /// A name is not known and the catalogue may be old.
     Stale,
+    /// The session's own relations may have changed.
+    Look,
 }
 
 /// The one way for a statement to the server: the frame that was judged, against the permit that says so.
@@ -63,13 +66,14 @@ pub(super) fn release(permit: Permit, frame: &Frame, upstream: &mut BytesMut) {
 struct Sight<'a> {
     names: &'a Names,
     queue: &'a Queue,
+    own: Option<&'a Arc<Temporary>>,
     /// What was looked up: what a text does hangs on these as well.
     runs: Mutex<Vec<sql::Portal>>,
 }
 
 impl<'a> Sight<'a> {
-    fn new(names: &'a Names, queue: &'a Queue) -> Self {
-        Self { names, queue, runs: Mutex::default() }
+    fn of(session: &'a Session) -> Self {
+        Self { names: &session.names, queue: &session.queue, own: session.temporary(), runs: Mutex::default() }
     }
 
     fn note(&self, found: sql::Portal) -> sql::Portal {
@@ -81,12 +85,21 @@ impl<'a> Sight<'a> {
 impl sql::Session for Sight<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<str>> {
         let text = text(self.queue.statement(name, self.names.statement(name)))?;
-        Some(self.note(sql::Portal { text, path: None }).text)
+        Some(self.note(sql::Portal { text, path: None, differing: BTreeSet::new() }).text)
     }
 
     fn portal(&self, name: &str) -> Option<sql::Portal> {
         match self.queue.portal(name, self.names.portal(name)) {
-            Meaning::Text(prepared) => Some(self.note(sql::Portal { text: prepared.text, path: prepared.path })),
+            Meaning::Text(prepared) => {
+                let (then, now) = (prepared.own.as_ref(), self.own);
+                let differing = if is_same(then, now) {
+                    BTreeSet::new()
+                } else {
+                    let names = Temporary::differing(then.map(|own| &**own), now.map(|own| &**own));
+                    names.into_iter().map(str::to_owned).collect()
+                };
+                Some(self.note(sql::Portal { text: prepared.text, path: prepared.path, differing }))
+            }
             Meaning::Nothing | Meaning::Unsettled => None,
         }
     }
@@ -118,7 +131,7 @@ impl Session {
 
     /// Only what settles the search path runs while nobody knows it.
     fn judge_in_doubt(&mut self, text: &str, run: Run<'_>, bench: &Bench<'_>) -> Result<Judgement, Ending> {
-        let sight = Sight::new(&self.names, &self.queue);
+        let sight = Sight::of(self);
         let settles = bench.readings.read(text, bench.catalog, &sight).is_ok_and(|analysis| {
             !analysis.statements.is_empty()
                 && analysis.statements.iter().all(|statement| path::settles(&statement.effect))
@@ -132,6 +145,8 @@ impl Session {
 
     /// The catalogue as names are looked up in it under a search path.
     fn seen(&mut self, catalog: &Catalog, path: &Schemas) -> Arc<Catalog> {
+        let own = self.with_own(catalog);
+        let catalog = own.as_deref().unwrap_or(catalog);
         match &self.seen {
             Some((snapshot, under, seen)) if *snapshot == catalog.snapshot() && under == path => seen.clone(),
             _ => {
@@ -140,6 +155,19 @@ impl Session {
                 seen
             }
         }
+    }
+
+    /// What a text that has been judged does, as far as it can be read.
+    pub(super) fn reads(
+        &mut self,
+        text: &str,
+        path: &Schemas,
+        bench: &Bench<'_>,
+        test: impl Fn(&Analysis) -> bool,
+    ) -> bool {
+        let catalog = self.seen(bench.catalog, path);
+        let sight = Sight::of(self);
+        bench.readings.read(text, &catalog, &sight).is_ok_and(|analysis| test(&analysis))
     }
 
     /// Judges a text under the search path that its names are looked up under.
@@ -151,12 +179,21 @@ impl Session {
         bench: &Bench<'_>,
     ) -> Result<Judgement, Ending> {
         let catalog = self.seen(bench.catalog, path);
-        let sight = Sight::new(&self.names, &self.queue);
+        let sight = Sight::of(self);
         let analysis = match bench.readings.read(text, &catalog, &sight) {
             Ok(analysis) => analysis,
             Err(rejection) => return self.reject(text, rejection),
         };
         let looked_up = sight.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match self.is_sure_of(&analysis, bench) {
+            Sure::Yes => {}
+            Sure::Ask => return Ok(Judgement::Look),
+            Sure::Later => return Ok(Judgement::Later),
+            Sure::No(refusal) => {
+                let record = self.record(text, None);
+                return self.refuse_on_record(record, refusal);
+            }
+        }
         let unknown = |statement: &Statement| match &statement.effect {
             // A schema that is made later would stand in front of the others.
             Effect::SearchPath { path: Some(path), .. } => {
@@ -267,6 +304,7 @@ impl Session {
                 | Effect::Declare(_)
                 | Effect::Deallocate(_)
                 | Effect::Close(_)
+                | Effect::DiscardTemporary
                 | Effect::Fetch(_) => {}
             }
         }
@@ -374,6 +412,7 @@ impl Session {
             shares: self.shares(orders),
             approved: None,
             writes: writes(statement),
+            touch: statement.touch,
             origins: origins(orders, catalog),
             width: statement.width,
             shape: None,
@@ -430,9 +469,12 @@ impl Session {
         let record = self.record(&refusal.reason(), None);
         match self.refuse_on_record(record, refusal)? {
             Judgement::Refused(refusal) => Ok(refusal),
-            Judgement::Permitted(..) | Judgement::Held | Judgement::Try(..) | Judgement::Later | Judgement::Stale => {
-                Err(Ending::Violation("a refusal was not recorded".to_owned()))
-            }
+            Judgement::Permitted(..)
+            | Judgement::Held
+            | Judgement::Try(..)
+            | Judgement::Later
+            | Judgement::Stale
+            | Judgement::Look => Err(Ending::Violation("a refusal was not recorded".to_owned())),
         }
     }
 

@@ -23,6 +23,7 @@ mod pending;
 mod refusal;
 mod results;
 mod sight;
+mod temporary;
 mod trial;
 
 pub use budget::{Budgets, TOTALS_OVER};
@@ -45,6 +46,7 @@ use path::{Schemas, SearchPath};
 use pending::{Bracketed, Queue};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use temporary::Own;
 
 /// What comes out of a message.
 #[derive(Debug, Default)]
@@ -74,6 +76,9 @@ pub enum Step {
     Try,
     /// A name is not in the catalogue: fetch it anew and hand the same message in again, with a fresh [`Bench`].
     Refresh,
+    /// The session's own relations may have changed: ask on its connection, on which nothing is under way, what there is
+    /// ([`Session::note_temporary`]), and hand the same message in again.
+    Look,
 }
 
 /// One agent's conversation with one database, from ReadyForQuery on.
@@ -110,6 +115,8 @@ pub struct Session {
     queue: Queue,
     names: Names,
     path: SearchPath,
+    /// Temporary relations, if there are or may be any.
+    own: Option<Box<Own>>,
     /// The catalogue under the path that was needed last.
     seen: Option<(u64, Schemas, Arc<Catalog>)>,
     skip: Skip,
@@ -208,6 +215,7 @@ impl Session {
             queue: Queue::default(),
             names: Names::default(),
             path: SearchPath::default(),
+            own: None,
             seen: None,
             skip: Skip::No,
             in_batch: false,

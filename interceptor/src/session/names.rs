@@ -2,6 +2,7 @@
 
 use super::hold::{Approved, Bound};
 use super::path::Schemas;
+use crate::sql::Temporary;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(super) struct Prepared {
     pub(super) inside: bool,
     /// For a portal the search path that it was made under.
     pub(super) path: Schemas,
+    /// The session's own relations at that time.
+    pub(super) own: Option<Arc<Temporary>>,
     /// Whether its errors may quote values of masked columns.
     pub(super) redacts: bool,
     /// For a portal what was taken from it.

@@ -76,6 +76,7 @@ impl SearchPath {
             | Effect::Declare(_)
             | Effect::Deallocate(_)
             | Effect::Close(_)
+            | Effect::DiscardTemporary
             | Effect::Fetch(_) => {}
         }
     }
@@ -128,6 +129,7 @@ pub(super) fn settles(effect: &Effect) -> bool {
         | Effect::Declare(_)
         | Effect::Deallocate(_)
         | Effect::Close(_)
+        | Effect::DiscardTemporary
         | Effect::Fetch(_) => false,
     }
 }

@@ -8,7 +8,7 @@ use super::path;
 use super::refusal::Refusal;
 use crate::audit::{AuditError, Ended, Entry, Status};
 use crate::policy::Orders;
-use crate::sql::Effect;
+use crate::sql::{Effect, Touch};
 use crate::wire::{Described, Rows};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -38,6 +38,8 @@ pub(super) struct Running {
     pub(super) ordinary: bool,
     /// Whether it changes anything.
     pub(super) writes: bool,
+    /// What it does to the session's own relations.
+    pub(super) touch: Touch,
     /// Where masked columns come from, as a RowDescription says it: table and attribute.
     pub(super) origins: Vec<(u32, i16)>,
     /// How many columns its result has, as far as the analysis can tell.
@@ -342,6 +344,21 @@ impl Queue {
         None
     }
 
+    /// Whether something is on its way that may change the session's own relations; `has` says whether there may be any.
+    pub(super) fn touches_own(&self, has: bool) -> bool {
+        let touches = |running: &Running| match running.touch {
+            Touch::None => false,
+            Touch::Perhaps => has,
+            Touch::Makes | Touch::Changes => true,
+        };
+        self.requests.iter().any(|request| match request {
+            Pending::Query(running) => running.iter().any(touches),
+            Pending::Execute(Some(running)) => touches(running),
+            Pending::OwnEnd(bracketed) => bracketed.running.as_ref().is_some_and(touches),
+            _ => false,
+        })
+    }
+
     /// Names of prepared statements that are on their way.
     pub(super) fn parses(&self) -> usize {
         self.requests.iter().filter(|request| matches!(request, Pending::Parse { .. })).count()
@@ -357,6 +374,7 @@ fn touches_names(effect: &Effect) -> bool {
         | Effect::ResetAll
         | Effect::EndTransaction
         | Effect::RollbackTo
+        | Effect::DiscardTemporary
         | Effect::Fetch(_) => false,
     }
 }

@@ -30,6 +30,12 @@ pub enum Refusal {
     PathInDoubt,
     /// A portal runs under another search path than it was made under.
     OtherPath,
+    /// Nobody knows which temporary relations there are.
+    OwnInDoubt(&'static str),
+    /// A prepared statement may mean a temporary relation or the one behind it.
+    Shadowed,
+    /// Temporary relations that a portal may mean have come or gone since it was made.
+    OtherOwn,
     /// A statement with limits among others that a limit could not take back.
     LimitedTogether,
     /// A write with a limit whose rows are asked for in portions.
@@ -138,6 +144,23 @@ impl Refusal {
                 "the search path has changed since the portal was bound",
             )
             .detail("names in what it calls would mean something else than when it was judged")
+            .hint("bind it again"),
+            Self::OwnInDoubt(why) => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "the session's temporary relations are not known at this point",
+            )
+            .detail(*why)
+            .hint("send the statements one by one, each after the end of the one before"),
+            Self::Shadowed => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "a temporary relation stands before one that the prepared statement names",
+            )
+            .detail("it has come since the statement was prepared, and the server may run what it had planned before")
+            .hint("prepare the statement anew, or name the schema"),
+            Self::OtherOwn => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "temporary relations that the portal may name have come or gone since it was bound",
+            )
             .hint("bind it again"),
             Self::LimitedTogether => Report::error(
                 SqlState::INSUFFICIENT_PRIVILEGE,

@@ -9,6 +9,7 @@ use crate::wire::{Chunk, HEADER, Header, Splitter};
 use std::path::PathBuf;
 
 mod held;
+mod own;
 
 const POLICIES: &str = r#"
 @id("read") permit (principal, action in [PG::Action::"read", PG::Action::"copy_out"], resource in PG::Schema::"shop.public");
@@ -42,6 +43,9 @@ struct Stage {
     readings: Readings,
     dir: PathBuf,
     unix: u64,
+    /// The temporary relations that the server has, and what came of the last message where it was not done.
+    own: Vec<String>,
+    undone: Vec<&'static str>,
 }
 
 impl Stage {
@@ -98,11 +102,14 @@ impl Stage {
             readings: Readings::default(),
             dir,
             unix: 0,
+            own: Vec::new(),
+            undone: Vec::new(),
         }
     }
 
     /// Lets the client (`> `) and the server (`< `) speak, a message a line; gives back what came out, in the same form:
-    /// `>` for what the server gets, `<` for what the client gets.
+    /// `>` for what the server gets, `<` for what the client gets. `o names` says what temporary relations the server has; `?` is a
+    /// question for them, `wait` a message that has to come again.
     fn play(&mut self, script: &str) -> String {
         let mut said = Vec::new();
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -111,8 +118,13 @@ impl Stage {
             let result = match who {
                 "> " => self.client(&encode_client(message), &mut out),
                 "< " => self.server(&encode_server(message), &mut out),
+                "o " => {
+                    self.own = message.split_whitespace().map(str::to_owned).collect();
+                    Ok(())
+                }
                 _ => panic!("{line}"),
             };
+            said.extend(self.undone.drain(..).map(str::to_owned));
             said.extend(show(&out.upstream, true).into_iter().map(|text| format!("> {text}")));
             said.extend(show(&out.downstream, false).into_iter().map(|text| format!("< {text}")));
             if let Err(ending) = result {
@@ -137,7 +149,18 @@ impl Stage {
             match chunk {
                 Chunk::Passing { bytes, .. } => self.session.copy_data(&bytes, out),
                 Chunk::Skipped { tag, body } => self.session.skipped(tag, body, out)?,
-                Chunk::Whole(frame) => assert_eq!(self.session.frontend(&frame, &bench, out)?, Step::Done),
+                Chunk::Whole(frame) => {
+                    let mut step = self.session.frontend(&frame, &bench, out)?;
+                    if step == Step::Look {
+                        self.undone.push("?");
+                        self.session.note_temporary(own::temporary(&self.own, &self.catalog), &self.catalog);
+                        step = self.session.frontend(&frame, &bench, out)?;
+                    }
+                    match step {
+                        Step::Wait => self.undone.push("wait"),
+                        step => assert_eq!(step, Step::Done),
+                    }
+                }
             }
         }
         // As whoever sends this has to.

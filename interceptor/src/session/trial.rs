@@ -14,7 +14,7 @@ use crate::approval::{Preview, Seen};
 use crate::audit::Decision;
 use crate::mask::Key;
 use crate::policy::Circumstances;
-use crate::sql::{Access, Effect, Flag, Object, Relation, RelationKind};
+use crate::sql::{Access, Effect, Flag, Object, Relation, RelationKind, is_temporary};
 use crate::wire::TransactionStatus;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -233,6 +233,10 @@ impl Session {
             let relation = case.catalog.get(&id).ok_or_else(|| format!("{}.{} is not known", id.schema, id.name))?;
             if relation.has_rules && !matches!(relation.kind, RelationKind::View) {
                 return Err(format!("rules stand on {}.{}", id.schema, id.name));
+            }
+            if is_temporary(&id) {
+                // The rows that it takes away are looked for on another connection, which does not see it.
+                return Err(format!("{} is temporary", id.name));
             }
             match relation.kind {
                 RelationKind::Table => tables.push(relation.clone()),

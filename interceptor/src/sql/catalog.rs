@@ -1,6 +1,7 @@
 //! A snapshot of what a database holds, and names resolved in it as the server would.
 
 use super::reading::Reading;
+use super::temporary::{Overlay, TEMPORARY, Temporary, temporary_of};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -238,13 +239,17 @@ pub struct Catalog {
     pub(super) role: Arc<str>,
     search_path: Vec<Arc<str>>,
     contents: Arc<Contents>,
+    /// The session's own relations, which are looked at first.
+    temporary: Option<Arc<Overlay>>,
 }
 
 /// What all views of a snapshot share, whatever their search path.
 #[derive(Debug, Clone, Default)]
-struct Contents {
+pub(super) struct Contents {
     /// The search path that sessions begin with.
     search_path: Vec<Arc<str>>,
+    /// Whether that says where among the others temporary relations are looked for.
+    pub(super) path_names_temporary: bool,
     schemas: HashSet<Arc<str>>,
     /// Those that the role may not use: the server leaves them out of a search path.
     closed: HashSet<Arc<str>>,
@@ -268,7 +273,7 @@ impl Catalog {
         let search_path: Vec<_> = path
             .iter()
             .map(named)
-            .filter(|schema| self.has_schema(schema) && !self.contents.closed.contains(schema))
+            .filter(|schema| **schema == *TEMPORARY || self.in_base(schema) && !self.contents.closed.contains(schema))
             .collect();
         let same = search_path == self.contents.search_path;
         let mut seen = self.clone();
@@ -278,9 +283,19 @@ impl Catalog {
         seen
     }
 
-    /// Whether this is seen under the path that sessions begin with.
-    pub(super) fn is_first_path(&self) -> bool {
-        self.id == self.snapshot
+    /// Whether this is what every session sees that has done nothing yet.
+    pub(super) fn is_first_sight(&self) -> bool {
+        self.id == self.snapshot && self.temporary.is_none()
+    }
+
+    /// The same under the same path with other relations of the session's own, or none.
+    pub(super) fn laid_over(&self, temporary: Option<Arc<Overlay>>, snapshot: u64) -> Self {
+        let path = self.id ^ self.snapshot;
+        Self { temporary, snapshot, id: snapshot ^ path, ..self.clone() }
+    }
+
+    pub(super) fn temporary(&self) -> Option<&Arc<Overlay>> {
+        self.temporary.as_ref()
     }
 
     /// The snapshot's own number, whatever the search path. The upper half is left to the paths.
@@ -297,7 +312,12 @@ impl Catalog {
     /// All relations but the server's own.
     pub fn user_relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
         let own = |relation: &&Arc<Relation>| !matches!(&*relation.id.schema, "pg_catalog" | "information_schema");
-        self.contents.relations.values().filter(own)
+        // In the place of one of everybody's there may be what it is with a child of the session's own.
+        let replaced = |relation: &&Arc<Relation>| {
+            self.temporary.as_ref().is_some_and(|overlay| overlay.get(&relation.id).is_some())
+        };
+        let temporary = self.temporary.iter().flat_map(|overlay| overlay.all());
+        self.contents.relations.values().filter(own).filter(move |relation| !replaced(relation)).chain(temporary)
     }
 
     /// The server's own relations that need a permit like any other.
@@ -307,14 +327,12 @@ impl Catalog {
         self.contents.relations.values().filter(sensitive)
     }
 
-    /// The schemas in which unqualified names are looked for, the implicit `pg_catalog` first.
-    fn searched(&self) -> impl Iterator<Item = Arc<str>> + '_ {
-        let implicit = if self.search_path.iter().any(|schema| &**schema == "pg_catalog") {
-            None
-        } else {
-            Some(Arc::from("pg_catalog"))
-        };
-        implicit.into_iter().chain(self.search_path.iter().cloned())
+    /// The schemas in which unqualified names are looked for, the implicit ones first: `pg_temp`, then `pg_catalog`.
+    pub(super) fn searched(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        let implicit =
+            |name: &'static str| (!self.search_path.iter().any(|schema| **schema == *name)).then(|| name.into());
+        let temporary = self.temporary.as_ref().and_then(|_| implicit(TEMPORARY));
+        temporary.into_iter().chain(implicit("pg_catalog")).chain(self.search_path.iter().cloned())
     }
 
     /// Where a new object without a schema goes.
@@ -324,17 +342,38 @@ impl Catalog {
 
     /// Whether there is such a schema.
     pub fn has_schema(&self, name: &str) -> bool {
+        *name == *TEMPORARY || self.in_base(name)
+    }
+
+    fn in_base(&self, name: &str) -> bool {
         self.contents.schemas.contains(name)
     }
 
     /// A relation by its full name.
     pub fn get(&self, id: &RelationRef) -> Option<&Arc<Relation>> {
-        self.contents.relations.get(id)
+        let own = self.temporary.as_ref().and_then(|overlay| overlay.get(id));
+        own.or_else(|| self.contents.relations.get(id))
+    }
+
+    /// Whether there is a relation in a schema of everybody's.
+    pub(super) fn has_relation(&self, schema: &Arc<str>, name: &str) -> bool {
+        self.contents.relations.contains_key(&RelationRef { schema: schema.clone(), name: name.into() })
+    }
+
+    /// Whether the server has a relation or a type of a name.
+    pub(super) fn is_of_server(&self, name: &str) -> bool {
+        self.contents.is_of_server(name)
+    }
+
+    /// What a session's own schema holds, of rows about it.
+    pub fn temporary_of(&self, builder: CatalogBuilder) -> Temporary {
+        let CatalogBuilder { relations, odd, .. } = builder;
+        temporary_of(relations.into_values(), &self.contents, odd)
     }
 
     /// The relation that a name in a statement means; an empty schema is no schema.
     pub fn relation(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
-        let find = |schema: Arc<str>| self.contents.relations.get(&RelationRef { schema, name: name.into() });
+        let find = |schema: Arc<str>| self.get(&RelationRef { schema, name: name.into() });
         if schema.is_empty() { self.searched().find_map(find) } else { find(schema.into()) }
     }
 
@@ -352,6 +391,12 @@ impl Catalog {
 
     /// Whether a type name can be resolved.
     pub fn has_type(&self, schema: &str, name: &str) -> bool {
+        // Each relation of the session's own has the type of its rows beside it.
+        if matches!(schema, "" | TEMPORARY)
+            && self.get(&RelationRef { schema: TEMPORARY.into(), name: name.into() }).is_some()
+        {
+            return true;
+        }
         let Some(schemas) = self.contents.types.get(name) else { return false };
         if schema.is_empty() {
             self.searched().any(|schema| schemas.contains(&schema))
@@ -413,6 +458,22 @@ impl Catalog {
     }
 }
 
+impl Contents {
+    /// Whether the server has a relation or a type of a name.
+    pub(super) fn is_of_server(&self, name: &str) -> bool {
+        let relation = RelationRef { schema: "pg_catalog".into(), name: name.into() };
+        let is_type =
+            || self.types.get(name).is_some_and(|schemas| schemas.iter().any(|schema| **schema == *"pg_catalog"));
+        self.relations.contains_key(&relation) || is_type()
+    }
+}
+
+/// A number that no snapshot has had before.
+pub(super) fn next_number() -> u64 {
+    static TAKEN: AtomicU64 = AtomicU64::new(1);
+    TAKEN.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Names a list of names.
 fn fingerprint(names: &[Arc<str>]) -> u64 {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -426,6 +487,8 @@ pub struct CatalogBuilder {
     contents: Contents,
     names: HashMap<u32, RelationRef>,
     relations: HashMap<u32, Relation>,
+    /// What is in a session's own schema and cannot be followed.
+    odd: Option<&'static str>,
     /// Names repeat: a column `id` is in half of all tables.
     words: HashSet<Arc<str>>,
 }
@@ -434,8 +497,9 @@ impl CatalogBuilder {
     /// Starts with the database's name and the search path that sessions begin with.
     pub fn new(database: &str, epoch: u64, role: &str, search_path: &[String]) -> Self {
         let search_path: Vec<Arc<str>> = search_path.iter().map(|schema| Arc::from(schema.as_str())).collect();
+        let path_names_temporary = search_path.iter().any(|schema| **schema == *TEMPORARY);
         Self {
-            contents: Contents { search_path: search_path.clone(), ..Contents::default() },
+            contents: Contents { search_path: search_path.clone(), path_names_temporary, ..Contents::default() },
             catalog: Catalog { database: database.into(), epoch, role: role.into(), search_path, ..Catalog::default() },
             ..Self::default()
         }
@@ -483,6 +547,22 @@ impl CatalogBuilder {
             definition: None,
         };
         self.relations.insert(oid, relation);
+    }
+
+    /// A relation of everybody's that one of a session's own rests on or belongs to.
+    pub fn elsewhere(&mut self, oid: u32, schema: &str, name: &str) {
+        let id = RelationRef { schema: self.word(schema), name: self.word(name) };
+        self.names.insert(oid, id);
+    }
+
+    /// Whether a relation is among those that there are.
+    pub fn knows(&self, oid: u32) -> bool {
+        self.names.contains_key(&oid)
+    }
+
+    /// Something in a session's own schema that cannot be followed.
+    pub fn odd(&mut self, what: &'static str) {
+        self.odd = Some(what);
     }
 
     /// A row of `pg_attribute`, in attribute order.
@@ -618,9 +698,8 @@ impl CatalogBuilder {
 
     /// The snapshot.
     pub fn build(self) -> Catalog {
-        static TAKEN: AtomicU64 = AtomicU64::new(1);
         let Self { mut catalog, mut contents, relations, .. } = self;
-        catalog.id = TAKEN.fetch_add(1, Ordering::Relaxed);
+        catalog.id = next_number();
         catalog.snapshot = catalog.id;
         let whole = |mut relation: Relation| {
             relation.columns.shrink_to_fit();

@@ -2,6 +2,7 @@
 
 use super::catalog::{Function, RelationRef};
 use super::lineage::Handling;
+use super::temporary::{TEMPORARY, is_temporary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct Statement {
     pub flags: BTreeSet<Flag>,
     /// What it does to the session.
     pub effect: Effect,
+    /// What it does to the session's own relations.
+    pub touch: Touch,
     /// Why it cannot be judged, if it cannot.
     pub opaque: Option<Opaque>,
     /// A name that the catalogue does not know.
@@ -113,6 +116,14 @@ pub enum Access {
 }
 
 impl Access {
+    /// Whether what there is in a database changes, or who may do what with it.
+    pub fn defines(self) -> bool {
+        matches!(
+            self,
+            Self::Create | Self::Alter | Self::Drop | Self::Comment | Self::Grant | Self::Revoke | Self::Admin
+        )
+    }
+
     /// Whether rows of a relation change.
     pub fn changes_rows(self) -> bool {
         matches!(self, Self::Insert | Self::Update | Self::Delete | Self::Merge | Self::Truncate | Self::CopyIn)
@@ -163,6 +174,17 @@ pub enum Object {
     Parameter(Arc<str>),
 }
 
+impl Object {
+    /// Whether it is the session's own schema, or something in it.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Schema(schema) => **schema == *TEMPORARY,
+            Self::Relation(id) | Self::Column(id, _) => is_temporary(id),
+            Self::Database | Self::Function(_) | Self::Parameter(_) => false,
+        }
+    }
+}
+
 /// Facts beside the uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flag {
@@ -198,6 +220,24 @@ pub enum Flag {
     Ordinary,
     /// What it does hangs on the value of a constant: `ORDER BY 1`, `nextval('s')`.
     ReadsConstants,
+    /// It runs a function, or a view's query, that cannot be seen through.
+    RunsUnseen,
+    /// A name in it is one of a temporary relation and would be one of another relation without that.
+    Shadowed,
+}
+
+/// What a statement does to the session's own relations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Touch {
+    /// Nothing.
+    #[default]
+    None,
+    /// It may change those that there are, as a change to others (`DROP ... CASCADE`) or the end of a transaction does.
+    Perhaps,
+    /// It makes some, or changes what is in one by the same name.
+    Makes,
+    /// It takes some away, or gives them other names, or nobody knows.
+    Changes,
 }
 
 /// What a statement does to the session it runs in.
@@ -214,6 +254,8 @@ pub enum Effect {
     Deallocate(Option<String>),
     /// `DISCARD ALL`.
     DiscardAll,
+    /// `DISCARD TEMP`.
+    DiscardTemporary,
     /// `SET search_path`.
     SearchPath {
         /// What it is from then on; `None` for what the session began with.
@@ -291,8 +333,25 @@ impl Statement {
         self.by_triggers.contains(asked)
     }
 
-    /// Whether the catalogue may look different once it has run.
+    /// Whether the catalogue that sessions share may look different once it has run.
     pub fn changes_catalog(&self) -> bool {
-        self.flags.contains(&Flag::Ddl) || self.flags.contains(&Flag::Into)
+        let defines = self.flags.contains(&Flag::Ddl) || self.flags.contains(&Flag::Into);
+        let own = |asked: &&Use| asked.access.defines() && asked.object.is_temporary();
+        let of_others = |asked: &&Use| asked.access.defines() && !asked.object.is_temporary();
+        defines && (!self.uses.iter().any(|asked| own(&asked)) || self.uses.iter().any(|asked| of_others(&asked)))
+    }
+
+    /// Whether what it does hangs on no name of a relation, a type or a function.
+    pub fn is_neutral(&self) -> bool {
+        let runs_another = self.flags.contains(&Flag::RunsPrepared)
+            || matches!(self.effect, Effect::Prepare(_) | Effect::Declare(_) | Effect::Fetch(_));
+        let is_setting = |asked: &Use| matches!(asked.object, Object::Parameter(_));
+        !runs_another && self.missing.is_none() && self.opaque.is_none() && self.uses.iter().all(is_setting)
+    }
+
+    /// Whether a name of these stands in it, in whatever role, or something in it may name others when it runs.
+    pub fn may_mean<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        let calls = |asked: &Use| matches!(asked.object, Object::Function(_));
+        self.uses.iter().any(calls) || names.any(|name| self.mentioned.contains(name))
     }
 }

@@ -19,17 +19,22 @@ mod readings;
 mod second;
 mod shape;
 mod stack;
+mod temporary;
 mod walk;
 
 pub use builtins::{Pinned, is_sensitive, parameter_is_harmless, pinned, server_functions};
 pub use catalog::{Action, Catalog, CatalogBuilder, Column, Function, Relation, RelationKind, RelationRef};
-pub use facts::{Access, Analysis, ColumnRef, Effect, Flag, Missing, Object, Opaque, Place, Standing, Statement, Use};
+pub use facts::{
+    Access, Analysis, ColumnRef, Effect, Flag, Missing, Object, Opaque, Place, Standing, Statement, Touch, Use,
+};
 pub use guard::Rejection;
 pub use lineage::Handling;
 pub use names::quoted;
 pub use readings::Readings;
+pub use temporary::{TEMPORARY, Temporary, is_temporary};
 pub use walk::bases;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use stack::ORDINARY as STACK;
@@ -50,6 +55,8 @@ pub struct Portal {
     pub text: Arc<str>,
     /// The search path at that time; `None` for the one that the session began with.
     pub path: Option<Arc<[Arc<str>]>>,
+    /// Names of temporary relations that have come or gone since.
+    pub differing: BTreeSet<String>,
 }
 
 /// No session at all.

@@ -92,7 +92,7 @@ impl Session for Prepared {
     }
 
     fn portal(&self, name: &str) -> Option<Portal> {
-        self.prepared(name).map(|text| Portal { text, path: None })
+        self.prepared(name).map(|text| Portal { text, path: None, differing: BTreeSet::new() })
     }
 }
 
@@ -460,7 +460,7 @@ fn definitions_and_administration() {
         "create table t (a int default pg_read_file('x')::int)",
         "execute pg_catalog.pg_read_file(), create public.*",
     );
-    check("create temp table t (a int)", "opaque: temporary relations shadow others and are not followed");
+    check("create temp table t (a int)", "create pg_temp.*");
     check("alter table orders add column x int", "alter public.orders");
     check(
         "alter table orders alter column id type text using lo_from_bytea(0, '')",
@@ -1108,4 +1108,233 @@ fn what_one_statement_used_up_is_not_held_against_a_function() {
     let ids = vec!["id"; 2000].join(", ");
     drop(unseen(&format!("select ({ids}), {many}, hr.leak() from {}", crowd.join(", "))));
     assert!(unseen("select hr.leak()").is_empty());
+}
+
+/// A session's own `orders`, a view over `customers`, a child of `api_keys` and a table of a name that nobody else has.
+fn with_own() -> Catalog {
+    let catalog = catalog();
+    let mut own = CatalogBuilder::default();
+    own.elsewhere(1, "public", "customers");
+    own.elsewhere(3, "public", "api_keys");
+    let tables: &[(u32, &str, RelationKind, &[&str])] = &[
+        (101, "orders", RelationKind::Table, &["id", "mine"]),
+        (102, "people", RelationKind::View, &["contact"]),
+        (103, "child", RelationKind::Table, &["id", "key"]),
+        (104, "notes", RelationKind::Table, &["id"]),
+        (105, "counter", RelationKind::Sequence, &["last_value"]),
+    ];
+    for (oid, name, kind, columns) in tables {
+        own.relation(*oid, TEMPORARY, name, *kind, false);
+        for (column, number) in columns.iter().zip(1..) {
+            own.column(*oid, number, column, ("text", 25));
+        }
+    }
+    own.view_rests_on(102, 1);
+    own.view(102, "SELECT email AS contact FROM public.customers");
+    own.inherits(103, 3);
+    catalog.with_temporary(&catalog.temporary_of(own))
+}
+
+#[test]
+fn temporary_relations_stand_before_others() {
+    let catalog = with_own();
+    let check = |text: &str, expected: &str| assert_eq!(read_in(text, &catalog), expected, "{text}");
+    check("select mine from orders", "select pg_temp.orders, select pg_temp.orders.mine");
+    check("select mine from pg_temp.orders", "select pg_temp.orders, select pg_temp.orders.mine");
+    check("select status from public.orders", "select public.orders, select public.orders.status");
+    check("delete from orders", "delete pg_temp.orders");
+    check(
+        "select contact from people",
+        "select pg_temp.people, (select public.customers), select pg_temp.people.contact, (select public.customers.email)",
+    );
+    // Whoever reads or writes the parent reads or writes the child, and the other way round.
+    check("delete from api_keys", "(delete pg_temp.child), delete public.api_keys");
+    check(
+        "select key from child",
+        "select pg_temp.child, (select public.api_keys), select pg_temp.child.key, (select public.api_keys.key)",
+    );
+    check("select nextval('counter')", "update pg_temp.counter");
+    check("select null::notes", "");
+    check("select null::pg_temp.notes", "");
+    check("select null::elsewhere", "missing: type \"elsewhere\" does not exist");
+    // Functions and operators are never looked for there.
+    check("select pg_temp.lower('x')", "opaque: temporary functions shadow others and are not followed");
+    check(
+        "select 1 from pg_temp_3.orders",
+        "opaque: temporary relations of other sessions are theirs; `pg_temp` is this one's",
+    );
+    // Views that all share mean what they meant when they were made.
+    check("select contact from directory", &read("select contact from directory"));
+}
+
+#[test]
+fn temporary_relations_are_made_where_nobody_else_sees_them() {
+    let catalog = with_own();
+    let check = |text: &str, expected: &str| assert_eq!(read_in(text, &catalog), expected, "{text}");
+    for text in [
+        "create temp table t (a int)",
+        "create table pg_temp.t (a int)",
+        "create temporary view v as select 1",
+        "create temp sequence s",
+        "select 1 as a into temp t",
+        "create temp table t as select 1",
+    ] {
+        check(text, "create pg_temp.*");
+    }
+    // A view over one of these is one of these.
+    check("create view v as select id from notes", "select pg_temp.notes, select pg_temp.notes.id, create pg_temp.*");
+    check("create table v as select id from notes", "select pg_temp.notes, select pg_temp.notes.id, create public.*");
+    check("create temp table public.t (a int)", "opaque: temporary relations are made in pg_temp and nowhere else");
+    check(
+        "create temp table pg_class (a int)",
+        "opaque: a temporary relation called `pg_class` would stand before the server's own",
+    );
+    check(
+        "create temp table text (a int)",
+        "opaque: a temporary relation called `text` would stand before the server's own",
+    );
+    check(
+        "alter table notes rename to pg_class",
+        "opaque: a temporary relation called `pg_class` would stand before the server's own",
+    );
+    check("drop table orders", "drop pg_temp.orders");
+    check("drop table public.orders", "drop public.orders");
+    check("set search_path = public, pg_temp", "opaque: temporary relations shadow others and are not followed");
+    // Within one text, what has been made stands before what there is.
+    check("create temp table customers (a int); delete from customers", "create pg_temp.* | alter pg_temp.*");
+    check("create temp table customers (a int); drop table customers", "create pg_temp.* | drop pg_temp.*");
+}
+
+#[test]
+fn what_statements_do_to_temporary_relations() {
+    let (none, own) = (catalog(), with_own());
+    let check = |text: &str, expected: &str| {
+        let touch = |catalog: &Catalog| {
+            let analysis = analyse(text, catalog, &Prepared::default()).unwrap();
+            let said = analysis.statements.iter().map(|statement| {
+                let shared = if statement.changes_catalog() { " shared" } else { "" };
+                format!("{:?}{shared}", statement.touch)
+            });
+            said.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            touch(if expected.contains("none") { &none } else { &own }),
+            expected.replace(" none", ""),
+            "{text}"
+        );
+    };
+    check("select 1", "None");
+    check("delete from orders", "None");
+    check("create temp table t (a int)", "Makes none");
+    check("create temp table t as select 1", "Makes none");
+    check("create table t (a int)", "Perhaps shared none");
+    check("alter table notes add column b int", "Makes");
+    check("create index on notes (id)", "Makes");
+    check("comment on table notes is 'x'", "Makes");
+    check("drop table notes", "Changes");
+    check("drop table notes, customers", "Changes shared");
+    check("drop table customers cascade", "Perhaps shared");
+    check("alter table notes rename to x", "Changes");
+    check("create temp table t (a int); alter table t rename to x", "Makes Changes none");
+    check("create temp table t () inherits (customers)", "Makes shared none");
+    check("discard temp", "Changes none");
+    check("discard all", "Changes none");
+    check("commit", "Perhaps none");
+    check("rollback to s", "Perhaps none");
+    // What cannot be seen through may do anything.
+    check("select hr.raise_all()", "Changes none");
+}
+
+#[test]
+fn what_is_planned_once_and_run_later_means_one_thing() {
+    let own = with_own();
+    let flags =
+        |text: &str| analyse(text, &own, &Prepared::default()).unwrap().statements[0].flags.contains(&Flag::Shadowed);
+    assert!(flags("select * from orders"));
+    assert!(!flags("select * from pg_temp.orders"));
+    assert!(!flags("select * from public.orders"));
+    assert!(!flags("select * from notes"));
+    let prepared =
+        Prepared(HashMap::from([("o", "prepare o as delete from orders"), ("n", "prepare n as delete from notes")]));
+    let opaque = |text: &str| analyse(text, &own, &prepared).unwrap().statements[0].opaque.is_some();
+    assert!(opaque("execute o"));
+    assert!(!opaque("execute n"));
+}
+
+#[test]
+fn bodies_see_temporary_relations_and_what_was_read_without_them_is_not_theirs() {
+    let mut builder = builder();
+    builder.body("hr", "leak", "sql", "delete from orders", None);
+    builder.body("hr", "same", "sql", "delete from notes", None);
+    builder.body("hr", "raise_all", "sql", "create temp table notes (a int); insert into notes values (1)", None);
+    builder.body("public", "purge", "sql", "create temp table orders (a int); delete from orders", None);
+    let catalog = builder.build();
+    let mut own = CatalogBuilder::default();
+    own.relation(101, TEMPORARY, "orders", RelationKind::Table, false);
+    let with = catalog.with_temporary(&catalog.temporary_of(own));
+    let read = |text: &str, catalog: &Catalog| {
+        let analysis = analyse(text, catalog, &Prepared::default()).unwrap();
+        let unseen: Vec<_> = analysis.statements[0].unseen.iter().cloned().collect();
+        format!("{} unseen {}", read_in(text, catalog), unseen.join(" "))
+    };
+    let plain = "(delete public.orders), execute hr.leak() unseen ";
+    assert_eq!(read("select hr.leak()", &catalog), plain);
+    // The server may have planned it for the other one.
+    assert!(read("select hr.leak()", &with).ends_with("unseen hr.leak"));
+    assert_eq!(read("select hr.leak()", &catalog), plain);
+    assert!(read("select hr.same()", &catalog).ends_with("unseen hr.same"));
+    assert_eq!(
+        read("select hr.raise_all()", &catalog),
+        "execute hr.raise_all(), (create pg_temp.*), (alter pg_temp.*) unseen "
+    );
+    // In a body nobody knows whether the table has been made when the DELETE runs.
+    assert!(read("select purge()", &catalog).ends_with("unseen public.purge"));
+}
+
+#[test]
+fn no_two_sights_have_one_number() {
+    let catalog = catalog();
+    let own = |name: &str| {
+        let mut own = CatalogBuilder::default();
+        own.relation(101, TEMPORARY, name, RelationKind::Table, false);
+        catalog.with_temporary(&catalog.temporary_of(own))
+    };
+    let (one, other) = (own("orders"), own("orders"));
+    let all = [&catalog, &one, &other];
+    let mut numbers: Vec<_> =
+        all.iter().flat_map(|catalog| [catalog.id(), catalog.under(Some(&["hr".into()])).id()]).collect();
+    numbers.extend(all.iter().map(|catalog| catalog.snapshot()));
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 6, "{numbers:?}");
+    // A reading of one is not found for another.
+    let readings = Readings::default();
+    let touches = |catalog: &Catalog| {
+        let analysis = readings.read("delete from orders", catalog, &Nobody).unwrap();
+        analysis.statements[0].uses.iter().map(|asked| show(&asked.object)).collect::<String>()
+    };
+    assert_eq!(
+        [&catalog, &one, &catalog, &other].map(touches),
+        ["public.orders", "pg_temp.orders", "public.orders", "pg_temp.orders"]
+    );
+}
+
+#[test]
+fn what_cannot_be_followed_is_in_doubt() {
+    let check = |make: fn(&mut CatalogBuilder), path: &[&str], expected: Option<&str>| {
+        let path: Vec<String> = path.iter().map(|schema| (*schema).to_owned()).collect();
+        let mut base = CatalogBuilder::new("shop", 1, "app", &path);
+        base.relation(1, "pg_catalog", "pg_class", RelationKind::Table, false);
+        base.type_name("pg_catalog", "text");
+        let mut own = CatalogBuilder::default();
+        make(&mut own);
+        assert_eq!(base.build().temporary_of(own).doubt(), expected);
+    };
+    let table = |own: &mut CatalogBuilder| own.relation(101, TEMPORARY, "orders", RelationKind::Table, false);
+    check(table, &["public"], None);
+    check(table, &["public", "pg_temp"], Some("the search path that sessions begin with names pg_temp"));
+    let like_server = Some("a temporary relation is called like a relation or a type of the server");
+    check(|own| own.relation(101, TEMPORARY, "pg_class", RelationKind::View, false), &["public"], like_server);
+    check(|own| own.relation(101, TEMPORARY, "text", RelationKind::Table, false), &["public"], like_server);
+    check(|own| own.odd("odd"), &["public"], Some("odd"));
 }

@@ -268,6 +268,8 @@ impl Stage {
         match step {
             Step::Done => drop(client.pop_front()),
             Step::Wait => return Ok(false),
+            // The server of this play has none.
+            Step::Look => self.session.note_temporary(catalog.temporary_of(CatalogBuilder::default()), catalog),
             Step::Hold | Step::Try | Step::Refresh => {
                 panic!("{step:?} where nothing is held and the catalogue is fresh")
             }

@@ -94,6 +94,7 @@ impl Office {
                     Step::Hold => Some("hold".to_owned()),
                     Step::Try => Some("try".to_owned()),
                     Step::Refresh => Some("refresh".to_owned()),
+                    Step::Look => Some("look".to_owned()),
                 });
                 if step != Step::Done {
                     self.kept = Some(frame);

@@ -11,6 +11,7 @@ use crate::sql::facts::{Effect, Flag, Object, Use};
 use crate::sql::lineage::{Field, Handling};
 use crate::sql::reading::{Reading, RowUse, words};
 use crate::sql::stack;
+use crate::sql::temporary::is_temporary;
 use pg_query::NodeEnum;
 use pg_query::protobuf::RangeVar;
 use std::cell::Cell;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     View,
+    /// Of the session's own.
+    OwnView,
     Function,
 }
 
@@ -76,7 +79,8 @@ impl Walk<'_> {
     /// What a view's query does; `None` for what is no view or has no query that is known.
     pub(super) fn view(&mut self, relation: &Relation) -> Option<Arc<Reading>> {
         let definition = relation.definition.as_ref()?;
-        Some(self.reading(definition, Kind::View))
+        let kind = if is_temporary(&relation.id) { Kind::OwnView } else { Kind::View };
+        Some(self.reading(definition, kind))
     }
 
     /// A function runs, and so does its body.
@@ -95,6 +99,7 @@ impl Walk<'_> {
         let functions: Vec<_> = self.catalog.functions(schema, name).into_iter().cloned().collect();
         if functions.is_empty() {
             self.found.unseen.insert(format!("{schema}.{name}"));
+            self.flag(Flag::RunsUnseen);
         }
         for function in &functions {
             self.found.uses.insert(Use {
@@ -108,6 +113,7 @@ impl Walk<'_> {
 
     fn unseen(&mut self, function: &Function) {
         self.found.unseen.insert(format!("{}.{}", function.schema, function.name));
+        self.flag(Flag::RunsUnseen);
     }
 
     /// The function of a trigger on a relation: what it does with the row, it does with columns of the relation.
@@ -169,7 +175,7 @@ impl Walk<'_> {
         let reading = self.view(relation).filter(|reading| reading.unseen.is_none());
         let Some(reading) = reading else {
             self.found.unseen.insert(format!("{}.{}", relation.id.schema, relation.id.name));
-            return;
+            return self.flag(Flag::RunsUnseen);
         };
         let calls =
             |asked: &Use| matches!(&asked.object, Object::Function(function) if &*function.schema != "pg_catalog");
@@ -212,8 +218,10 @@ impl Walk<'_> {
     }
 
     pub(super) fn reading(&mut self, definition: &Definition, kind: Kind) -> Arc<Reading> {
-        // A body without a path of its own means what its caller's path makes of it.
-        let keeps = definition.path.is_some() || self.catalog.is_first_path();
+        // A body without a path of its own means what its caller's path makes of it, and any body what the caller's temporary
+        // relations make of it. A view's names were looked up when it was made.
+        let settled = kind != Kind::Function || !self.catalog.has_temporary();
+        let keeps = settled && definition.path.is_some() || self.catalog.is_first_sight();
         if let Some(reading) = definition.reading.get().filter(|_| keeps) {
             return reading.clone();
         }
@@ -247,9 +255,13 @@ impl Walk<'_> {
             return unseen("definitions in the database that call each other too often");
         }
         self.open.left.set(left - 1);
+        let base = match kind {
+            Kind::View => self.catalog.without_temporary(),
+            Kind::OwnView | Kind::Function => self.catalog.clone(),
+        };
         let catalog = match &definition.path {
-            Some(path) => self.catalog.under(Some(path)),
-            None => self.catalog.clone(),
+            Some(path) => base.under(Some(path)),
+            None => base,
         };
         let pieces = match &*definition.language {
             "sql" => vec![Piece::Sql(statements(&definition.text))],
@@ -327,6 +339,10 @@ impl Walk<'_> {
             }
             if let Some(missing) = &inner.found.missing {
                 reading.unseen.get_or_insert(missing.to_string());
+            }
+            if inner.found.flags.contains(&Flag::Shadowed) {
+                // It may have been planned before there was one, and what it was planned for is still there.
+                reading.unseen.get_or_insert_with(|| "a temporary relation stands before one that it names".to_owned());
             }
             reading.outputs = if counted { origins } else { Vec::new() };
             mentioned.append(&mut inner.found.mentioned);

@@ -7,6 +7,7 @@ use super::scope::Entry;
 use super::{Walk, range_name, strings};
 use crate::sql::catalog::{Column, Relation};
 use crate::sql::facts::{Access, Flag, Missing, Object};
+use crate::sql::temporary::{TEMPORARY, is_temporary};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AlterTableCmd, AlterTableStmt, AlterTableType, CommentStmt, Constraint, CreateStmt, DropBehavior, DropStmt,
@@ -38,7 +39,8 @@ impl Walk<'_> {
         let fields = self.boxed(query, Self::query);
         fields.iter().for_each(|field| self.store(&field.value));
         if let Some(view) = view {
-            self.create_relation(view);
+            // A view over something temporary is temporary (`isQueryUsingTempRelation`).
+            if self.uses_temporary { self.create_temporary(view) } else { self.create_relation(view) }
         }
         self.flag(Flag::Ddl);
     }
@@ -125,7 +127,7 @@ impl Walk<'_> {
             | NodeEnum::CreateOpFamilyStmt(_)
             | NodeEnum::CreateEventTrigStmt(_) => {
                 self.database(Access::Create);
-                if is_temporary(node) {
+                if is_in_temporary(node) {
                     self.opaque("temporary types shadow others and are not followed");
                 }
             }
@@ -243,7 +245,7 @@ impl Walk<'_> {
         self.flag(Flag::Ddl);
         self.found.mentioned.insert(range.relname.clone());
         if range.relpersistence == "t" || range.schemaname.starts_with("pg_temp") {
-            return self.opaque("temporary relations shadow others and are not followed");
+            return self.create_temporary(range);
         }
         match self.creation_schema(&range.schemaname) {
             Some(schema) => {
@@ -251,6 +253,26 @@ impl Walk<'_> {
                 self.ask(Access::Create, Object::Schema(schema), true);
             }
             None => self.missing(Missing::Schema(range.schemaname.clone())),
+        }
+    }
+
+    /// The same in the session's own schema, whatever the search path.
+    fn create_temporary(&mut self, range: &RangeVar) {
+        self.flag(Flag::Ddl);
+        self.found.mentioned.insert(range.relname.clone());
+        if !matches!(range.schemaname.as_str(), "" | TEMPORARY) {
+            return self.opaque("temporary relations are made in pg_temp and nowhere else");
+        }
+        self.named_temporary(&range.relname);
+        self.created.insert((TEMPORARY.into(), range.relname.clone()));
+        self.ask(Access::Create, Object::Schema(TEMPORARY.into()), true);
+    }
+
+    /// A temporary relation gets a name. What the server itself, or a definition that everybody shares, calls so would be
+    /// looked for there first.
+    fn named_temporary(&mut self, name: &str) {
+        if self.catalog.is_of_server(name) {
+            self.opaque(format!("a temporary relation called `{name}` would stand before the server's own"));
         }
     }
 
@@ -422,15 +444,26 @@ impl Walk<'_> {
             ObjectType::ObjectColumn | ObjectType::ObjectAttribute => {
                 self.renames(&rename.relation, |column| column == rename.subname);
             }
+            ObjectType::ObjectIndex | ObjectType::ObjectSequence => self.renames_temporary(rename),
             ObjectType::ObjectTabconstraint
             | ObjectType::ObjectDomconstraint
             | ObjectType::ObjectTrigger
-            | ObjectType::ObjectPolicy
-            | ObjectType::ObjectIndex
-            | ObjectType::ObjectSequence => {}
+            | ObjectType::ObjectPolicy => {}
             ObjectType::ObjectSchema => drop(self.found.unseen.insert(format!("schema {}", rename.subname))),
             ObjectType::ObjectDatabase | ObjectType::ObjectRole => self.admin(),
-            _ => self.moves(&rename.relation, rename.object.as_deref()),
+            _ => {
+                self.moves(&rename.relation, rename.object.as_deref());
+                self.renames_temporary(rename);
+            }
+        }
+    }
+
+    fn renames_temporary(&mut self, rename: &RenameStmt) {
+        let Some(range) = &rename.relation else { return };
+        let known = self.catalog.relation(&range.schemaname, &range.relname);
+        if self.is_made(range) || known.is_some_and(|relation| is_temporary(&relation.id)) {
+            self.named_temporary(&rename.newname);
+            self.flag(Flag::Moves);
         }
     }
 
@@ -479,6 +512,10 @@ impl Walk<'_> {
     fn relation(&mut self, range: &Option<RangeVar>, missing_ok: bool, access: Access) {
         let Some(range) = range else { return self.database(access) };
         self.found.mentioned.insert(range.relname.clone());
+        if self.is_made(range) {
+            self.uses_temporary = true;
+            return self.ask(access, Object::Schema(TEMPORARY.into()), true);
+        }
         if missing_ok && self.catalog.relation(&range.schemaname, &range.relname).is_none() {
             return self.nothing_there(&range.schemaname, &range_name(range), access);
         }
@@ -581,7 +618,7 @@ impl Walk<'_> {
 }
 
 /// Whether a type, or whatever else a definition makes, is made in the session's own schema.
-fn is_temporary(node: &NodeEnum) -> bool {
+fn is_in_temporary(node: &NodeEnum) -> bool {
     let names = match node {
         NodeEnum::DefineStmt(define) => strings(&define.defnames),
         NodeEnum::CreateDomainStmt(domain) => strings(&domain.domainname),

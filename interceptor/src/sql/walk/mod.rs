@@ -24,6 +24,7 @@ use super::catalog::{Catalog, Relation, RelationKind};
 use super::facts::{Access, Analysis, Effect, Flag, Missing, Object, Opaque, Place, Statement, Use};
 use super::lineage::{ColumnId, ColumnSet, Field, Handling, Value};
 use super::reading::Origin;
+use super::temporary::{TEMPORARY, is_temporary};
 use super::{Session, names};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, ParseResult, RangeVar};
@@ -127,6 +128,8 @@ struct Walk<'a> {
     handling: BTreeMap<ColumnId, Handling>,
     /// Relations that are written, whose triggers run with that.
     triggered: Vec<Arc<Relation>>,
+    /// Whether it names a relation of the session's own.
+    uses_temporary: bool,
 }
 
 /// A relation that the statement deals with.
@@ -177,6 +180,7 @@ impl<'a> Walk<'a> {
             places: HashMap::new(),
             handling: BTreeMap::new(),
             triggered: Vec::new(),
+            uses_temporary: false,
         }
     }
 
@@ -328,6 +332,12 @@ impl<'a> Walk<'a> {
         place
     }
 
+    /// Whether an earlier statement of the same text has made a temporary relation of this name.
+    fn is_made(&self, range: &RangeVar) -> bool {
+        matches!(range.schemaname.as_str(), "" | TEMPORARY)
+            && self.created.contains(&(TEMPORARY.into(), range.relname.clone()))
+    }
+
     /// Resolves a relation's name; `None` when it has been noted as missing or as one that this text creates.
     fn resolve(&mut self, range: &RangeVar) -> Option<Arc<Relation>> {
         let RangeVar { catalogname, schemaname, relname, inh: _, relpersistence, alias: _, location: _ } = range;
@@ -336,11 +346,25 @@ impl<'a> Walk<'a> {
             self.opaque(format!("`{catalogname}` is another database"));
             return None;
         }
-        if relpersistence == "t" || schemaname.starts_with("pg_temp") {
-            self.opaque("temporary relations shadow others and are not followed");
+        if schemaname.starts_with("pg_temp") && *schemaname != *TEMPORARY {
+            self.opaque("temporary relations of other sessions are theirs; `pg_temp` is this one's");
+            return None;
+        }
+        // What this text makes stands before everything else.
+        if self.is_made(range) || relpersistence == "t" {
+            self.uses_temporary = true;
+            // In a body nobody knows whether that has run.
+            if schemaname.is_empty() && self.catalog.is_elsewhere(relname) {
+                self.flag(Flag::Shadowed);
+            }
+            self.ask(Access::Alter, Object::Schema(TEMPORARY.into()), true);
             return None;
         }
         if let Some(relation) = self.catalog.relation(schemaname, relname) {
+            self.uses_temporary |= is_temporary(&relation.id);
+            if schemaname.is_empty() && is_temporary(&relation.id) && self.catalog.is_elsewhere(relname) {
+                self.flag(Flag::Shadowed);
+            }
             return Some(relation.clone());
         }
         let schema =

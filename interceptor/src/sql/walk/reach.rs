@@ -3,7 +3,7 @@
 
 use super::{Met, Walk, is_open_catalog};
 use crate::sql::catalog::{Relation, RelationKind, Way};
-use crate::sql::facts::{Access, ColumnRef, Object, Standing, Statement, Use};
+use crate::sql::facts::{Access, ColumnRef, Effect, Flag, Object, Standing, Statement, Touch, Use};
 use crate::sql::lineage::{ColumnSet, Handling};
 use crate::sql::{RelationRef, builtins};
 use std::collections::{BTreeMap, HashSet};
@@ -19,7 +19,28 @@ impl Walk<'_> {
             self.found.by_triggers = &self.found.uses - &own;
         }
         self.found.span = span;
+        self.found.touch = self.found.touch.max(self.touch());
         self.found
+    }
+
+    /// What the statement does to the session's own relations.
+    fn touch(&self) -> Touch {
+        let own = |asked: &Use| asked.access.defines() && asked.object.is_temporary();
+        let drops = self.found.uses.iter().any(|asked| own(asked) && asked.access == Access::Drop);
+        let defines = self.found.uses.iter().any(|asked| asked.access.defines());
+        if drops || self.found.flags.contains(&Flag::RunsUnseen) {
+            return Touch::Changes;
+        }
+        if self.found.uses.iter().any(own) {
+            let moves = self.found.flags.contains(&Flag::Moves);
+            return if moves { Touch::Changes } else { Touch::Makes };
+        }
+        match &self.found.effect {
+            Effect::DiscardAll | Effect::DiscardTemporary => Touch::Changes,
+            Effect::EndTransaction | Effect::RollbackTo => Touch::Perhaps,
+            _ if defines || self.found.flags.contains(&Flag::Ddl) => Touch::Perhaps,
+            _ => Touch::None,
+        }
     }
 
     /// Turns what was met and done so far into uses.
@@ -200,6 +221,7 @@ impl Walk<'_> {
                 let own = matches!(&*relation.id.schema, "pg_catalog" | "information_schema");
                 if bases.is_empty() || !own {
                     self.found.unseen.insert(format!("{}.{}", relation.id.schema, relation.id.name));
+                    self.flag(Flag::RunsUnseen);
                 }
             }
         }

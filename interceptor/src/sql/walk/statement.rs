@@ -238,7 +238,13 @@ impl Walk<'_> {
         // What this very text makes of the name is not known before it runs.
         let settled = !self.touched.all && !self.touched.prepared.contains(name);
         match self.session.prepared(name).filter(|_| settled) {
-            Some(text) => self.run_again(&text, self.catalog),
+            Some(text) => {
+                self.run_again(&text, self.catalog);
+                if self.found.flags.contains(&Flag::Shadowed) {
+                    // It may have been planned before there was one, and what it was planned for is still there.
+                    self.opaque("a temporary relation stands before one that a prepared statement names; run the statement itself");
+                }
+            }
             None => self.missing(Missing::Prepared(name.clone())),
         }
     }
@@ -257,6 +263,9 @@ impl Walk<'_> {
                 let catalog = self.catalog.under(portal.path.as_deref());
                 self.same_path(&catalog);
                 self.run_again(&portal.text, &catalog);
+                if !portal.differing.is_empty() && self.found.may_mean(portal.differing.iter().map(String::as_str)) {
+                    self.opaque("temporary relations that the cursor may name have come or gone since it was made");
+                }
             }
             None => self.missing(Missing::Portal(name.to_owned())),
         }
@@ -308,6 +317,7 @@ impl Walk<'_> {
             self.found.width = inner.width;
             self.found.unseen.extend(inner.unseen);
             self.found.flags.extend(inner.flags);
+            self.found.touch = self.found.touch.max(inner.touch);
             self.found.mentioned.extend(inner.mentioned);
             if let Some(opaque) = inner.opaque {
                 self.opaque(opaque.0);
@@ -325,7 +335,8 @@ impl Walk<'_> {
                 self.touched.all = true;
                 self.found.effect = Effect::DiscardAll;
             }
-            Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences | DiscardMode::DiscardTemp) => {}
+            Ok(DiscardMode::DiscardTemp) => self.found.effect = Effect::DiscardTemporary,
+            Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences) => {}
             Ok(DiscardMode::Undefined) | Err(_) => self.opaque("an unknown DISCARD"),
         }
     }

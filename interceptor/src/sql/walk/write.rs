@@ -316,6 +316,7 @@ impl Walk<'_> {
                 }
                 Some(_) | None => {
                     self.found.unseen.insert(format!("{}.{}", relation.id.schema, relation.id.name));
+                    self.flag(Flag::RunsUnseen);
                 }
             }
         }
