@@ -78,6 +78,7 @@ fn catalog() -> Catalog {
             security_definer: false,
             language: "internal".into(),
             width: Some(1),
+            output: None,
         });
     }
     builder.build()

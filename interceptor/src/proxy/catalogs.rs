@@ -429,6 +429,7 @@ impl<'a> Reader<'a> {
                 security_definer: value(3)? == "t",
                 language: value(4)?.into(),
                 width: value(5).map(str::parse).transpose().ok()?,
+                output: value(6).map(Into::into),
             }),
             10 => builder.body(value(0)?, value(1)?, value(2)?, value(3)?, value(4)),
             11 => builder.type_name(value(0)?, value(1)?),

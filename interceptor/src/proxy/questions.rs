@@ -91,10 +91,12 @@ select n.nspname, p.proname,
        pg_catalog.bool_or(p.prosecdef),
        case when pg_catalog.bool_and(p.prokind = 'a') then 'aggregate'
             when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::text) else 'several' end,
-       case when pg_catalog.count(distinct w.width) = 1 and pg_catalog.bool_and(w.width is not null) then pg_catalog.min(w.width) end
+       case when pg_catalog.count(distinct w.width) = 1 and pg_catalog.bool_and(w.width is not null) then pg_catalog.min(w.width) end,
+       case when pg_catalog.bool_and(o.outputs = 1) and pg_catalog.count(distinct o.output) = 1 then pg_catalog.min(o.output) end
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
   join pg_catalog.pg_type t on t.oid = p.prorettype
-  cross join lateral (select pg_catalog.count(*) from pg_catalog.unnest(p.proargmodes) m where m in ('o', 'b', 't')) o(outputs)
+  cross join lateral (select pg_catalog.count(*), pg_catalog.min(p.proargnames[m.place])
+         from pg_catalog.unnest(p.proargmodes) with ordinality m(mode, place) where m.mode in ('o', 'b', 't')) o(outputs, output)
   left join pg_catalog.pg_type b on b.oid = t.typbasetype and t.typtype = 'd'
   cross join lateral (select case when o.outputs > 1 then o.outputs
          when coalesce(b.typtype, t.typtype) in ('b', 'e', 'r', 'm') then 1 end) w(width)

@@ -222,6 +222,8 @@ pub struct Function {
     pub language: Arc<str>,
     /// How many columns a call in FROM has, where it is the same for all overloads and known beforehand.
     pub width: Option<u32>,
+    /// What its only column is called, where an argument that goes out names it: an alias does not change that.
+    pub output: Option<Arc<str>>,
 }
 
 /// A snapshot of one database as one role sees it.

@@ -55,6 +55,7 @@ fn builder() -> CatalogBuilder {
         "timezone",
         "array_agg",
         "unnest",
+        "unwrap",
     ] {
         function(&mut builder, "pg_catalog", name);
     }
@@ -80,6 +81,7 @@ fn function(builder: &mut CatalogBuilder, schema: &str, name: &str) {
         security_definer: false,
         language: "sql".into(),
         width: Some(1),
+        output: (name == "unwrap").then(|| "value".into()),
     });
 }
 
@@ -745,10 +747,19 @@ fn definitions_keep_their_names() {
         "select x.tier from customers c, row_to_json(c.name) as x(tier text)",
         "select tier from customers c, rows from (row_to_json(c.name) as (tier text)) as x",
         "select x from customers c, row_to_json(c.name) as x",
+        "select x.x from customers c, row_to_json(c.name) as x",
+        "select x.value from customers c, unwrap(c.name) as x",
+        "select value from customers c, unwrap(c.name)",
+        "select y from customers c, unwrap(c.name) as x(y)",
+        "select x.value, x.n from customers c, unwrap(c.name) with ordinality as x(value, n)",
+        "select x.value, x.ordinality from customers c, unwrap(c.name) with ordinality as x",
+        "select x from customers c, unwrap(c.name) as x",
     ] {
         assert!(!read(text).contains("missing"), "{text}: {}", read(text));
     }
     check("select x.x from customers c, row_to_json(c.name) as x(tier text)", "missing: column x.x does not exist");
+    check("select x.x from customers c, unwrap(c.name) as x", "missing: column x.x does not exist");
+    assert!(read("select x.value from customers c, unwrap(c.email) as x").contains("customers.email"));
 }
 
 #[test]

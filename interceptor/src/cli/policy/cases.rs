@@ -258,6 +258,7 @@ fn function(schema: &str, name: &str, language: &str) -> Function {
         security_definer: false,
         language: language.into(),
         width: None,
+        output: None,
     }
 }
 

@@ -15,6 +15,7 @@ use pg_query::protobuf::{
     ResTarget, RowExpr, SortBy, SubLink, SubLinkType, TypeCast, TypeName, XmlExpr, XmlSerialize,
 };
 use std::borrow::Borrow;
+use std::rc::Rc;
 
 impl Walk<'_> {
     /// Something made of several expressions.
@@ -682,6 +683,15 @@ impl Walk<'_> {
         let candidates = self.catalog.functions(schema, name);
         let width = candidates.first()?.width?;
         candidates.iter().all(|function| function.width == Some(width)).then_some(width)
+    }
+
+    /// What the only column of a call in FROM is called, where the function says so: `value` of `jsonb_array_elements`.
+    pub(super) fn output(&self, call: &FuncCall) -> Option<Rc<str>> {
+        let parts = strings(&call.funcname);
+        let (schema, name) = qualified(&self.catalog.database, &parts)?;
+        let candidates = self.catalog.functions(schema, name);
+        let output = candidates.first()?.output.clone()?;
+        candidates.iter().all(|function| function.output.as_ref() == Some(&output)).then(|| Rc::from(&*output))
     }
 
     /// Whether an array's elements are no rows for sure.

@@ -592,10 +592,11 @@ impl Walk<'_> {
         if let Some(alias) = alias
             && alone
             && alias.colnames.is_empty()
+            && !functions.first().is_some_and(|call| self.names_its_column(call))
             && let Some(field) = entry.fields.first_mut()
             && !field.many
         {
-            // A function that returns one column: the column goes by the alias.
+            // A function that returns one column without a name of its own: the column goes by the alias.
             field.name = Some(alias.aliasname.as_str().into());
         }
         if alias.is_none()
@@ -604,6 +605,10 @@ impl Walk<'_> {
             entry.name = super::strings(&call.funcname).last().map(|name| Rc::from(*name));
         }
         self.enter_shown(entry.renamed(alias));
+    }
+
+    fn names_its_column(&self, node: &Node) -> bool {
+        matches!(first_call(node), Some(NodeEnum::FuncCall(call)) if self.output(call).is_some())
     }
 
     /// A call in FROM: its columns, all made of what goes in.
@@ -616,7 +621,10 @@ impl Walk<'_> {
         if let Some(row) = &value.row {
             return row.to_vec();
         }
-        let name = named_after(node);
+        let name = match node {
+            NodeEnum::FuncCall(call) => self.output(call).or_else(|| named_after(node)),
+            _ => named_after(node),
+        };
         let width = match node {
             NodeEnum::FuncCall(call) => self.width(call),
             // `current_date` and its kin.
