@@ -435,6 +435,17 @@ fn settings_and_sessions() {
     check("select set_config('jit', $1, false)", "(set $jit)");
     check("select set_config($1, 'hr', false)", "opaque: set_config with a computed name");
     check("set role postgres", "opaque: the role is pinned");
+    check("create function f() returns int set role = postgres return 1", "opaque: the role is pinned");
+    check("create function f() returns int set work_mem = '1MB' return 1", "set $work_mem, create database");
+    check("alter function f() set role = postgres", "opaque: the role is pinned");
+    for (text, unseen) in [
+        ("alter function f() reset all", 1),
+        ("alter function f() set search_path = hr", 1),
+        ("alter function f() cost 1", 0),
+    ] {
+        let statement = analyse(text, &catalog(), &Nobody).unwrap().statements[0].clone();
+        assert_eq!(statement.unseen.len(), unseen, "{text}");
+    }
     check("set session authorization postgres", "opaque: the role is pinned");
     check("set names 'SJIS'", "opaque: client_encoding is pinned to UTF8");
     check("set client_encoding = 'UTF8'", "");

@@ -222,6 +222,7 @@ fn what_cannot_be_seen_through_may_have_made_some() {
                 security_definer: false,
                 language: language.into(),
                 width: Some(1),
+                output: None,
             });
             if let Some(body) = body {
                 builder.body("public", name, language, body, None);

@@ -142,8 +142,14 @@ impl Walk<'_> {
                     }
                 }
             }
-            NodeEnum::AlterFunctionStmt(_)
-            | NodeEnum::AlterEnumStmt(_)
+            NodeEnum::AlterFunctionStmt(alter) => {
+                self.database(Access::Alter);
+                if self.set_for_calls(&alter.actions) {
+                    // What its body means from then on was not read when it was made.
+                    self.found.unseen.insert("the search path of a function".to_owned());
+                }
+            }
+            NodeEnum::AlterEnumStmt(_)
             | NodeEnum::AlterTypeStmt(_)
             | NodeEnum::AlterOperatorStmt(_)
             | NodeEnum::AlterOpFamilyStmt(_)

@@ -25,6 +25,8 @@ impl Walk<'_> {
                 self.boxed(&parameter.defexpr, Self::node);
             }
         }
+        // Its path is what its body is read under.
+        self.set_for_calls(&create.options);
         let language = match option(create, "language") {
             Some(NodeEnum::String(language)) => language.sval.to_ascii_lowercase(),
             _ => "sql".to_owned(),

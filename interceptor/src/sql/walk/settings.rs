@@ -142,6 +142,34 @@ impl Walk<'_> {
     }
 
     /// A setting and its value, `None` for a value that is not known before it runs.
+    /// Settings that a function makes for the time of its calls (`SET role = ...` among the options of CREATE and ALTER FUNCTION):
+    /// asked for as if they were made now. `true` if the search path is among them.
+    pub(super) fn set_for_calls(&mut self, options: &[Node]) -> bool {
+        let mut path = false;
+        for option in options {
+            if let Some(NodeEnum::DefElem(option)) = &option.node
+                && let Some(NodeEnum::VariableSetStmt(set)) = option.arg.as_ref().and_then(|node| node.node.as_ref())
+            {
+                match VariableSetKind::try_from(set.kind) {
+                    _ if set.name.eq_ignore_ascii_case("search_path") => path = true,
+                    Ok(VariableSetKind::VarSetValue) => {
+                        let values: Option<Vec<String>> = set.args.iter().map(constant).collect();
+                        self.parameter(&set.name, values.map(|values| values.join(",")).as_deref());
+                    }
+                    // What is reset or taken from the session is what the daemon has set.
+                    Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarSetCurrent | VariableSetKind::VarReset) => {
+                    }
+                    // One of them may be the path.
+                    Ok(VariableSetKind::VarResetAll) => path = true,
+                    Ok(VariableSetKind::VarSetMulti | VariableSetKind::Undefined) | Err(_) => {
+                        self.opaque("an unknown SET of a function");
+                    }
+                }
+            }
+        }
+        path
+    }
+
     fn parameter(&mut self, name: &str, value: Option<&str>) {
         let name = name.to_ascii_lowercase();
         match builtins::pinned(&name, value) {
