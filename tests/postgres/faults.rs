@@ -161,7 +161,7 @@ fn what_a_disk_loses_is_written_again_when_records_are_forced_in_groups() {
     place.order("sync 5");
     // What is sent within some milliseconds of the failure may run; it is in the daemon's memory, and comes on record.
     let mut refused = String::new();
-    for number in 0..50 {
+    for number in 0..1000 {
         refused = place.insert(&format!("during-{number}"));
         if !refused.is_empty() {
             break;

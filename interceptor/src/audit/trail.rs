@@ -157,6 +157,8 @@ impl Trail {
         let signed = last_signed(&dir.join("checkpoints.jsonl")).map_err(unusable)?;
         let checkpoints = append(&dir.join("checkpoints.jsonl")).map_err(unusable)?;
         let segment = append(&segment_path(dir, number)).map_err(unusable)?;
+        // Who wrote what is there may have died before the disk had it; from here on it counts as there.
+        segment.sync_all().map_err(unusable)?;
         let size = segment.metadata().map_err(unusable)?.len();
         let since = head.seq.saturating_sub(signed);
         // A service is given them by whoever follows the checkpoints.

@@ -47,12 +47,13 @@ macro_rules! policies {
 }
 
 /// The default set.
-const POLICIES: [(&str, &str); 6] = policies![
+const POLICIES: [(&str, &str); 7] = policies![
     "administration.cedar",
     "connect.cedar",
     "read.cedar",
     "schema-changes.cedar",
     "secrets.cedar",
+    "temporary.cedar",
     "write.cedar"
 ];
 

@@ -35,14 +35,8 @@ BLUNTER = {
     "framing-20": "the Bind in front of the smuggled Query is malformed and ends the session, as the server itself does",
 }
 # Cases that are played and in which the product is wrong, each with what is wrong. One that passes is an error.
-TEMPORARY = "temporary relations are not followed, so that making one is refused"
 WRONG = {
     "startup-30": "a parameter that no server has is refused as one that must not be set: 42501 instead of 42704",
-    "fn-copy-06": TEMPORARY,
-    "fn-copy-07": TEMPORARY,
-    "fn-copy-08": TEMPORARY,
-    "fn-copy-09": TEMPORARY,
-    "fn-copy-10": TEMPORARY,
 }
 
 CANARIES = [b"canary@", b"CANARY", b"111-22-3333", b"222-33-4444", b"4111-1111", b"4222-2222"]
@@ -336,15 +330,6 @@ def play_bytes(case, stage):
     return wrong
 
 
-def play_lasting(case, stage):
-    """The same bytes with a table that lasts, for temporary ones are refused as such."""
-    begin = query(bytes.fromhex(case["chunks"][0])[5:-1].decode().replace("CREATE TEMP TABLE", "CREATE TABLE")).hex()
-    try:
-        return play_bytes({**case, "chunks": [begin, *case["chunks"][1:]]}, stage)
-    finally:
-        stage.database(case["database"]).execute("DROP TABLE IF EXISTS ct")
-
-
 STATEMENTS = {
     # One that touches nothing that is masked, and one that does.
     "plain": f"SELECT id FROM users ORDER BY id LIMIT 1 {MARK}",
@@ -626,11 +611,6 @@ def play(case, stage):
         return play_log_in(case, stage)
     if case["phase"] == "procedure":
         return ["nobody has written down how to play it"]
-    if case["id"] in WRONG and WRONG[case["id"]] == TEMPORARY:
-        # What there is to see in them is seen all the same; that they fail as they are is seen as well.
-        wrong = play_lasting(case, stage)
-        if wrong:
-            raise RuntimeError(f"with a lasting table: {wrong}")
     return play_bytes(case, stage)
 
 
