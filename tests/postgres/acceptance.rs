@@ -75,7 +75,6 @@ fn read(server: &DemoServer, tool: &str) -> Tally {
 
 /// What is refused whoever sends it, because nobody can say what it, or what follows, does: docs/policies.md lists it.
 const REFUSED: &[&str] = &[
-    "temporary relations shadow others and are not followed",
     "temporary functions shadow others and are not followed",
     "DO runs a program in another language; send its statements one by one",
     "a rewrite rule changes what later statements do",

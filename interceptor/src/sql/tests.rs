@@ -1221,7 +1221,10 @@ fn temporary_relations_are_made_where_nobody_else_sees_them() {
     );
     check("drop table orders", "drop pg_temp.orders");
     check("drop table public.orders", "drop public.orders");
-    check("set search_path = public, pg_temp", "opaque: temporary relations shadow others and are not followed");
+    check(
+        "set search_path = public, pg_temp",
+        "opaque: pg_temp is looked in first by itself; elsewhere in a search path it is not followed",
+    );
     // Within one text, what has been made stands before what there is.
     check("create temp table customers (a int); delete from customers", "create pg_temp.* | alter pg_temp.*");
     check("create temp table customers (a int); drop table customers", "create pg_temp.* | drop pg_temp.*");

@@ -42,7 +42,7 @@ impl Walk<'_> {
             return self.opaque("the server would cut a name in the search path");
         }
         if path.iter().any(|schema| schema.starts_with("pg_temp")) {
-            return self.opaque("temporary relations shadow others and are not followed");
+            return self.opaque("pg_temp is looked in first by itself; elsewhere in a search path it is not followed");
         }
         // Behind anything else, `pg_catalog` can be shadowed: an operator or a function of the same name stands before it.
         if path.iter().skip(1).any(|schema| &**schema == "pg_catalog") {
