@@ -129,12 +129,13 @@ mod tests {
     use super::super::record::{Event, Record, Subject};
     use super::super::{Settings, Trail};
     use super::*;
+    use crate::scratch::Scratch;
     use std::sync::Arc;
 
     #[test]
     fn every_record_comes_once_also_across_segments_and_restarts() {
-        let dir = std::env::temp_dir().join(format!("interceptor-follow-{:x}", rand::random::<u64>()));
-        let settings = Settings { segment_megabytes: 1, ..Settings::of(dir.clone()) };
+        let dir = Scratch::about("follow");
+        let settings = Settings { segment_megabytes: 1, ..Settings::of(dir.to_owned()) };
         let trail = Trail::open(&settings).unwrap();
         let write = |count: u64| {
             for _ in 0..count {
@@ -144,12 +145,12 @@ mod tests {
             }
         };
         let seqs = |lines: &[String]| lines.iter().map(|line| seq_of(line).unwrap()).collect::<Vec<_>>();
-        let mut follower = Follower::behind(dir.clone(), 0);
+        let mut follower = Follower::behind(dir.to_owned(), 0);
         assert_eq!(follower.next(10, 1 << 20).unwrap(), Vec::<String>::new());
         write(5);
         assert_eq!(seqs(&follower.next(3, 1 << 20).unwrap()), [1, 2, 3]);
         assert_eq!(seqs(&follower.next(10, 1 << 20).unwrap()), [4, 5]);
-        let mut late = Follower::at_end(dir.clone()).unwrap();
+        let mut late = Follower::at_end(dir.to_owned()).unwrap();
         // Three segments, the first of them compressed meanwhile.
         write(900);
         let mut all = Vec::new();
@@ -166,9 +167,8 @@ mod tests {
         assert_eq!(seqs(&late.next(2, 1 << 20).unwrap()), [6, 7]);
         // Somebody who comes back goes on where they were, in whichever segment that is.
         for at in [0, 1, 4, 350, 904] {
-            assert_eq!(seqs(&Follower::behind(dir.clone(), at).next(1, 1).unwrap()), [at + 1]);
+            assert_eq!(seqs(&Follower::behind(dir.to_owned(), at).next(1, 1).unwrap()), [at + 1]);
         }
-        assert_eq!(Follower::behind(dir.clone(), 905).next(1, 1).unwrap(), Vec::<String>::new());
-        std::fs::remove_dir_all(dir).unwrap();
+        assert_eq!(Follower::behind(dir.to_owned(), 905).next(1, 1).unwrap(), Vec::<String>::new());
     }
 }

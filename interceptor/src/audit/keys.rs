@@ -96,6 +96,7 @@ mod tests {
     use super::super::trail::Trail;
     use super::super::{Settings, verify};
     use super::*;
+    use crate::scratch::Scratch;
     use std::sync::Arc;
 
     fn write(dir: &Path, text: &str) -> Trail {
@@ -109,7 +110,7 @@ mod tests {
     /// What is left by a crash, made by `crash`, is ended at the next start; the trail stands with this many keys.
     #[track_caller]
     fn check(name: &str, crash: impl Fn(&Path, &Trail), keys: usize) {
-        let dir = std::env::temp_dir().join(format!("interceptor-keys-{:x}", rand::random::<u64>()));
+        let dir = Scratch::about("keys");
         let trail = write(&dir, "before");
         trail.checkpoint().unwrap();
         crash(&dir, &trail);
@@ -118,7 +119,6 @@ mod tests {
         let report = verify::verify(&dir).unwrap();
         assert_eq!((report.findings, trusted_keys(&dir).len()), (Vec::new(), keys), "{name}");
         assert!(!dir.join("key.next").exists(), "{name}");
-        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_key_that_nobody_has_handed_on_to_is_found() {
-        let dir = std::env::temp_dir().join(format!("interceptor-keys-{:x}", rand::random::<u64>()));
+        let dir = Scratch::about("keys");
         write(&dir, "before").checkpoint().unwrap();
         // Somebody puts a key of their own in place, and names it as following.
         let (_, public) = prepare(&dir).unwrap();
@@ -155,6 +155,5 @@ mod tests {
         write(&dir, "after").checkpoint().unwrap();
         let report = verify::verify(&dir).unwrap();
         assert!(report.findings.iter().any(|finding| finding.text.contains("another key")), "{:?}", report.findings);
-        fs::remove_dir_all(dir).unwrap();
     }
 }

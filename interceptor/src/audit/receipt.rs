@@ -223,12 +223,13 @@ mod tests {
     use super::super::record::Subject;
     use super::super::{Settings, Trail};
     use super::*;
+    use crate::scratch::Scratch;
     use std::sync::Arc;
 
     #[test]
     fn a_receipt_stands_as_it_was_made_and_not_otherwise() {
-        let dir = std::env::temp_dir().join(format!("interceptor-receipt-{:x}", rand::random::<u64>()));
-        let trail = Trail::open(&Settings::of(dir.clone())).unwrap();
+        let dir = Scratch::about("receipt");
+        let trail = Trail::open(&Settings::of(dir.to_owned())).unwrap();
         for session in ["a", "b", "a"] {
             let subject = Subject { session: session.into(), ..Subject::default() };
             let mut record = Record::new(Event::Statement, Arc::new(subject));
@@ -261,6 +262,5 @@ mod tests {
         );
         assert!(Receipt::check("{}", None).unwrap_err().to_string().starts_with("it is no receipt"));
         assert!(matches!(Receipt::make(&dir, &of("c")), Err(ReceiptError::Nothing)));
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

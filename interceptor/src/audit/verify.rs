@@ -6,7 +6,7 @@ use super::record::Record;
 use super::trail::{Head, segment_path};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -266,15 +266,17 @@ pub fn latest(dir: &Path, most: u64) -> io::Result<(Vec<String>, bool)> {
         if left == 0 {
             return Ok((found, false));
         }
-        // What is not compressed need not be read from its beginning.
-        let skipped = if archive::is_compressed(&file) { 0 } else { file.metadata()?.len().saturating_sub(left) };
-        let mut lines: Vec<String> = if skipped > 0 {
-            let mut open = std::fs::File::open(&file)?;
-            open.seek(io::SeekFrom::Start(skipped))?;
-            // The first of them is perhaps part of a line.
-            BufReader::new(open).lines().skip(1).collect::<Result<_, _>>()?
-        } else {
-            BufReader::new(archive::open(&file)?).lines().collect::<Result<_, _>>()?
+        // What is not compressed, also by now, need not be read from its beginning.
+        let plain = File::open(&file).ok().filter(|_| !archive::is_compressed(&file));
+        let skipped = plain.as_ref().map_or(Ok(0), |open| open.metadata().map(|it| it.len().saturating_sub(left)))?;
+        let mut lines: Vec<String> = match plain {
+            Some(mut open) if skipped > 0 => {
+                open.seek(io::SeekFrom::Start(skipped))?;
+                // The first of them is perhaps part of a line.
+                BufReader::new(open).lines().skip(1).collect::<Result<_, _>>()?
+            }
+            Some(open) => BufReader::new(open).lines().collect::<Result<_, _>>()?,
+            None => BufReader::new(archive::open(&file)?).lines().collect::<Result<_, _>>()?,
         };
         while let Some(line) = lines.pop() {
             let length = line.len() as u64 + 1;
@@ -306,7 +308,26 @@ pub(super) fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     segments.sort();
     // While one is being compressed both are there, the one that was first.
     segments.dedup_by_key(|(number, _)| *number);
+    add_overlooked(dir, &mut segments);
     Ok(segments)
+}
+
+/// A folder that changes while it is listed may show neither the segment as it was nor its compressed form (readdir(3) leaves
+/// open what is seen of names that come and go meanwhile); asked for by name, one of them is there.
+fn add_overlooked(dir: &Path, segments: &mut Vec<(u32, PathBuf)>) {
+    let Some(&(last, _)) = segments.last() else { return };
+    let listed: BTreeSet<u32> = segments.iter().map(|(number, _)| *number).collect();
+    for number in (1..last).rev().filter(|number| !listed.contains(number)) {
+        let plain = segment_path(dir, number);
+        let compressed = PathBuf::from(format!("{}{}", plain.display(), archive::SUFFIX));
+        // Those that an administrator has moved away are the first ones: nothing is before the first that is not there.
+        match [plain, compressed].into_iter().find(|path| path.exists()) {
+            Some(path) => segments.push((number, path)),
+            None if listed.first().is_some_and(|first| number < *first) => break,
+            None => {}
+        }
+    }
+    segments.sort();
 }
 
 /// Where a trail stopped.
@@ -385,14 +406,8 @@ mod tests {
     use super::super::trail::Trail;
     use super::super::{Fsync, Settings};
     use super::*;
+    use crate::scratch::Scratch;
     use std::sync::Arc;
-
-    fn folder() -> PathBuf {
-        let dir =
-            std::env::temp_dir().join(format!("interceptor-audit-{}-{:x}", std::process::id(), rand::random::<u64>()));
-        std::fs::create_dir_all(&dir).unwrap();
-        dir
-    }
 
     fn settings(dir: &Path) -> Settings {
         Settings { fsync: Fsync::Os, ..Settings::of(dir.to_owned()) }
@@ -410,7 +425,7 @@ mod tests {
     /// Writes three records, spoils the trail, and says what verification finds.
     #[track_caller]
     fn check(spoil: impl Fn(&mut Vec<String>), expected: &str) {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         write(&dir, &["a", "b", "c"]);
         let file = segment_path(&dir, 1);
         let mut lines: Vec<String> = std::fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect();
@@ -419,7 +434,6 @@ mod tests {
         let report = verify(&dir).unwrap();
         let first =
             report.findings.first().map_or("fine".to_owned(), |finding| format!("{}: {}", finding.line, finding.text));
-        std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(first, expected);
     }
 
@@ -438,7 +452,7 @@ mod tests {
 
     #[test]
     fn any_changed_byte_shows() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         write(&dir, &["a", "b"]);
         let file = segment_path(&dir, 1);
         let good = std::fs::read(&file).unwrap();
@@ -450,12 +464,11 @@ mod tests {
         }
         std::fs::write(&file, &good).unwrap();
         assert_eq!(verify(&dir).unwrap().findings, []);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_trail_goes_on_where_it_stopped_also_after_a_crash() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         write(&dir, &["a"]);
         write(&dir, &["b"]);
         let file = segment_path(&dir, 1);
@@ -469,19 +482,17 @@ mod tests {
         assert_eq!(report.checkpoints, 3);
         let said: Vec<_> = read(&dir).unwrap().filter_map(|record| record.unwrap().statement).collect();
         assert_eq!(said[2], "recovered: 18 bytes of a half-written record were dropped from the trail's end");
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_trail_whose_end_was_cut_off_is_not_written_on() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         write(&dir, &["a", "b"]);
         let file = segment_path(&dir, 1);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.lines().next().map(|line| format!("{line}\n")).unwrap()).unwrap();
         let error = Trail::open(&settings(&dir)).unwrap_err().to_string();
         assert!(error.contains("record 2 is missing from its end"), "{error}");
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     fn record(trail: &Trail, text: &str) -> Result<u64, crate::audit::AuditError> {
@@ -496,7 +507,7 @@ mod tests {
 
     #[test]
     fn full_segments_are_compressed_and_read_all_the_same() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         let settings = Settings { segment_megabytes: 1, ..settings(&dir) };
         let long = "x".repeat(100_000);
         let trail = Trail::open(&settings).unwrap();
@@ -525,14 +536,13 @@ mod tests {
         bytes[middle] ^= 1;
         std::fs::write(&file, bytes).unwrap();
         assert!(!verify(&dir).unwrap().findings.is_empty());
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn what_the_disk_did_not_take_is_written_anew() {
         for fsync in [Fsync::Each, Fsync::Group] {
-            let dir = folder();
-            let trail = Trail::open(&Settings { fsync, ..Settings::of(dir.clone()) }).unwrap();
+            let dir = Scratch::about("audit");
+            let trail = Trail::open(&Settings { fsync, ..Settings::of(dir.to_owned()) }).unwrap();
             record(&trail, "a").unwrap();
             trail.sync().unwrap();
             trail.break_disk_for_test();
@@ -551,14 +561,13 @@ mod tests {
                 .partition(|text| text.starts_with("recovered: the disk had refused what was written"));
             assert_eq!((own.len(), others), (1, vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]), "{fsync:?}");
             assert_eq!(segments(&dir).unwrap().len(), 2);
-            std::fs::remove_dir_all(&dir).unwrap();
         }
     }
 
     /// By whoever has the key: two histories, each of which stands for itself.
     #[test]
     fn a_witness_knows_what_was_written_anew() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         let witness = dir.join("witness");
         let first = Trail::open(&Settings { witness: Some(witness.clone()), ..settings(&dir) }).unwrap();
         record(&first, "what happened").unwrap();
@@ -576,12 +585,11 @@ mod tests {
         let lines = std::fs::read_to_string(&witness).unwrap();
         let taken = Taken { witness: &witness, lines: &lines };
         assert_ne!(verify_against(&dir, Some(&taken)).unwrap().findings, []);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_witness_knows_what_was_cut_off() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         let witness = dir.join("witness");
         let settings = Settings { witness: Some(witness.clone()), ..settings(&dir) };
         let trail = Trail::open(&settings).unwrap();
@@ -610,12 +618,27 @@ mod tests {
         assert_eq!(verify(&dir).unwrap().findings, []);
         let found = against().findings;
         assert_eq!(found[0].text, "the trail does not lead to what was signed");
-        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_segment_that_a_listing_overlooked_is_there() {
+        let dir = Scratch::about("audit");
+        for name in ["audit-000002.jsonl", "audit-000003.jsonl.gz", "audit-000005.jsonl", "audit-000006.jsonl"] {
+            std::fs::write(dir.join(name), "").unwrap();
+        }
+        let there = segments(&dir).unwrap();
+        assert_eq!(there.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 5, 6]);
+        for overlooked in 0..3 {
+            let mut listed = there.clone();
+            listed.remove(overlooked);
+            add_overlooked(&dir, &mut listed);
+            assert_eq!(listed, there, "{overlooked}");
+        }
     }
 
     #[test]
     fn segments_are_compressed_once_however_many_are_at_it() {
-        let dir = folder();
+        let dir = Scratch::about("audit");
         let settings = Settings { segment_megabytes: 1, compress: false, ..settings(&dir) };
         let trail = Trail::open(&settings).unwrap();
         let long = (0..300_000)
@@ -644,6 +667,5 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         assert_eq!(segments(&dir).unwrap().iter().filter(|(_, file)| archive::is_compressed(file)).count(), last - 1);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -580,12 +580,12 @@ pub(super) fn row(body: &[u8]) -> Option<Vec<Option<&str>>> {
 #[cfg(test)]
 mod tests {
     use super::{Source, Upstream, fits, password};
+    use crate::scratch::Scratch;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_password_has_one_place() {
-        let folder = std::env::temp_dir().join(format!("interceptor-credential-{:x}", rand::random::<u64>()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = Scratch::about("credential");
         std::fs::write(folder.join("shop"), "secret\n").unwrap();
         std::fs::set_permissions(folder.join("shop"), std::fs::Permissions::from_mode(0o400)).unwrap();
         let get = |ways: &str, credentials: bool| {
@@ -612,7 +612,6 @@ mod tests {
             let found = get(ways, credentials);
             assert!(found.contains(expected), "{ways}: {found}");
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

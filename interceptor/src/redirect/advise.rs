@@ -217,11 +217,11 @@ fn port(settings: &Settings) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     #[test]
     fn a_socket_is_open_to_all_if_everybody_gets_there() {
-        let folder = std::env::temp_dir().join(format!("interceptor-exposed-{:x}", rand::random::<u64>()));
-        fs::create_dir(&folder).expect("a folder");
+        let folder = Scratch::about("exposed");
         let path = folder.join(".s.PGSQL.1");
         let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
         for (mode, inside, expected) in [(0o777, 0o755, true), (0o770, 0o755, false), (0o777, 0o700, false)] {
@@ -229,6 +229,5 @@ mod tests {
             fs::set_permissions(&folder, fs::Permissions::from_mode(inside)).expect("its folder's");
             assert_eq!(is_open_to_all(&path).expect("it is there"), expected, "{mode:o} in {inside:o}");
         }
-        fs::remove_dir_all(folder).expect("it goes");
     }
 }

@@ -4,9 +4,9 @@ use super::*;
 use crate::audit::{Fsync, Settings, verify};
 use crate::identity::Identity;
 use crate::policy::{Mode, PolicySet};
+use crate::scratch::Scratch;
 use crate::sql::{Catalog, CatalogBuilder, Function, Readings, RelationKind};
 use crate::wire::{Chunk, HEADER, Header, Splitter};
-use std::path::PathBuf;
 
 mod held;
 mod own;
@@ -42,7 +42,7 @@ struct Stage {
     policies: PolicySet,
     catalog: Catalog,
     readings: Readings,
-    dir: PathBuf,
+    dir: Scratch,
     unix: u64,
     /// The temporary relations that the server has, and what came of the last message where it was not done.
     own: Vec<String>,
@@ -55,12 +55,8 @@ impl Stage {
     }
 
     fn under(policies: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!(
-            "interceptor-session-{}-{:x}",
-            std::process::id(),
-            rand::random::<u64>()
-        ));
-        let trail = Arc::new(Trail::open(&Settings { fsync: Fsync::Os, ..Settings::of(dir.clone()) }).unwrap());
+        let dir = Scratch::about("session");
+        let trail = Arc::new(Trail::open(&Settings { fsync: Fsync::Os, ..Settings::of(dir.to_owned()) }).unwrap());
         let identity = Identity {
             subject: "agent:a".into(),
             issuer: "https://issuer".into(),
@@ -190,7 +186,6 @@ impl Stage {
         drop(session);
         assert_eq!(verify(&dir).unwrap().findings, []);
         let records: Vec<_> = crate::audit::read(&dir).unwrap().map(Result::unwrap).collect();
-        std::fs::remove_dir_all(&dir).unwrap();
         let line = |record: &crate::audit::Record| match &record.outcome {
             None => format!("{}: {:?} {}", record.seq, record.decision.unwrap(), record.statement.as_deref().unwrap()),
             Some(outcome) => {
@@ -287,7 +282,6 @@ fn check(script: &str, expected: &str) {
     let mut stage = Stage::new();
     let said = stage.play(script);
     let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    std::fs::remove_dir_all(&stage.dir).unwrap();
     assert_eq!(said, expected.join("\n"));
 }
 
@@ -667,7 +661,6 @@ fn unknown_names_are_sent_on_where_nothing_can_be_refused() {
         stage.play("> Q select nothing from nowhere\n< E 42P01\n< Z I\n> Q execute nothing"),
         "> Q select nothing from nowhere\n< E 42P01 server\n< Z I\n< E 26000 prepared statement \"nothing\" does not exist\n< Z I"
     );
-    std::fs::remove_dir_all(&stage.dir).unwrap();
     check("> Q select nothing from nowhere", "< E 42P01 relation \"nowhere\" does not exist\n< Z I");
 }
 
@@ -685,7 +678,6 @@ fn an_identity_that_has_expired_ends_the_session() {
     assert_eq!(stage.play("> Q select 1\n< C SELECT 1\n< Z I"), "> Q select 1\n< C SELECT 1\n< Z I");
     stage.unix = 1000;
     assert_eq!(stage.play("> Q select 1"), "end: the identity has expired");
-    std::fs::remove_dir_all(&stage.dir).unwrap();
 }
 
 #[test]
@@ -715,7 +707,6 @@ fn nothing_runs_without_a_record() {
     // A folder without its files is a disk that takes nothing: the next record cannot be written.
     stage.session.trail.break_for_test();
     assert_eq!(stage.play("> Q select 1"), "end: the audit record cannot be written");
-    std::fs::remove_dir_all(&stage.dir).unwrap();
 }
 
 /// Steps that the client has to wait with: the same message is handed in again once the server has answered.

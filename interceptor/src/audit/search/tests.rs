@@ -1,25 +1,13 @@
 use super::super::record::{Agent, Decision, Event, Process, Record, RelationUse, Subject};
 use super::super::{Fsync, Settings, Trail, verify};
 use super::*;
+use crate::scratch::Scratch;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 const SEVERAL: usize = chunk::RECORDS * 3 + 17;
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
-
-fn folder() -> Folder {
-    Folder(std::env::temp_dir().join(format!("interceptor-search-{:x}", rand::random::<u64>())))
-}
 
 /// Each flush begins a new segment.
 fn settings(dir: &Path, compress: bool) -> Settings {
@@ -98,12 +86,12 @@ fn session(id: &str) -> Wanted {
 
 #[test]
 fn whatever_is_searched_for_the_index_finds_the_same() {
-    let folder = folder();
-    write(&folder.0, true, 0, SEVERAL);
-    assert!(index(&folder.0, |_| {}).unwrap().records >= chunk::RECORDS as u64 * 3);
+    let folder = Scratch::about("search");
+    write(&folder, true, 0, SEVERAL);
+    assert!(index(&folder, |_| {}).unwrap().records >= chunk::RECORDS as u64 * 3);
     // Behind the index, in the same segment and in further ones.
-    write(&folder.0, true, SEVERAL, SEVERAL + 40);
-    assert_eq!(check_index(&folder.0).unwrap(), None);
+    write(&folder, true, SEVERAL, SEVERAL + 40);
+    assert_eq!(check_index(&folder).unwrap(), None);
     #[track_caller]
     fn check(dir: &Path, change: impl Fn(&mut Wanted), least: usize) {
         let mut wanted = Wanted::default();
@@ -113,7 +101,7 @@ fn whatever_is_searched_for_the_index_finds_the_same() {
         assert_eq!((searched.complaint, searched.changed), (None, vec![]));
         assert!(searched.indexed > 0);
     }
-    let dir = folder.0.as_path();
+    let dir = &*folder;
     let some = |text: &str| Some(text.to_owned());
     check(dir, |_| {}, SEVERAL + 40);
     check(dir, |wanted| wanted.agent = some("agent:a"), 50);
@@ -148,19 +136,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
     #[test]
     fn texts_of_any_kind_are_found(texts in prop::collection::vec(".{0,12}", 100..200), part in ".{0,4}") {
-        let folder = folder();
-        let trail = Trail::open(&settings(&folder.0, false)).unwrap();
+        let folder = Scratch::about("search");
+        let trail = Trail::open(&settings(&folder, false)).unwrap();
         for text in &texts {
             let mut record = Record::new(Event::Statement, Arc::new(Subject::default()));
             record.statement = Some(text.clone());
             trail.seal(record).unwrap();
         }
         drop(trail);
-        let indexed = index(&folder.0, |_| {}).unwrap().records;
+        let indexed = index(&folder, |_| {}).unwrap().records;
         prop_assert!(indexed > 0);
         for text in texts.iter().chain([&part]) {
             let wanted = Wanted { text: Some(text.clone()), ..Wanted::default() };
-            let (found, searched) = same(&folder.0, &wanted);
+            let (found, searched) = same(&folder, &wanted);
             prop_assert!(searched.complaint.is_none());
             prop_assert!(found > 0 || text == &part);
         }
@@ -172,8 +160,8 @@ proptest! {
 #[track_caller]
 fn check(name: &str, spoil: impl Fn(&Path), complains: bool) {
     for compress in [false, true] {
-        let folder = folder();
-        let dir = folder.0.as_path();
+        let folder = Scratch::about("search");
+        let dir = &*folder;
         write(dir, compress, 0, SEVERAL);
         index(dir, |_| {}).unwrap();
         while compress && !is_compressed(dir) {
@@ -254,10 +242,10 @@ fn a_wrong_index_hides_nothing_and_makes_nothing_up() {
     check(
         "the index of another trail",
         |dir| {
-            let other = folder();
-            write(&other.0, false, 5, SEVERAL);
-            index(&other.0, |_| {}).unwrap();
-            fs::copy(Index::path(&other.0), Index::path(dir)).unwrap();
+            let other = Scratch::about("search");
+            write(&other, false, 5, SEVERAL);
+            index(&other, |_| {}).unwrap();
+            fs::copy(Index::path(&other), Index::path(dir)).unwrap();
         },
         true,
     );
@@ -265,8 +253,8 @@ fn a_wrong_index_hides_nothing_and_makes_nothing_up() {
 
 #[test]
 fn the_first_segments_may_be_moved_away() {
-    let folder = folder();
-    let dir = folder.0.as_path();
+    let folder = Scratch::about("search");
+    let dir = &*folder;
     write(dir, false, 0, SEVERAL);
     index(dir, |_| {}).unwrap();
     for (_, file) in verify::segments(dir).unwrap().iter().take(3) {
@@ -280,8 +268,8 @@ fn the_first_segments_may_be_moved_away() {
 
 #[test]
 fn what_was_changed_in_the_trail_is_not_shown_as_if_it_was_written() {
-    let folder = folder();
-    let dir = folder.0.as_path();
+    let folder = Scratch::about("search");
+    let dir = &*folder;
     write(dir, false, 0, SEVERAL);
     index(dir, |_| {}).unwrap();
     let (_, file) = verify::segments(dir).unwrap().remove(2);
@@ -299,8 +287,8 @@ fn what_was_changed_in_the_trail_is_not_shown_as_if_it_was_written() {
 #[test]
 fn the_index_is_as_private_as_the_trail_and_is_made_by_the_daemon_when_a_segment_is_full() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = folder();
-    let dir = folder.0.as_path();
+    let folder = Scratch::about("search");
+    let dir = &*folder;
     let settings = Settings { index: true, ..settings(dir, true) };
     write_by(&settings, 0, SEVERAL);
     for _ in 0..200 {
@@ -316,8 +304,8 @@ fn the_index_is_as_private_as_the_trail_and_is_made_by_the_daemon_when_a_segment
 
 #[test]
 fn several_may_make_the_index_at_once() {
-    let folder = folder();
-    let dir = folder.0.as_path();
+    let folder = Scratch::about("search");
+    let dir = &*folder;
     write(dir, true, 0, SEVERAL);
     std::thread::scope(|scope| {
         let makers: Vec<_> = (0..4).map(|_| scope.spawn(|| index(dir, |_| {}).unwrap().records)).collect();
@@ -330,8 +318,8 @@ fn several_may_make_the_index_at_once() {
 
 #[test]
 fn one_gzip_stream_of_a_segment_is_read_as_well() {
-    let folder = folder();
-    let dir = folder.0.as_path();
+    let folder = Scratch::about("search");
+    let dir = &*folder;
     write(dir, false, 0, SEVERAL);
     let (expected, _) = all(dir, &Wanted::default(), false);
     for (_, file) in verify::segments(dir).unwrap().iter().rev().skip(1) {

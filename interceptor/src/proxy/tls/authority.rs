@@ -235,27 +235,20 @@ fn usable(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), &'stati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
     use std::os::unix::fs::PermissionsExt;
 
-    struct Folder(PathBuf);
+    struct Folder(Scratch);
 
     impl Folder {
         fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("interceptor-ca-{:x}", rand::random::<u64>()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
+            Self(Scratch::about("ca"))
         }
 
         fn open(&self) -> Result<Authority, String> {
             let (cert, key) = (self.0.join("ca.crt"), self.0.join("ca.key"));
             Authority::open(&cert, &key)
                 .map_err(|error| error.to_string().replace(&format!("{}/", self.0.display()), ""))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _gone = std::fs::remove_dir_all(&self.0);
         }
     }
 

@@ -94,13 +94,12 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     #[test]
     fn certificates_are_kept_up_to_a_bound() {
-        let folder = std::env::temp_dir().join(format!("interceptor-minted-{:x}", rand::random::<u64>()));
-        std::fs::create_dir(&folder).unwrap();
+        let folder = Scratch::about("minted");
         let terminator = Terminator::new(Authority::open(&folder.join("c"), &folder.join("k")).unwrap());
-        std::fs::remove_dir_all(&folder).unwrap();
         let address: IpAddr = [10, 0, 0, 5].into();
         let config = |name: &str| terminator.config((Some(name.to_owned()), address)).unwrap();
         let first = config("a");

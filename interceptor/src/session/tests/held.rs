@@ -148,7 +148,6 @@ fn only(bytes: &[u8]) -> Frame {
 fn check(script: &str, expected: &str) {
     let mut office = Office::new();
     let said = office.play(script);
-    std::fs::remove_dir_all(&office.stage.dir).unwrap();
     let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(said, expected.join("\n"));
 }
@@ -378,7 +377,6 @@ fn check_bound(then: &str, text: &str, expected: &str) {
     office.play("yes");
     office.play(then);
     let said = office.play(&format!("> Q {text}"));
-    std::fs::remove_dir_all(&office.stage.dir).unwrap();
     let said = said.lines().next().unwrap_or_default();
     assert_eq!(said, expected, "{then} {text}");
 }
@@ -413,7 +411,6 @@ fn check_portal(parse: &str, bind: &str, expected: &str) {
     office.stage.session.ticket = None;
     office.play("yes\n> S\n< Z I");
     let said = office.play(&format!("> {parse}\n> {bind}\n> E _\n< 1\n< 2\nagain"));
-    std::fs::remove_dir_all(&office.stage.dir).unwrap();
     assert_eq!(said.lines().last(), Some(expected), "{parse} {bind}: {said}");
 }
 
@@ -442,7 +439,6 @@ fn what_was_prepared_is_part_of_it() {
     office
         .play("yes\n> Q deallocate p\n< C DEALLOCATE\n< Z I\n> Q prepare p as delete from orders\n< C PREPARE\n< Z I");
     assert_eq!(office.play("> Q execute p"), "hold");
-    std::fs::remove_dir_all(&office.stage.dir).unwrap();
 }
 
 #[test]

@@ -32,7 +32,6 @@ fn check_under(policies: &str, script: &str, expected: &str) {
     let mut stage = Stage::under(policies);
     let said = stage.play(script);
     let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    std::fs::remove_dir_all(&stage.dir).unwrap();
     assert_eq!(said, expected.join("\n"));
 }
 
@@ -233,6 +232,5 @@ fn what_cannot_be_seen_through_may_have_made_some() {
         let used = "> Q delete from orders\n< C DELETE 0\n< Z I\n";
         let said = stage.play(&format!("{call}o orders\n{used}{call}o x\n> Q delete from orders"));
         assert_eq!(said, format!("{call}?\n{used}{call}?\n{NO_DELETE}\n< Z I"));
-        std::fs::remove_dir_all(&stage.dir).unwrap();
     }
 }
