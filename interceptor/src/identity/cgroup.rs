@@ -12,14 +12,18 @@ use nix::{
     },
 };
 use std::{
+    collections::BTreeMap,
     fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// How deep a hierarchy may be before its top is no longer looked at.
 const DEPTH: usize = 64;
+
+/// Of how many cgroups it is kept what they stand in.
+const LINEAGES: usize = 4096;
 
 /// A cgroup that is held on to: its number cannot come to mean another one, and it shows when it is gone.
 #[derive(Debug)]
@@ -57,16 +61,30 @@ impl Cgroup {
 }
 
 /// The numbers of a cgroup and of those above it, its own first.
+///
+/// Those above are asked for once: a cgroup stays where it was made (`rename` moves none in the v2 hierarchy), and none above it
+/// goes before it does.
 pub(super) fn lineage(path: &str) -> Result<Vec<u64>, Errno> {
+    static KNOWN: Mutex<BTreeMap<u64, (String, Vec<u64>)>> = Mutex::new(BTreeMap::new());
     let mount = mount()?;
     let mut folder = mount.join(path.trim_start_matches('/'));
-    let mut numbers = Vec::new();
-    loop {
-        numbers.push(stat(&folder)?.st_ino);
-        if folder == *mount || numbers.len() == DEPTH || !folder.pop() {
-            return Ok(numbers);
-        }
+    let own = stat(&folder)?.st_ino;
+    if let Some((at, numbers)) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&own)
+        && at == path
+    {
+        return Ok(numbers.clone());
     }
+    let mut numbers = vec![own];
+    while folder != *mount && numbers.len() < DEPTH && folder.pop() {
+        numbers.push(stat(&folder)?.st_ino);
+    }
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= LINEAGES {
+        // Numbers grow: the oldest cgroup is the likeliest to be gone.
+        known.pop_first();
+    }
+    known.insert(own, (path.to_owned(), numbers.clone()));
+    Ok(numbers)
 }
 
 /// Where the v2 hierarchy is mounted, whole.

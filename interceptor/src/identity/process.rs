@@ -49,12 +49,14 @@ impl Process {
     }
 
     pub(super) fn stat(&self) -> Result<Stat, Errno> {
-        Stat::read(&self.text("stat")?).ok_or(Errno::EBADMSG)
+        self.line("stat", |text| Stat::read(text).ok_or(Errno::EBADMSG))
     }
 
     /// The path of the cgroup v2 it is in: the line `0::` of `/proc/PID/cgroup`.
     pub(super) fn cgroup(&self) -> Result<String, Errno> {
-        self.text("cgroup")?.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned).ok_or(Errno::ENODATA)
+        self.line("cgroup", |text| {
+            text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned).ok_or(Errno::ENODATA)
+        })
     }
 
     /// The executable. A process that has not got one (it is going away) has no name to put into a record.
@@ -131,9 +133,17 @@ impl Process {
         Ok(File::from(file))
     }
 
-    fn text(&self, name: &str) -> Result<String, Errno> {
+    /// What a short file says that the kernel writes in one piece (`single_open` in its `fs/seq_file.c`): all of it comes with the
+    /// first read that it fits into.
+    fn line<T>(&self, name: &str, read: impl FnOnce(&str) -> Result<T, Errno>) -> Result<T, Errno> {
         const MOST: u64 = 64 << 10;
-        Ok(String::from_utf8_lossy(&self.bytes(name, MOST)?).into_owned())
+        let mut start = [0; 2 << 10];
+        let file = openat(&self.folder, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let length = nix::unistd::read(&file, &mut start)?;
+        match start.get(..length) {
+            Some(whole) if length < start.len() => read(&String::from_utf8_lossy(whole)),
+            _ => read(&String::from_utf8_lossy(&self.bytes(name, MOST)?)),
+        }
     }
 
     fn bytes(&self, name: &str, most: u64) -> Result<Vec<u8>, Errno> {
