@@ -91,21 +91,25 @@ pub fn destroy_of(processes: &[u32], is_target: impl Fn(SocketAddr) -> bool + Sy
     Ok(result)
 }
 
-/// Takes this process's own out. It has thousands, and is asked every second: whose a socket is does not change, so only those
-/// that have come since are looked up.
+/// A connection that has been looked up: its `SO_COOKIE`, and whether it is this process's own.
+type Seen = (u64, bool);
+
+/// Takes this process's own out. It has thousands, and is asked every second: whether a socket is one that this process has
+/// opened does not change, so only those that have come since are looked up.
 fn leave_own(network: u64, there: &mut HashMap<u64, u64>) {
-    static OWN: Mutex<BTreeMap<u64, HashMap<u64, u64>>> = Mutex::new(BTreeMap::new());
-    let mut networks = OWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = networks.entry(network).or_default();
-    known.retain(|inode, cookie| there.get(inode) == Some(cookie));
-    there.retain(|inode, cookie| known.get(inode) != Some(cookie));
-    if !there.is_empty() {
+    static SEEN: Mutex<BTreeMap<u64, HashMap<u64, Seen>>> = Mutex::new(BTreeMap::new());
+    let mut networks = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = networks.entry(network).or_default();
+    seen.retain(|inode, (cookie, _)| there.get(inode) == Some(cookie));
+    if seen.len() < there.len() {
         // Its threads share their descriptors.
         let own = sockets_in(Path::new("/proc/self/fd"));
-        known.extend(there.iter().filter(|(inode, _)| own.contains(*inode)));
-        there.retain(|inode, _| !own.contains(inode));
+        for (inode, cookie) in there.iter() {
+            seen.entry(*inode).or_insert_with(|| (*cookie, own.contains(inode)));
+        }
     }
-    networks.retain(|_, known| !known.is_empty());
+    there.retain(|inode, _| seen.get(inode).is_none_or(|(_, own)| !own));
+    networks.retain(|_, seen| !seen.is_empty());
 }
 
 /// Inodes and `SO_COOKIE`s of connections that go to where `is_target` says.
@@ -332,5 +336,27 @@ mod tests {
             assert!(ours.iter().all(|connection| own.contains(&connection.inode)));
             drop(stream);
         }
+    }
+
+    #[test]
+    fn what_is_ours_is_left_out_as_often_as_it_is_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let _stream = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let own = *sockets_of(std::process::id()).iter().next().expect("a socket");
+        let (others, one_more) = (u64::MAX, u64::MAX - 1);
+        // No namespace has this number, so that nobody else asks about it.
+        let left = |there: &[(u64, u64)]| {
+            let mut there = there.iter().copied().collect();
+            leave_own(7, &mut there);
+            let mut left: Vec<_> = there.into_keys().collect();
+            left.sort_unstable();
+            left
+        };
+        assert_eq!(left(&[(own, 1), (others, 2)]), [others]);
+        assert_eq!(left(&[(own, 1), (others, 2)]), [others], "as it was seen");
+        assert_eq!(left(&[(own, 1), (others, 2), (one_more, 3)]), [one_more, others]);
+        assert_eq!(left(&[(own, 1), (one_more, 3)]), [one_more]);
+        assert_eq!(left(&[(others, 9), (one_more, 3)]), [one_more, others], "a number that is used again");
+        assert_eq!(left(&[]), Vec::<u64>::new());
     }
 }
