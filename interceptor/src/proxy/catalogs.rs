@@ -2,7 +2,7 @@
 //! that agents' sessions have, so that it sees what they see.
 
 use super::login::LoginError;
-use super::questions::QUESTIONS;
+use super::questions;
 use super::route::Route;
 use super::temporary;
 use super::upstream::{Credential, Server, Upstreams};
@@ -58,8 +58,16 @@ struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Catalogs {
     slots: Mutex<HashMap<Place, Arc<Slot>>>,
+    /// What servers came with, by server and by what it hangs on.
+    of_servers: Mutex<HashMap<(Route, String), Arc<OfServer>>>,
     hasher: RandomState,
 }
+
+/// Rows about what a server came with, each with the place of its question.
+type OfServer = Vec<(usize, Vec<Option<Box<str>>>)>;
+
+/// Of how many servers that is kept.
+const SERVERS: usize = 16;
 
 /// The snapshots of one database.
 #[derive(Debug)]
@@ -184,8 +192,82 @@ impl Catalogs {
         }
         let fetched = Instant::now();
         slot.credential.lock().unwrap_or_else(PoisonError::into_inner).clone_from(credential);
-        let (catalog, digest) = fetch(place, credential, last.epoch + 1, &self.hasher).await?;
+        let (catalog, digest) = self.ask(place, credential, last.epoch + 1).await?;
         Ok(slot.keep(place, &mut last, (catalog, digest), fetched))
+    }
+
+    /// Asks and reads; with a number that is the same for the same answers.
+    async fn ask(&self, place: &Place, credential: &Credential, epoch: u64) -> Result<(Catalog, u64), LoginError> {
+        let parameters = [
+            ("database", place.database.as_str()),
+            ("application_name", "interceptor catalogue"),
+            ("client_encoding", "UTF8"),
+            ("standard_conforming_strings", "on"),
+            ("statement_timeout", "30000"),
+        ];
+        let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut server = Server::connect(&place.server, None, credential, &parameters).await?;
+        let mut reader = Reader::new(place, epoch);
+        let mut digest = self.hasher.build_hasher();
+        let mut fingerprint = None;
+        let begin = |question: usize, row: &[Option<&str>]| {
+            row.hash(&mut digest);
+            match question {
+                0 => reader.row(0, row),
+                _ => Some(fingerprint = row.first().copied().flatten().map(str::to_owned)),
+            }
+        };
+        server.ask(&questions::begin(), begin).await?;
+        for (question, row) in self.of_server(&mut server, &place.server, fingerprint).await?.iter() {
+            let row: Vec<Option<&str>> = row.iter().map(Option::as_deref).collect();
+            if !reader.is_of_none(*question, &row) {
+                reader.row(*question, &row).ok_or_else(|| LoginError::Protocol("a row has an unknown shape".into()))?;
+            }
+        }
+        let each = |question: usize, row: &[Option<&str>]| {
+            let question = question + 1;
+            if reader.is_of_none(question, row) {
+                return Some(());
+            }
+            (question, row).hash(&mut digest);
+            reader.row(question, row)
+        };
+        server.ask(&questions::of_others(), each).await?;
+        if let Err(error) = server.bye().await {
+            tracing::debug!(%error, "the server did not hear that the questions are over");
+        }
+        Ok((reader.finish(), digest.finish()))
+    }
+
+    /// What a server came with: as it is known, or asked in the transaction in which the fingerprint was taken.
+    async fn of_server(
+        &self,
+        server: &mut Server,
+        route: &Route,
+        fingerprint: Option<String>,
+    ) -> Result<Arc<OfServer>, LoginError> {
+        let key = match fingerprint {
+            Some(fingerprint) => (route.clone(), fingerprint),
+            None => return Err(LoginError::Protocol("it does not say what it is".to_owned())),
+        };
+        let known = || self.of_servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = known().get(&key) {
+            return Ok(rows.clone());
+        }
+        let (text, places) = questions::of_server();
+        let mut rows = OfServer::new();
+        let each = |question: usize, row: &[Option<&str>]| {
+            rows.push((*places.get(question)?, row.iter().map(|value| value.map(Into::into)).collect()));
+            Some(())
+        };
+        server.ask(&text, each).await?;
+        let rows = Arc::new(rows);
+        let mut known = known();
+        if known.len() >= SERVERS {
+            known.clear();
+        }
+        known.insert(key, rows.clone());
+        Ok(rows)
     }
 
     /// A reading in a session of the agent's own.
@@ -208,10 +290,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// What has to be asked.
-    pub(super) const QUESTIONS: &'static str = QUESTIONS;
-
-    /// Takes a row of the answer to a question; `None` for one of an unknown shape.
+    /// Takes a row of the answer to one of [`questions::all`]; `None` for one of an unknown shape.
     pub(super) fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
         if self.reader.is_of_none(question, row) {
             return Some(());
@@ -322,40 +401,8 @@ pub async fn fetch_catalog(
         return Err(format!("no credential is configured for database \"{database}\" on {server}").into());
     };
     let place = Place { server: server.into(), database: database.to_owned(), user: credential.user.clone() };
-    let (catalog, _) = fetch(&place, credential, 1, &RandomState::new()).await?;
+    let (catalog, _) = Catalogs::default().ask(&place, credential, 1).await?;
     Ok(Arc::new(catalog))
-}
-
-/// Asks and reads; with a number that is the same for the same answers.
-async fn fetch(
-    place: &Place,
-    credential: &Credential,
-    epoch: u64,
-    hasher: &RandomState,
-) -> Result<(Catalog, u64), LoginError> {
-    let parameters = [
-        ("database", place.database.as_str()),
-        ("application_name", "interceptor catalogue"),
-        ("client_encoding", "UTF8"),
-        ("standard_conforming_strings", "on"),
-        ("statement_timeout", "30000"),
-    ];
-    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut server = Server::connect(&place.server, None, credential, &parameters).await?;
-    let mut reader = Reader::new(place, epoch);
-    let mut digest = hasher.build_hasher();
-    let each = |question: usize, row: &[Option<&str>]| {
-        if reader.is_of_none(question, row) {
-            return Some(());
-        }
-        (question, row).hash(&mut digest);
-        reader.row(question, row)
-    };
-    server.ask(QUESTIONS, each).await?;
-    if let Err(error) = server.bye().await {
-        tracing::debug!(%error, "the server did not hear that the questions are over");
-    }
-    Ok((reader.finish(), digest.finish()))
 }
 
 /// Makes a catalogue of the answers, row by row.
@@ -389,7 +436,7 @@ impl<'a> Reader<'a> {
         matches!(question, 3..=8 | 14 | 15) && oid.is_some_and(|oid| !self.builder().knows(oid))
     }
 
-    /// Takes a row of the answer to a question of [`QUESTIONS`].
+    /// Takes a row of the answer to one of [`questions::all`].
     fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
         let value = |at: usize| row.get(at).copied().flatten();
         let oid = |at: usize| value(at)?.parse::<u32>().ok();

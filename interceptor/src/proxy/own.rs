@@ -3,6 +3,7 @@
 
 use super::catalogs::{Reading, TemporaryReading};
 use super::login::LoginError;
+use super::questions;
 use super::relay::{Ends, Surroundings, lost};
 use super::temporary;
 use super::tls::Writer;
@@ -14,7 +15,7 @@ use bytes::BytesMut;
 /// The first reading.
 pub(super) async fn read_first(reading: Reading<'_>, server: &mut Server) -> Result<(), LoginError> {
     let mut reading = reading;
-    server.ask(Reading::QUESTIONS, |question, row| reading.row(question, row)).await?;
+    server.ask(&questions::all(), |question, row| reading.row(question, row)).await?;
     reading.end();
     Ok(())
 }
@@ -60,7 +61,7 @@ impl Ends<'_> {
         around: &Surroundings<'_>,
     ) -> Result<(), Ending> {
         let mut reading = around.proxy.catalogs.begin(&around.place, &around.credential).await;
-        self.ask(Reading::QUESTIONS, "its catalogue", session, server_write, |at, values| reading.row(at, values))
+        self.ask(&questions::all(), "its catalogue", session, server_write, |at, values| reading.row(at, values))
             .await?;
         reading.end();
         self.out.catalog_changed = false;

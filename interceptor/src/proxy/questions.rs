@@ -1,4 +1,9 @@
 //! What a database is asked about itself.
+//!
+//! Half of the answers are about what every server comes with. They are asked for when what they hang on has changed; what is
+//! asked after each change of a schema is the rest.
+
+use std::sync::LazyLock;
 
 /// Functions that run where a thing stands in an expression that the server keeps, by the thing's class and number in
 /// `pg_depend`: functions themselves, operators, and the operator classes of indexes. What is written in C is the server's or an
@@ -16,22 +21,101 @@ macro_rules! code_behind {
     };
 }
 
-/// One transaction, so that all answers are of one moment. Behind the first question the search path is empty, so that the
+/// Begins a transaction, so that all answers are of one moment. Behind the first question the search path is empty, so that the
 /// server prints every name in full.
-pub(super) const QUESTIONS: &str = concat!(
-    "
+const BEGIN: &str = "
 begin isolation level repeatable read read only;
 set local search_path to default;
 select pg_catalog.unnest(pg_catalog.current_schemas(false))
 union all select 'pg_temp' where pg_catalog.current_setting('search_path') like '%pg\\_temp%';
 set local search_path to '';
 set local quote_all_identifiers to off;
-select nspname, pg_catalog.has_schema_privilege(oid, 'usage') from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
+";
+
+/// What is the same while nobody has changed what the server came with: each change to a row of its catalogues gives it another
+/// `xmin`.
+const FINGERPRINT: &str = "
+select pg_catalog.concat(pg_catalog.version(), ' ', pg_catalog.string_agg(part, ' ')) from (
+  select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(oid, '.', xmin), 0)))
+    from pg_catalog.pg_class where oid < 16384
+  union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(attrelid, '.', attnum, '.', xmin), 0)))
+    from pg_catalog.pg_attribute where attrelid < 16384
+  union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(oid, '.', xmin), 0)))
+    from pg_catalog.pg_type where oid < 16384
+  union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(oid, '.', xmin), 0)))
+    from pg_catalog.pg_proc where oid < 16384
+  union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(oid, '.', xmin), 0)))
+    from pg_catalog.pg_rewrite where ev_class < 16384
+  union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(objoid, '.', xmin), 0)))
+    from pg_catalog.pg_description where classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and objoid < 16384
+) of_server(part);
+";
+
+/// Whose objects a question is about. What `initdb` makes has numbers below 16384 (`FirstNormalObjectId` of the server's
+/// `access/transam.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    All,
+    /// What the server came with.
+    Server,
+    /// What somebody has made, and beside a function of theirs the server's of the same name.
+    Others,
+}
+
+/// Which questions have a part about what the server came with, by their places.
+const OF_SERVER: [usize; 5] = [2, 3, 4, 9, 11];
+
+static ALL: LazyLock<String> = LazyLock::new(|| text(Of::All));
+
+/// All questions in one transaction.
+pub(super) fn all() -> String {
+    format!("{BEGIN}{}commit", *ALL)
+}
+
+/// The first round: the search path, and what [`of_server`] hangs on.
+pub(super) fn begin() -> String {
+    format!("{BEGIN}{FINGERPRINT}")
+}
+
+/// What the server came with; and the place of each of these questions among all.
+pub(super) fn of_server() -> (String, &'static [usize]) {
+    let text = text(Of::Server);
+    let questions: Vec<_> = OF_SERVER.iter().filter_map(|place| text.split(";\n").nth(place - 1)).collect();
+    (questions.join(";\n"), &OF_SERVER)
+}
+
+/// The last round: all but the first question about what somebody has made.
+pub(super) fn of_others() -> String {
+    format!("{}commit", text(Of::Others))
+}
+
+/// A question that a database is asked about all relations; the one of place 0 is the first.
+pub(super) fn of_all(question: usize) -> Option<&'static str> {
+    ALL.split(";\n").nth(question.checked_sub(1)?).filter(|text| !text.trim().is_empty())
+}
+
+/// The questions behind the first.
+fn text(of: Of) -> String {
+    let (number, overload) = match of {
+        Of::All => ("is not null", "is not null"),
+        Of::Server => ("< 16384", "< 16384"),
+        Of::Others => (
+            ">= 16384",
+            "in (select p.oid from pg_catalog.pg_proc o join pg_catalog.pg_proc p
+                  on p.pronamespace = o.pronamespace and p.proname = o.proname where o.oid >= 16384)",
+        ),
+    };
+    QUESTIONS.replace("$number", number).replace("$overload", overload)
+}
+
+/// `$number` and `$overload` say of the number before them whether it is among those asked about.
+const QUESTIONS: &str = concat!(
+    "select nspname, pg_catalog.has_schema_privilege(oid, 'usage') from pg_catalog.pg_namespace where nspname not like 'pg\\_toast%' and nspname not like 'pg\\_temp%';
 select c.oid, n.nspname, c.relname, c.relkind,
        exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN'),
        pg_catalog.obj_description(c.oid, 'pg_class')
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
- where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'
+ where c.oid $number and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'
    and not (c.relkind in ('i', 'I') and n.nspname in ('pg_catalog', 'information_schema'));
 select a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
        case when n.nspname not in ('pg_catalog', 'information_schema') then pg_catalog.col_description(c.oid, a.attnum) end,
@@ -39,13 +123,13 @@ select a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.att
   from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_type t on t.oid = a.atttypid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
- where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname not like 'pg\\_toast%'
+ where a.attrelid $number and a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname not like 'pg\\_toast%'
  order by a.attrelid, a.attnum;
 select distinct r.ev_class, d.refobjid
   from pg_catalog.pg_rewrite r
   join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid
    and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class
- where r.rulename = '_RETURN';
+ where r.ev_class $number and r.rulename = '_RETURN';
 select c.oid, pg_catalog.pg_get_viewdef(c.oid)
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('v', 'm') and n.nspname not in ('pg_catalog', 'information_schema')
@@ -100,6 +184,7 @@ select n.nspname, p.proname,
   left join pg_catalog.pg_type b on b.oid = t.typbasetype and t.typtype = 'd'
   cross join lateral (select case when o.outputs > 1 then o.outputs
          when coalesce(b.typtype, t.typtype) in ('b', 'e', 'r', 'm') then 1 end) w(width)
+ where p.oid $overload
  group by 1, 2;
 select n.nspname, p.proname, l.lanname,
        case l.lanname when 'plpgsql' then pg_catalog.pg_get_functiondef(p.oid) else coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) end,
@@ -118,7 +203,7 @@ select n.nspname, p.proname, 'sql',
   from pg_catalog.pg_aggregate a join pg_catalog.pg_proc p on p.oid = a.aggfnoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where n.nspname not in ('pg_catalog', 'information_schema');
 select n.nspname, t.typname from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
- where n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
+ where t.oid $number and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%';
 select distinct n.nspname, o.oprname, f.nspname, p.proname,
        l.lanname not in ('internal', 'c') or p.provolatile = 'v' or p.prosecdef
   from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
@@ -178,5 +263,40 @@ select polrelid, 'pg_catalog', 'a policy of the table' from pg_catalog.pg_policy
 select n.nspname, p.proname
   from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where e.evtenabled <> 'D';
-commit"
+"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_found_by_their_places() {
+        let begins =
+            |question: usize, with: &str| assert!(of_all(question).unwrap().trim().starts_with(with), "{question}");
+        begins(1, "select nspname");
+        begins(2, "select c.oid, n.nspname, c.relname");
+        begins(3, "select a.attrelid");
+        begins(4, "select distinct r.ev_class");
+        begins(6, "select inhrelid, inhparent");
+        begins(7, "select t.tgrelid");
+        begins(8, "select a.attrelid, a.attname");
+        begins(9, "select n.nspname, p.proname,\n       case pg_catalog.max");
+        begins(11, "select n.nspname, t.typname");
+        begins(14, "select c.conrelid");
+        begins(15, "select p.polrelid");
+        begins(16, "select n.nspname, p.proname\n  from pg_catalog.pg_event_trigger");
+        assert_eq!((of_all(0), of_all(17)), (None, None));
+    }
+
+    #[test]
+    fn what_has_a_part_about_the_server_is_asked_for_it() {
+        for question in 1..=16 {
+            let marked = QUESTIONS.split(";\n").nth(question - 1).unwrap().contains('$');
+            assert_eq!(marked, OF_SERVER.contains(&question), "{question}");
+        }
+        let (text, places) = of_server();
+        assert_eq!(text.matches("< 16384").count(), places.len());
+        assert!(![all(), begin(), text, of_others()].iter().any(|text| text.contains('$')));
+    }
+}

@@ -4,7 +4,7 @@
 //! about these. Nothing may be left behind by that, so that what is set for the questions is set in a transaction, or within a
 //! block under a savepoint, that is rolled back.
 
-use super::questions::QUESTIONS;
+use super::questions::of_all;
 
 /// Temporary relations that are followed at most.
 pub(super) const MOST: usize = 2000;
@@ -78,15 +78,7 @@ pub(super) fn questions(oids: &[u32], in_block: bool) -> String {
     )
 }
 
-/// A question that a database is asked about all relations; the one of place 0 is the first that has rows.
-fn of_all(question: usize) -> Option<&'static str> {
-    QUESTIONS
-        .split(";\n")
-        .filter(|text| !["begin", "set", "commit"].iter().any(|word| text.trim().starts_with(word)))
-        .nth(question)
-}
-
-/// Its columns; the first says of which relation a row is.
+/// The columns of a question about all relations; the first says of which relation a row is.
 fn columns(question: usize) -> &'static str {
     match question {
         4 | 6 => "of, a",
@@ -94,26 +86,5 @@ fn columns(question: usize) -> &'static str {
         7 => "of, a, b, c",
         3 | 14 => "of, a, b, c, d, e",
         _ => "of",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn questions_about_all_relations_are_found_by_their_places() {
-        let begins =
-            |question: usize, with: &str| assert!(of_all(question).unwrap().trim().starts_with(with), "{question}");
-        begins(0, "select pg_catalog.unnest(pg_catalog.current_schemas");
-        begins(3, "select a.attrelid");
-        begins(4, "select distinct r.ev_class");
-        begins(6, "select inhrelid, inhparent");
-        begins(7, "select t.tgrelid");
-        begins(8, "select a.attrelid, a.attname");
-        begins(14, "select c.conrelid");
-        begins(15, "select p.polrelid");
-        begins(16, "select n.nspname, p.proname\n  from pg_catalog.pg_event_trigger");
-        assert_eq!(of_all(17), None);
     }
 }

@@ -6,7 +6,7 @@ use super::route::Route;
 use super::secret::{Secret, SecretError, Source};
 use super::tls::{Connector, ConnectorError, Stream, TlsError, TlsMode, Wanted};
 use crate::identity::{Bearer, Identity};
-use crate::wire::{Backend, Chunk, Frame, Splitter, TransactionStatus, cancel_request, values_of_row};
+use crate::wire::{Backend, Chunk, Frame, Splitter, cancel_request, values_of_row};
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use std::io;
@@ -565,7 +565,7 @@ impl Server {
             match Backend::decode(&frame).map_err(|error| LoginError::Protocol(error.to_string()))? {
                 Backend::RowDescription { .. } => shapes += 1,
                 Backend::ErrorResponse(fields) => return Err(LoginError::refused(&fields)),
-                Backend::ReadyForQuery(TransactionStatus::Idle) => return Ok(()),
+                Backend::ReadyForQuery(_) => return Ok(()),
                 _ => {}
             }
         }

@@ -670,9 +670,13 @@ impl CatalogBuilder {
         }
     }
 
-    /// The overloads of one name in one schema, as one.
+    /// The overloads of one name in one schema, as one; the last that is said of them counts.
     pub fn function(&mut self, function: Function) {
-        self.contents.functions.entry(function.name.clone()).or_default().push(Arc::new(function));
+        let of_name = self.contents.functions.entry(function.name.clone()).or_default();
+        match of_name.iter_mut().find(|known| known.schema == function.schema) {
+            Some(known) => *known = Arc::new(function),
+            None => of_name.push(Arc::new(function)),
+        }
     }
 
     /// A row of `pg_type`.
