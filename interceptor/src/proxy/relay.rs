@@ -310,9 +310,10 @@ impl Ends<'_> {
         while self.held.is_none() && !self.settles && self.may_hear_client(session) {
             match self.client_splitter.next(&mut self.client_inbox.buffer, Session::most_from_client)? {
                 None => return Ok(()),
+                Some(Chunk::Passing { tag: b'B', bytes, .. }) => session.bind_data(&bytes, &mut self.out),
                 Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
                 Some(Chunk::Skipped { tag, body }) => session.skipped(tag, body, &mut self.out)?,
-                Some(Chunk::Whole(frame)) => self.judge(session, frame, around).await?,
+                Some(Chunk::Whole(frame) | Chunk::Beginning(frame)) => self.judge(session, frame, around).await?,
             }
         }
         Ok(())
@@ -394,6 +395,7 @@ impl Ends<'_> {
                 Some(Chunk::Skipped { tag, .. }) => {
                     return Err(Ending::Server(format!("message `{}` is too long", tag.escape_ascii())));
                 }
+                Some(Chunk::Beginning(_)) => return Err(Ending::Server("it binds, as only clients do".to_owned())),
                 Some(Chunk::Whole(frame)) => session.backend(&frame, &mut self.out)?,
             }
         }

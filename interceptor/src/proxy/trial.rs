@@ -524,7 +524,7 @@ impl Ends<'_> {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(64 << 20));
             let frame = match next.map_err(|error| Ending::Server(error.to_string()))? {
                 Some(Chunk::Whole(frame)) => frame,
-                Some(Chunk::Passing { .. } | Chunk::Skipped { .. }) => {
+                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped { .. }) => {
                     return Err(Ending::Server("a message passed unseen".to_owned()));
                 }
                 None => {

@@ -16,7 +16,8 @@ use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadabl
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
-/// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them.
+/// Longest messages that are taken whole, in bytes. COPY data passes through and is not among them, and of a longer Bind all
+/// but its beginning does.
 const MOST_STATEMENT: usize = 16 << 20;
 const MOST_BIND: usize = 64 << 20;
 const MOST_OTHER: usize = 10_000;
@@ -44,6 +45,13 @@ impl Session {
     pub fn copy_data(&mut self, bytes: &[u8], out: &mut Output) {
         // Outside COPY the server would ignore them: an early failure leaves the client sending.
         if self.skip == Skip::No && (self.copy == Copy::In || self.queue.awaits_copy_data()) {
+            out.upstream.extend_from_slice(bytes);
+        }
+    }
+
+    /// What follows the beginning of a Bind: it goes where that went.
+    pub fn bind_data(&mut self, bytes: &[u8], out: &mut Output) {
+        if self.rest_goes_on {
             out.upstream.extend_from_slice(bytes);
         }
     }
@@ -76,6 +84,7 @@ impl Session {
     }
 
     fn message(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        self.rest_goes_on = false;
         let message = match Frontend::decode(frame) {
             Ok(message) => message,
             Err(error) => return self.unreadable(frame, error, out),
@@ -286,7 +295,8 @@ impl Session {
                 // Kept where it may matter only: copying values costs time and room.
                 let types = prepared.bound.take().map(|Bound { types, .. }| types);
                 // What PREPARE has prepared has its types in its text.
-                let types = types.or(prepared.inside.then(Bytes::new)).filter(|_| bench.policies.keeps_values());
+                let kept = bench.policies.keeps_values() && frame.is_whole();
+                let types = types.or(prepared.inside.then(Bytes::new)).filter(|_| kept);
                 prepared.bind = types.as_ref().map(|_| Bytes::copy_from_slice(frame.bytes()));
                 prepared.bound = types.map(|types| bound(frame, types));
                 Ok(self.forward(Pending::Bind { portal: portal.to_owned(), prepared }, frame, out))
@@ -398,6 +408,7 @@ impl Session {
         self.in_batch = true;
         self.queue.push(request);
         out.upstream.extend_from_slice(frame.bytes());
+        self.rest_goes_on = !frame.is_whole();
         Step::Done
     }
 

@@ -69,6 +69,11 @@ impl Approved {
     }
 }
 
+/// Whether nothing is bound to what a portal runs: a cursor of SQL's has no values of its own.
+pub(super) fn has_no_values(analysis: &Analysis) -> bool {
+    analysis.statements.iter().all(|statement| matches!(statement.effect, Effect::Declare(_)))
+}
+
 /// Whether a text may run.
 pub(super) enum Clearance {
     /// Nobody need be asked.
@@ -140,15 +145,7 @@ impl Session {
         let bound = match case.run {
             Run::Portal(prepared) => match &prepared.bound {
                 Some(bound) => Some(bound),
-                // A cursor of SQL's has no values of its own.
-                None if case
-                    .analysis
-                    .statements
-                    .iter()
-                    .all(|statement| matches!(statement.effect, Effect::Declare(_))) =>
-                {
-                    None
-                }
+                None if has_no_values(case.analysis) => None,
                 None => return Ok(Clearance::Refused(Refusal::ValuesUnknown)),
             },
             Run::Text | Run::No => None,

@@ -1,7 +1,7 @@
 //! From a text to a permit and its records, or to a refusal and its records.
 
 use super::budget::Share;
-use super::hold::{Bound, Case, Clearance, Run, shown};
+use super::hold::{Bound, Case, Clearance, Run, has_no_values, shown};
 use super::kept::Kept;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
@@ -242,6 +242,10 @@ impl Session {
             return self.refuse_on_record(record, refusal);
         }
         let runs = !matches!(run, Run::No);
+        if self.owes_values(run, &analysis, &permit) {
+            let record = self.record(text, None);
+            return self.refuse_on_record(record, Refusal::ValuesUnknown);
+        }
         let case =
             Case { text, path, run, runs: &looked_up, analysis: &analysis, permit: &permit, catalog: &catalog, bench };
         let granted = match self.clear(&case)? {
@@ -285,6 +289,12 @@ impl Session {
             }
         }
         Ok(Judgement::Permitted(permit, running))
+    }
+
+    /// Whether values would have to go on record that are not known.
+    fn owes_values(&self, run: Run<'_>, analysis: &Analysis, permit: &Permit) -> bool {
+        let recorded = || permit.statements().iter().any(|granted| self.orders(granted).records.binds);
+        matches!(run, Run::Portal(prepared) if prepared.bound.is_none()) && !has_no_values(analysis) && recorded()
     }
 
     /// A text that ends a transaction in which the path was set, and goes on: what its names mean then is not known now.

@@ -120,6 +120,8 @@ pub struct Session {
     /// The catalogue under the path that was needed last.
     seen: Option<(u64, Schemas, Arc<Catalog>)>,
     skip: Skip,
+    /// Whether what follows the beginning of a Bind goes to the server, as that did.
+    rest_goes_on: bool,
     /// Whether messages of the extended protocol are out that no Sync has ended yet.
     in_batch: bool,
     /// Whether one of them changes anything.
@@ -218,6 +220,7 @@ impl Session {
             own: None,
             seen: None,
             skip: Skip::No,
+            rest_goes_on: false,
             in_batch: false,
             batch_writes: false,
             batch_ran: false,

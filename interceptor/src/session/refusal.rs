@@ -233,9 +233,9 @@ impl Refusal {
             .hint("split it, or send large values as parameters"),
             Self::ValuesUnknown => Report::error(
                 SqlState::INSUFFICIENT_PRIVILEGE,
-                "the statement needs approval since it was bound, and its values are not known any more",
+                "what the statement's parameters stand for has to be known here, and is not",
             )
-            .hint("prepare and bind it anew"),
+            .hint("bind it anew, for a policy asks for its values since; values of more than 64 MB are not kept"),
             Self::TransactionFailed => Report::error(
                 SqlState::IN_FAILED_TRANSACTION,
                 "current transaction is aborted, commands ignored until end of transaction block",

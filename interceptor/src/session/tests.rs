@@ -144,9 +144,10 @@ impl Stage {
         };
         for chunk in chunks(bytes, Session::most_from_client) {
             match chunk {
+                Chunk::Passing { tag: b'B', bytes, .. } => self.session.bind_data(&bytes, out),
                 Chunk::Passing { bytes, .. } => self.session.copy_data(&bytes, out),
                 Chunk::Skipped { tag, body } => self.session.skipped(tag, body, out)?,
-                Chunk::Whole(frame) => {
+                Chunk::Whole(frame) | Chunk::Beginning(frame) => {
                     let mut step = self.session.frontend(&frame, &bench, out)?;
                     if step == Step::Look {
                         self.undone.push("?");
@@ -173,6 +174,7 @@ impl Stage {
                 Chunk::Passing { tag, continued, started, bytes } => {
                     self.session.data(tag, continued, started, &bytes, out)?;
                 }
+                Chunk::Beginning(_) => panic!("a server binds nothing"),
                 Chunk::Skipped { tag, .. } => panic!("{tag} is too long"),
                 Chunk::Whole(frame) => self.session.backend(&frame, out)?,
             }
@@ -730,6 +732,42 @@ fn what_a_name_means_is_settled_before_it_runs() {
     assert!(out.upstream.is_empty());
     stage.play("< 1\n< Z I\n> B _ _\n> E _\n> S\n< 2\n< C INSERT 0 1\n< Z I");
     assert_eq!(stage.record(), "1: Permit insert into orders values (1)\n1: Ok None 0");
+}
+
+/// A Bind with a value that nobody would keep, and what follows it.
+fn long_bind(statement: &str) -> Vec<u8> {
+    let head = [b"\0", statement.as_bytes(), b"\0\0\0\0\x01"].concat();
+    let value = vec![b'v'; 65 << 20];
+    frame(b'B', &[&head, &(value.len() as u32).to_be_bytes()[..], &value, b"\0\0"].concat())
+}
+
+#[test]
+fn a_long_value_goes_where_its_bind_goes() {
+    let mut stage = Stage::new();
+    stage.play("> P s insert into orders values ($1)\n> S\n< 1\n< Z I");
+    let bind = long_bind("s");
+    let mut out = Output::default();
+    stage.client(&bind, &mut out).unwrap();
+    assert!(out.upstream == bind, "it goes on as it came");
+    stage.play("> E _\n> S\n< 2\n< C INSERT 0 1\n< Z I");
+    // Nothing of one that is refused goes on, nor of one behind a refusal.
+    for (before, statement) in [("", "t"), ("> P _ drop table orders", "s")] {
+        let mut said = stage.play(before);
+        let mut out = Output::default();
+        stage.client(&long_bind(statement), &mut out).unwrap();
+        assert_eq!(out.upstream.len(), 0, "{before}");
+        said += &show(&out.downstream, false).join("\n");
+        said += &stage.play("> S");
+        assert!(said.contains("E ") && said.ends_with("Z I"), "{said}");
+    }
+    assert_eq!(stage.play("> B _ s\n> S"), "> B s\n> S", "and afterwards all is as it was");
+
+    // Nor is one run whose values have to go on record.
+    let mut stage = Stage::under("@id(\"all\") @audit(\"binds\") permit (principal, action, resource);");
+    stage.play("> P s insert into orders values ($1)\n> S\n< 1\n< Z I");
+    stage.client(&long_bind("s"), &mut Output::default()).unwrap();
+    let said = stage.play("< 2\n> E _\n> S\n< E 26000 x\n< Z I");
+    assert!(said.contains("E 42501 what the statement's parameters stand for has to be known here"), "{said}");
 }
 
 #[test]

@@ -8,6 +8,12 @@ pub const HEADER: usize = 5;
 /// Longest message that is read past without being kept, in bytes: what is longer ends the connection at its header.
 const LONGEST_SKIPPED: usize = 256 << 20;
 
+/// Longest message that the server takes (`PQ_LARGE_MESSAGE_LIMIT` of its `libpq/libpq.h`), in bytes.
+const LONGEST: usize = 0x3fff_ffff;
+
+/// How much of the body of a message that passes all but its beginning is looked at, in bytes: more than two names.
+const BEGINNING: usize = 4 << 10;
+
 /// The head of a message: what it is and how long its body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -82,6 +88,11 @@ impl Frame {
         self.bytes.first().copied().unwrap_or_default()
     }
 
+    /// Whether this is all of the message, and not only its beginning.
+    pub fn is_whole(&self) -> bool {
+        Header::read(&self.bytes).is_ok_and(|header| header.is_some_and(|header| header.body == self.body().len()))
+    }
+
     /// What follows the header.
     pub fn body(&self) -> &[u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
@@ -109,6 +120,8 @@ pub enum Chunk {
         /// The bytes to forward; they may end within a message.
         bytes: Bytes,
     },
+    /// The beginning of a Bind that is too long to be taken whole; the rest comes as [`Chunk::Passing`].
+    Beginning(Frame),
     /// A message that was longer than its kind may be and that could be skipped: none of it was kept.
     Skipped {
         /// The type byte.
@@ -161,10 +174,16 @@ impl Splitter {
         let Some(header) = Header::read(buffer)? else { return Ok(None) };
         match most_of(header.tag) {
             None => Ok(Some(self.run(header, buffer)?)),
+            Some(most) if header.body > most && header.body <= LONGEST && header.tag == b'B' => {
+                let beginning = BEGINNING.min(header.body);
+                if buffer.len() < HEADER + beginning {
+                    return Ok(None);
+                }
+                self.passing = Some((header.tag, header.body - beginning)).filter(|(_, left)| *left > 0);
+                Ok(Some(Chunk::Beginning(Frame { bytes: buffer.split_to(HEADER + beginning).freeze() })))
+            }
             // A statement that is too long ends nothing but itself: it is read past, so that its sender gets to read why.
-            Some(most)
-                if header.body > most && header.body <= LONGEST_SKIPPED && matches!(header.tag, b'Q' | b'P' | b'B') =>
-            {
+            Some(most) if header.body > most && header.body <= LONGEST_SKIPPED && matches!(header.tag, b'Q' | b'P') => {
                 self.skipping = Some((header, HEADER + header.body));
                 self.next(buffer, most_of)
             }
@@ -246,6 +265,9 @@ mod tests {
                     Ok(Some(Chunk::Passing { tag, started, bytes, continued: _ })) => {
                         out += &format!("{}x{started}:{} ", tag as char, bytes.len());
                     }
+                    Ok(Some(Chunk::Beginning(frame))) => {
+                        out += &format!("{}({})... ", frame.tag() as char, frame.body().len())
+                    }
                     Ok(Some(Chunk::Skipped { tag, body })) => out += &format!("{}-{body} ", tag as char),
                     Err(error) => return out + &error.to_string(),
                 }
@@ -273,6 +295,11 @@ mod tests {
         let long = [b"Q\0\0\x01\0".as_slice(), &[b'x'; 252], b"Z\0\0\0\x05I"].concat();
         check(&long, 1000, "Q-252 Z(I)");
         check(&long, 7, "Q-252 Z(I)");
+        let long = [b"B\0\0\x20\0".as_slice(), &[b'x'; 8188], b"Z\0\0\0\x05I"].concat();
+        check(&long, 10_000, "B(4096)... Bx0:4092 Z(I)");
+        check(&long, 4000, "B(4096)... Bx0:3899 Bx0:193 Z(I)");
+        check(&[b"B\0\0\0\xff".as_slice(), &[b'x'; 251]].concat(), 100, "B(251)...");
+        check(b"B\x40\0\0\x04", 5, "message `B` has 1073741824 bytes, at most 100 are accepted");
         check(b"D\0\0\0\x06abD\0\0\0\x01", 100, "message `D` has the impossible length 1");
     }
 
@@ -295,7 +322,7 @@ mod tests {
                     match chunk {
                         Chunk::Whole(frame) => { count += 1; seen.extend_from_slice(frame.bytes()); }
                         Chunk::Passing { started, bytes, .. } => { count += started; seen.extend_from_slice(&bytes); }
-                        Chunk::Skipped { .. } => panic!("nothing here is too long"),
+                        Chunk::Beginning(_) | Chunk::Skipped { .. } => panic!("nothing here is too long"),
                     }
                 }
             }

@@ -18,7 +18,7 @@ pub enum Frontend<'a> {
         /// The statement's text.
         text: &'a str,
     },
-    /// Makes a portal of a prepared statement and parameter values.
+    /// Makes a portal of a prepared statement and parameter values. Of one that is not whole the names are all there is.
     Bind {
         /// The portal's name, empty for the unnamed one.
         portal: &'a str,
@@ -76,7 +76,7 @@ pub enum Unreadable {
 }
 
 impl<'a> Frontend<'a> {
-    /// Reads a whole frame; every byte of it has to be accounted for.
+    /// Reads a frame; every byte of it has to be accounted for, unless it is the beginning of a Bind.
     pub fn decode(frame: &'a Frame) -> Result<Self, Unreadable> {
         let mut cursor = Cursor::new(frame.body());
         let message = match frame.tag() {
@@ -90,7 +90,11 @@ impl<'a> Frontend<'a> {
             }
             b'B' => {
                 let (portal, statement) = (text(&mut cursor)?, text(&mut cursor)?);
-                bind_values(&mut cursor, formats)?;
+                if frame.is_whole() {
+                    bind_values(&mut cursor, formats)?;
+                } else {
+                    cursor.rest();
+                }
                 Self::Bind { portal, statement }
             }
             b'D' => Self::Describe(target(&mut cursor)?),

@@ -63,6 +63,10 @@ fn cut(stream: &[u8], step: usize) -> Cut {
                         Some(_) | None => cut.messages.push((tag, bytes.to_vec())),
                     }
                 }
+                Ok(Some(Chunk::Beginning(frame))) => {
+                    cut.passed.extend_from_slice(frame.bytes());
+                    cut.messages.push((frame.tag(), frame.bytes().to_vec()));
+                }
                 Ok(Some(Chunk::Skipped { tag, body })) => {
                     cut.skipped += 1;
                     cut.messages.push((tag, body.to_be_bytes().to_vec()));

@@ -263,6 +263,7 @@ impl Stage {
                 Step::Done
             }
             Some(Chunk::Whole(frame)) => self.session.frontend(&frame, &bench, &mut out)?,
+            Some(Chunk::Beginning(_)) => panic!("no message here is that long"),
         };
         self.take(&out);
         match step {
@@ -313,6 +314,7 @@ impl Stage {
                 Some(Chunk::Skipped { tag, .. }) => {
                     return Err(Ending::Server(format!("`{}` is too long", tag.escape_ascii())));
                 }
+                Some(Chunk::Beginning(_)) => return Err(Ending::Server("it binds".to_owned())),
                 Some(Chunk::Whole(frame)) => self.session.backend(&frame, &mut out)?,
             }
         }

@@ -498,7 +498,7 @@ fn what_changes_while_it_is_held_counts() {
          < 1
          < 2
          > P interceptor refused <refused by interceptor>
-         < E 42501 the statement needs approval since it was bound, and its values are not known any more",
+         < E 42501 what the statement's parameters stand for has to be known here, and is not",
     );
     // Nobody need be asked any more; but what was cancelled does not run for that.
     check("> Q delete from orders\nno policies\nagain", "hold\n> Q delete from orders");
