@@ -108,6 +108,8 @@ print(db.execute("select %s::jsonb -> 'a'", (Jsonb({"a": [1]}),)).fetchone())
 db.execute("delete from part")
 
 # Notifications and cancelling.
+# Longer than the daemon takes a Bind whole.
+print("long value", db.execute("select length(%s::bytea), repeat('x', 80000000)", (bytes(68 << 20),)).fetchone()[0])
 db.execute("listen news")
 other = psycopg.connect(DSN, autocommit=True)
 other.execute("notify news, 'fresh'")
