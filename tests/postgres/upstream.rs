@@ -287,7 +287,7 @@ fn mistakes_are_found_at_the_start() {
     let password = folder.path("password").display().to_string();
     let check = |entry: &str, expected: &str| {
         let config = format!(
-            "identity = {{ issuers = [{{ url = \"https://i.example\", audience = \"a\", algorithms = [\"ES256\"] }}], exchange = {{ issuer = \"https://i.example\", audience = \"b\" }} }}\npolicy = {{ dir = \"{}\" }}\naudit = {{ dir = \"{}\" }}\n[[upstream]]\nserver = \"a\"\ndatabase = \"*\"\nuser = \"u\"\n{entry}\n",
+            "identity = {{ issuers = [{{ url = \"https://127.0.0.1:1\", audience = \"a\", algorithms = [\"ES256\"] }}], exchange = {{ issuer = \"https://127.0.0.1:1\", audience = \"b\" }} }}\npolicy = {{ dir = \"{}\" }}\naudit = {{ dir = \"{}\" }}\n[[upstream]]\nserver = \"a\"\ndatabase = \"*\"\nuser = \"u\"\n{entry}\n",
             folder.path("policies").display(),
             folder.path("audit").display()
         );
@@ -313,6 +313,47 @@ fn mistakes_are_found_at_the_start() {
     check(&format!("{password}\ntls = \"require\"\nca_file = \"{ca}\""), "does not look at certificates");
     std::fs::set_permissions(Path::new(&key), std::fs::Permissions::from_mode(0o644)).unwrap();
     check(&format!("certificate_file = \"{certificate}\"\nkey_file = \"{key}\""), "can be read by others");
+}
+
+/// Also without a daemon: what is configured is tried.
+#[test]
+fn the_doctor_tries_who_is_depended_on() {
+    let folder = Folder::new();
+    let server = Server::start(
+        &Authority::new("doctor"),
+        &[],
+        "host all all 127.0.0.0/8 scram-sha-256",
+        "\ncreate role gateway login password 'right'\ncreate database shop\n",
+    );
+    let policies = folder.path("policies").display().to_string();
+    let password = folder.write("password", "right\n");
+    std::fs::set_permissions(Path::new(&password), std::fs::Permissions::from_mode(0o400)).unwrap();
+    let doctor = |database: &str, user: &str| {
+        let config = format!(
+            "identity = {{ issuers = [{{ url = \"https://127.0.0.1:1\", audience = \"a\", algorithms = [\"ES256\"] }}], exchange = {{ issuer = \"https://127.0.0.1:1\", audience = \"b\" }} }}\npolicy = {{ dir = \"{policies}\" }}\naudit = {{ dir = \"{0}\" }}\nadmin = {{ socket = \"{0}/nobody.sock\" }}\n[[upstream]]\nserver = \"{1}:{PORT}\"\ndatabase = \"{database}\"\nuser = \"{user}\"\npassword_file = \"{password}\"\ntls = \"disable\"\n",
+            folder.path("audit").display(),
+            server.address,
+        );
+        let config = folder.write("config.toml", &config);
+        let output = Command::new(environment("BIN")).args(["doctor", "--json", "--config", &config]).output().unwrap();
+        let lines: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let of = |what: &str| {
+            let line = lines.iter().find(|line| line["what"] == what).unwrap_or_else(|| panic!("no {what}: {lines:?}"));
+            format!("{} {}", line["ok"], line["detail"].as_str().unwrap())
+        };
+        assert!(of("issuer").starts_with("false https://127.0.0.1:1: cannot use"), "{}", of("issuer"));
+        assert!(lines.iter().any(|line| line["what"] == "clock"), "{lines:?}");
+        of("database")
+    };
+    let check = |database: &str, user: &str, expected: &str| {
+        let said = doctor(database, user);
+        assert!(said.starts_with(expected), "{said}");
+    };
+    let at = format!("at {}:{PORT}", server.address);
+    check("shop", "gateway", &format!("true shop {at} lets in gateway to shop, PostgreSQL 15"));
+    check("*", "gateway", &format!("true * {at} lets in gateway to postgres, PostgreSQL 15"));
+    check("shop", "nobody", &format!("false shop {at}: the database server refused"));
+    check("bazaar", "gateway", &format!("false bazaar {at}: the database server refused"));
 }
 
 fn key_of(folder: &Folder) -> String {

@@ -15,9 +15,8 @@ pub use console::{Bound as BoundConsole, Console, Link, Settings as ConsoleSetti
 pub use webhook::{Settings as WebhookSettings, Webhook, load as load_webhooks, run as run_webhooks};
 
 use crate::audit::Trail;
-use crate::identity::IssuerState;
-use crate::proxy::Proxy;
-use crate::proxy::SessionInfo;
+use crate::identity::{IssuerState, Reached};
+use crate::proxy::{self, Proxy, SessionInfo};
 use crate::redirect::{Account, Counters, Redirect};
 use crate::telemetry::{Arrived, metrics};
 use approvals::Peer;
@@ -172,6 +171,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
     let router = Router::new()
         .route("/status", on_get(status))
         .route("/coverage", on_get(coverage))
+        .route("/reach", on_get(reach))
         .route("/sessions", on_get(sessions))
         .route("/sessions/kill", on_post(agents::kill))
         .route("/enrollments", on_get(agents::enrolled).post(agents::enroll))
@@ -220,6 +220,15 @@ async fn status(State(subjects): State<Subjects>) -> Result<Json<Status>, (Statu
     state(&subjects).map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
+/// What came of trying those that the daemon depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Who issues tokens.
+    pub issuers: Vec<Reached>,
+    /// Where the agents' connections end.
+    pub databases: Vec<Reached>,
+}
+
 /// How the daemon stands.
 fn state(subjects: &Subjects) -> Result<Status, String> {
     let policies = subjects.proxy.policies.load();
@@ -249,6 +258,13 @@ fn state(subjects: &Subjects) -> Result<Status, String> {
         decided: subjects.trail.decided(),
         kernel: named(&counters),
     })
+}
+
+/// Who answers of those that the daemon depends on.
+async fn reach(State(subjects): State<Subjects>) -> Json<Reach> {
+    let tuned = subjects.proxy.tuned();
+    let (issuers, databases) = tokio::join!(subjects.proxy.registrar.reach(), proxy::reach(&tuned.upstreams));
+    Json(Reach { issuers, databases })
 }
 
 async fn coverage(State(subjects): State<Subjects>) -> Result<Json<Vec<Account>>, (StatusCode, String)> {

@@ -1,10 +1,12 @@
 //! `doctor`: what is missing and what to do about it.
 
+use crate::admin::{self, Reach};
 use crate::config::Config;
+use crate::identity::{self, Reached, Registrar};
 use crate::policy::PolicySet;
-use crate::proxy::{Authority, Switch, Upstreams};
+use crate::proxy::{self, Authority, Switch, Upstreams};
 use crate::redirect;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,6 +36,9 @@ pub(super) fn doctor(config: Option<&Path>, json: bool) -> Result<ExitCode> {
         .collect();
     if let Some(path) = config {
         lines.extend(configuration(path));
+        if let Ok(config) = Config::read(path) {
+            lines.extend(reached(&config));
+        }
     }
     let well = lines.iter().all(|line| line.ok || !line.needed);
     if json {
@@ -77,6 +82,62 @@ fn configuration(path: &Path) -> Vec<Line> {
         ),
         line("ca", ca(&config), "`interceptor run` makes one where certificate and key are both missing"),
     ]
+}
+
+/// How far a clock may be off until tokens are refused for it, in seconds.
+const SKEW: i64 = 30;
+
+/// Whether issuers and databases answer. The daemon is asked to try them, for its connections are not captured; where there is
+/// none, this process does.
+fn reached(config: &Config) -> Vec<Line> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let tried = runtime.context("the runtime cannot be started").and_then(|runtime| {
+        runtime.block_on(async {
+            match admin::get::<Reach>(&config.admin.socket, "/reach").await {
+                Ok(reach) => Ok(reach),
+                Err(_) => try_them(config).await,
+            }
+        })
+    });
+    let Reach { issuers, databases } = match tried {
+        Ok(reach) => reach,
+        // What is wrong stands in a line of its own already.
+        Err(_) => return Vec::new(),
+    };
+    let issuer = |tried: &Reached| {
+        answers("issuer", tried, "let this host reach it; until then its agents are not let in (docs/identity.md)")
+    };
+    let database = |tried: &Reached| {
+        answers("database", tried, "compare the [[upstream]] with what the server lets in (docs/configuration.md)")
+    };
+    issuers.iter().map(issuer).chain(databases.iter().map(database)).collect()
+}
+
+async fn try_them(config: &Config) -> Result<Reach> {
+    // The embedded service is nobody to be reached, and would make its key.
+    let exchange = config.identity.exchange.clone().filter(|exchange| exchange.embedded.is_none());
+    let issuers = Registrar::new(identity::Settings { exchange, ..config.identity.clone() })?;
+    let databases = Upstreams::load(&config.upstream)?;
+    let (issuers, databases) = tokio::join!(issuers.reach(), proxy::reach(&databases));
+    Ok(Reach { issuers, databases })
+}
+
+fn answers(what: &str, tried: &Reached, remedy: &str) -> Line {
+    let Reached { who, ok, detail, ahead } = tried;
+    let off = ahead.filter(|ahead| ahead.abs() > SKEW);
+    match (ok, off) {
+        (true, None) => line(what, Ok(format!("{who} {detail}")), ""),
+        (true, Some(ahead)) => line(
+            what,
+            Err(format!(
+                "{who} {detail}, and its clock is {} s {}",
+                ahead.abs(),
+                if ahead > 0 { "ahead" } else { "behind" }
+            )),
+            "set this host's clock, or theirs: tokens are good by it",
+        ),
+        (false, _) => line(what, Err(format!("{who}: {detail}")), remedy),
+    }
 }
 
 /// Looks without making one.

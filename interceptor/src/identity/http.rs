@@ -2,10 +2,11 @@
 
 use reqwest::{
     Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, CONTENT_TYPE},
+    header::{ACCEPT, CONTENT_TYPE, DATE},
     redirect::Policy,
 };
 use std::{error::Error, net::IpAddr, time::Duration};
+use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 /// For a whole request, its body included.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub(super) struct Http {
 /// Status and body of a JSON answer.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    /// When it was made by the other side's clock, in seconds since 1970 (`Date`, RFC 9110, 6.6.1).
+    pub(super) date: Option<i64>,
     pub(super) body: Vec<u8>,
 }
 
@@ -126,8 +129,9 @@ impl Http {
             return Err(wrong(format!("the answer ({}) is not JSON", response.status())));
         }
         let status = response.status();
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(seconds);
         let body = read(response).await.map_err(wrong)?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, date, body })
     }
 }
 
@@ -140,6 +144,13 @@ async fn read(mut response: Response) -> Result<Vec<u8>, String> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// An IMF-fixdate (RFC 9110, 5.6.7).
+fn seconds(date: &str) -> Option<i64> {
+    const FORM: &[BorrowedFormatItem<'_>] =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    PrimitiveDateTime::parse(date, FORM).ok().map(|date| date.assume_utc().unix_timestamp())
 }
 
 /// `application/json` and its relatives, such as `application/jwk-set+json`.

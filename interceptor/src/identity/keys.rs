@@ -103,6 +103,8 @@ struct KeySet {
     keys: BTreeMap<String, Key>,
     token_endpoint: Option<String>,
     loaded: Instant,
+    /// What the issuer's clock said then, in seconds since 1970.
+    date: Option<i64>,
     /// Our own, which nobody has to be asked for.
     own: bool,
 }
@@ -155,7 +157,13 @@ impl Keys {
         let ages = Ages { fresh: Duration::MAX, stale: Duration::MAX, again: Duration::MAX };
         let own = Self::new(issuer, None, false, ages, http);
         let keys = BTreeMap::from([(kid.to_owned(), Key { algorithm, key })]);
-        own.set.store(Some(Arc::new(KeySet { keys, token_endpoint: None, loaded: Instant::now(), own: true })));
+        own.set.store(Some(Arc::new(KeySet {
+            keys,
+            token_endpoint: None,
+            loaded: Instant::now(),
+            date: None,
+            own: true,
+        })));
         own
     }
 
@@ -209,6 +217,19 @@ impl Keys {
             age: set.map(|set| set.loaded.elapsed().as_secs()),
             failure,
         }
+    }
+
+    /// Asks whatever is known, and keeps nothing of it: how many keys there are, and what its clock says, in seconds since 1970.
+    /// `None` where nobody has to be asked.
+    pub(super) async fn ask(&self) -> Option<Result<(usize, Option<i64>), HttpError>> {
+        if self.set.load().as_ref().is_some_and(|set| set.own) {
+            return None;
+        }
+        Some(self.load().await.map(|set| (set.keys.len(), set.date)))
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Where the issuer exchanges tokens, as its discovery document says.
@@ -270,14 +291,15 @@ impl Keys {
             Some(uri) => (uri.clone(), None),
             None => self.discover().await?,
         };
-        let keys = read(&self.object(&jwks).await?).map_err(|why| HttpError::mistaken(jwks, why))?;
-        Ok(KeySet { keys, token_endpoint, loaded: Instant::now(), own: false })
+        let (set, date) = self.object(&jwks).await?;
+        let keys = read(&set).map_err(|why| HttpError::mistaken(jwks, why))?;
+        Ok(KeySet { keys, token_endpoint, loaded: Instant::now(), date, own: false })
     }
 
     /// OpenID Connect Discovery 1.0, section 4: where the keys are and where tokens are exchanged.
     async fn discover(&self) -> Result<(String, Option<String>), HttpError> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-        let document = self.object(&url).await?;
+        let (document, _) = self.object(&url).await?;
         let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
         match text("issuer") {
             Some(issuer) if issuer == self.issuer => {}
@@ -292,10 +314,10 @@ impl Keys {
         Ok((jwks, text("token_endpoint")))
     }
 
-    async fn object(&self, url: &str) -> Result<Map<String, Value>, HttpError> {
+    async fn object(&self, url: &str) -> Result<(Map<String, Value>, Option<i64>), HttpError> {
         let wrong = |why| HttpError::unreachable(url, why);
         let answer = self.http.get(allowed(url, self.allow_http).map_err(wrong)?).await?;
-        json::object(&answer.body).map_err(wrong)
+        Ok((json::object(&answer.body).map_err(wrong)?, answer.date))
     }
 }
 

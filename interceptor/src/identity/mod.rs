@@ -22,6 +22,7 @@ mod memory;
 mod pattern;
 mod preset;
 mod process;
+mod reach;
 mod recent;
 mod request_url;
 mod settings;
@@ -43,6 +44,7 @@ pub use http::HttpError;
 pub use keys::{IssuerState, KeyError};
 pub use lease::{Ended, Lease};
 pub use preset::Preset;
+pub use reach::{Reached, unix};
 pub use settings::{
     ActorSettings, Algorithm, Delegation, EmbeddedSettings, ExchangeSettings, IssuerSettings, MappingRule,
     RequestUrlSettings, Settings, SettingsError, Source, SubjectRule,
@@ -244,13 +246,24 @@ impl Registrar {
 
     /// How it stands with the issuers.
     pub fn issuers(&self) -> Vec<IssuerState> {
-        let mut states: Vec<_> = self.issuers.iter().map(|trust| trust.keys.state()).collect();
-        if let Some(Exchange { trust, .. }) = &self.exchange
-            && !self.issuers.iter().any(|known| known.issuer == trust.issuer)
-        {
-            states.push(trust.keys.state());
+        self.keys().map(|keys| keys.state()).collect()
+    }
+
+    /// Asks all issuers, at once, whether they answer.
+    pub async fn reach(&self) -> Vec<Reached> {
+        let asked: Vec<_> =
+            self.keys().cloned().map(|keys| tokio::spawn(async move { reach::issuer(&keys).await })).collect();
+        let mut reached = Vec::new();
+        for one in asked {
+            reached.extend(one.await);
         }
-        states
+        reached
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Arc<keys::Keys>> {
+        let exchanger = self.exchange.as_ref().map(|exchange| &exchange.trust);
+        let exchanger = exchanger.filter(|trust| !self.issuers.iter().any(|known| known.issuer == trust.issuer));
+        self.issuers.iter().chain(exchanger).map(|trust| &trust.keys)
     }
 
     fn settings(&self) -> &Settings {

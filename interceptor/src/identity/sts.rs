@@ -75,7 +75,7 @@ impl Sts {
                 (status, json!({"error": error, "error_description": description}))
             }
         };
-        Answer { status, body: body.to_string().into_bytes() }
+        Answer { status, date: None, body: body.to_string().into_bytes() }
     }
 
     async fn exchange(&self, form: &[(&str, &str)]) -> Result<Value, Refusal> {

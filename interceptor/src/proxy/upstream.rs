@@ -222,6 +222,11 @@ impl Credential {
         self.relayed
     }
 
+    /// Whether it is the same whoever the agent is.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.relayed && !self.oauth && self.ephemeral.is_none()
+    }
+
     /// The same for a client that logs in as this role.
     pub(super) fn relayed_for(mut self, user: &str) -> Self {
         user.clone_into(&mut self.user);
@@ -284,6 +289,10 @@ impl Upstreams {
     /// Whether any database is logged in to with something of the daemon's own.
     pub fn has_credential(&self) -> bool {
         self.entries.iter().any(|(_, credential)| !credential.relayed)
+    }
+
+    pub(super) fn entries(&self) -> &[(Upstream, Credential)] {
+        &self.entries
     }
 
     /// The first entry that fits.

@@ -17,7 +17,7 @@ use super::{
     Finding, Settings,
     attach::{Loaded, load, tags},
     connections::can_destroy,
-    kernel::{Attachments, attachments},
+    kernel::{Attachments, attachments, clock_is_kept},
     mounts::{bpf_mount, cgroup_mount},
     pins::{entries, instance_folder},
     unix_guard,
@@ -47,6 +47,11 @@ pub fn advise(settings: Option<&Settings>) -> Vec<Finding> {
             "guards (BPF LSM)",
             loaded.as_ref().ok_or_else(not_loaded).and_then(guarded),
             "use a kernel with CONFIG_BPF_LSM, booted with `bpf` in `lsm=`; what is open without is listed in docs/capture.md",
+        ),
+        Finding::advice(
+            "clock",
+            clock().map_err(|error| error.to_string()),
+            "run chrony or systemd-timesyncd: tokens are good by the clock, and so are the record's times",
         ),
         Finding::advice("cgroup layout", layout(), "boot with systemd.unified_cgroup_hierarchy=1"),
         Finding::advice(
@@ -105,6 +110,13 @@ fn unix_hook(loaded: &Loaded) -> Result<String, String> {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+fn clock() -> io::Result<String> {
+    match clock_is_kept()? {
+        true => Ok("kept in step by a time service".to_owned()),
+        false => Err(io::Error::other("no time service keeps it in step")),
+    }
 }
 
 fn layout() -> Result<String, String> {

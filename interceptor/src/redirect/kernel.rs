@@ -345,6 +345,17 @@ pub(super) fn path_of(file: OwnedFd) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
+/// Whether the system's clock is kept in step by somebody (`STA_UNSYNC` of adjtimex(2)).
+pub(super) fn clock_is_kept() -> io::Result<bool> {
+    // SAFETY: all zeroes are a `struct timex`, and one that changes nothing.
+    let mut state: libc::timex = unsafe { mem::zeroed() };
+    // SAFETY: the kernel writes within the struct that it is given.
+    match unsafe { libc::adjtimex(&raw mut state) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(state.status & libc::STA_UNSYNC == 0),
+    }
+}
+
 /// Whether a TCP socket is in repair mode (`TCP_REPAIR` of `linux/tcp.h`).
 #[derive(Clone, Copy)]
 pub(super) enum Repair {
