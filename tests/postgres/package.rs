@@ -133,6 +133,7 @@ fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
         "usr/lib/systemd/system/interceptor.service",
         "usr/lib/sysusers.d/interceptor.conf",
         "usr/lib/tmpfiles.d/interceptor.conf",
+        "etc/logrotate.d/interceptor",
         "usr/share/man/man1/interceptor.1.gz",
         "usr/share/man/man1/interceptor-audit-verify.1.gz",
         "usr/share/bash-completion/completions/interceptor",
@@ -172,7 +173,7 @@ fn a_package_is_installed_upgraded_and_removed_without_a_trace() {
     host.dpkg(&["--remove", "interceptor"]);
     assert!(!interceptor.exists() && config.exists());
     host.dpkg(&["--purge", "interceptor"]);
-    for gone in ["etc/interceptor", "usr", "lib"] {
+    for gone in ["etc/interceptor", "etc/logrotate.d/interceptor", "usr", "lib"] {
         assert!(!host.path(gone).exists(), "{gone}");
     }
 }

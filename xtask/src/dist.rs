@@ -95,6 +95,7 @@ impl Tree {
         self.copy(&packaging.join("interceptor.service"), "usr/lib/systemd/system/interceptor.service", 0o644)?;
         self.copy(&packaging.join("sysusers.conf"), "usr/lib/sysusers.d/interceptor.conf", 0o644)?;
         self.copy(&packaging.join("tmpfiles.conf"), "usr/lib/tmpfiles.d/interceptor.conf", 0o644)?;
+        self.copy(&packaging.join("logrotate.conf"), "etc/logrotate.d/interceptor", 0o644)?;
         self.copy(&packaging.join("interceptor.toml"), "etc/interceptor/interceptor.toml", 0o600)?;
         self.copy_all(&root().join("policies/default"), "etc/interceptor/policies")?;
         self.copy_all(&root().join("policies/examples"), "usr/share/interceptor/policies/examples")?;
@@ -142,7 +143,7 @@ impl Tree {
             .iter()
             .filter_map(|file| Some(format!("/etc/interceptor/policies/{}", file.file_name()?.to_str()?)))
             .collect();
-        kept.push("/etc/interceptor/interceptor.toml".to_owned());
+        kept.extend(["/etc/interceptor/interceptor.toml", "/etc/logrotate.d/interceptor"].map(str::to_owned));
         kept.sort();
         self.write("DEBIAN/conffiles", &(kept.join("\n") + "\n"), 0o644)?;
         for script in ["postinst", "prerm", "postrm"] {

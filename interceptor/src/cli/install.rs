@@ -39,6 +39,7 @@ const UNIT: &str = include_str!("../../../packaging/interceptor.service");
 const CONFIG: &str = include_str!("../../../packaging/interceptor.toml");
 const SYSUSERS: &str = include_str!("../../../packaging/sysusers.conf");
 const TMPFILES: &str = include_str!("../../../packaging/tmpfiles.conf");
+const LOGROTATE: &str = include_str!("../../../packaging/logrotate.conf");
 
 macro_rules! policies {
     ($($name:literal),*) => {
@@ -79,6 +80,7 @@ impl Install {
             file("etc/systemd/system/interceptor.service".into(), unit.into_bytes(), 0o644),
             file("etc/sysusers.d/interceptor.conf".into(), SYSUSERS.into(), 0o644),
             file("etc/tmpfiles.d/interceptor.conf".into(), TMPFILES.into(), 0o644),
+            file("etc/logrotate.d/interceptor".into(), LOGROTATE.into(), 0o644),
         ];
         for (shell, place) in [
             (Shell::Bash, "share/bash-completion/completions/interceptor"),
