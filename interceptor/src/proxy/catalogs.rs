@@ -239,20 +239,18 @@ impl Catalogs {
         Ok((reader.finish(), digest.finish()))
     }
 
-    /// What a server came with: as it is known, or asked in the transaction in which the fingerprint was taken.
+    /// What a server came with: as it is known, or asked in the transaction in which the fingerprint was taken. From a server that
+    /// has none nothing is kept.
     async fn of_server(
         &self,
         server: &mut Server,
         route: &Route,
         fingerprint: Option<String>,
     ) -> Result<Arc<OfServer>, LoginError> {
-        let key = match fingerprint {
-            Some(fingerprint) => (route.clone(), fingerprint),
-            None => return Err(LoginError::Protocol("it does not say what it is".to_owned())),
-        };
+        let key = fingerprint.map(|fingerprint| (route.clone(), fingerprint));
         let known = || self.of_servers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rows) = known().get(&key) {
-            return Ok(rows.clone());
+        if let Some(rows) = key.as_ref().and_then(|key| known().get(key).cloned()) {
+            return Ok(rows);
         }
         let (text, places) = questions::of_server();
         let mut rows = OfServer::new();
@@ -262,11 +260,13 @@ impl Catalogs {
         };
         server.ask(&text, each).await?;
         let rows = Arc::new(rows);
-        let mut known = known();
-        if known.len() >= SERVERS {
-            known.clear();
+        if let Some(key) = key {
+            let mut known = known();
+            if known.len() >= SERVERS {
+                known.clear();
+            }
+            known.insert(key, rows.clone());
         }
-        known.insert(key, rows.clone());
         Ok(rows)
     }
 
