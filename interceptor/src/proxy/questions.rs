@@ -178,5 +178,11 @@ select polrelid, 'pg_catalog', 'a policy of the table' from pg_catalog.pg_policy
 select n.nspname, p.proname
   from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where e.evtenabled <> 'D';
+select indexrelid, indrelid from pg_catalog.pg_index
+union all
+select objid, refobjid from pg_catalog.pg_depend
+ where classid = 'pg_catalog.pg_class'::pg_catalog.regclass and refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+   and deptype in ('a', 'i') and refobjsubid > 0 and objsubid = 0
+   and objid in (select oid from pg_catalog.pg_class where relkind = 'S');
 commit"
 );

@@ -114,6 +114,7 @@ mod tests {
         begins(14, "select c.conrelid");
         begins(15, "select p.polrelid");
         begins(16, "select n.nspname, p.proname\n  from pg_catalog.pg_event_trigger");
-        assert_eq!(of_all(17), None);
+        begins(17, "select indexrelid, indrelid");
+        assert_eq!(of_all(18), None);
     }
 }

@@ -105,6 +105,8 @@ pub struct Relation {
     pub(super) generated: Vec<(Arc<str>, Arc<str>)>,
     /// Labels that comments in the database give to columns, and under an empty name to the relation as a whole.
     pub(super) labels: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The table of an index, or of the column that a sequence is for.
+    pub(super) belongs_to: Option<RelationRef>,
     /// A view's query, with all names qualified.
     pub(super) definition: Option<Definition>,
 }
@@ -546,6 +548,7 @@ impl CatalogBuilder {
             stored_calls: Vec::new(),
             generated: Vec::new(),
             labels: BTreeMap::new(),
+            belongs_to: None,
             definition: None,
         };
         self.relations.insert(oid, relation);
@@ -660,6 +663,14 @@ impl CatalogBuilder {
         let Some(relation) = self.names.get(&from).cloned() else { return };
         if let Some(to) = self.relations.get_mut(&to) {
             to.referring.push(Referring { relation, column, key, on_delete, on_update });
+        }
+    }
+
+    /// The table of an index, or of the column that a sequence is for.
+    pub fn belongs(&mut self, oid: u32, table: u32) {
+        let Some(table) = self.names.get(&table).cloned() else { return };
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.belongs_to = Some(table);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::sql::temporary::{TEMPORARY, is_temporary};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AlterTableCmd, AlterTableStmt, AlterTableType, CommentStmt, Constraint, CreateStmt, DropBehavior, DropStmt,
-    GrantStmt, IndexStmt, Node, ObjectType, RangeVar, RenameStmt, ViewStmt,
+    GrantStmt, GrantTargetType, IndexStmt, Node, ObjectType, RangeVar, ReindexObjectType, RenameStmt, ViewStmt,
 };
 use std::sync::Arc;
 
@@ -60,6 +60,7 @@ impl Walk<'_> {
                 if let Some(range) = &create.sequence {
                     self.create_relation(range);
                 }
+                self.owned_by(&create.options);
             }
             NodeEnum::CreateSchemaStmt(create) => {
                 self.ask(Access::Create, Object::Database, true);
@@ -69,19 +70,29 @@ impl Walk<'_> {
             }
             NodeEnum::IndexStmt(index) => self.create_index(index),
             NodeEnum::AlterTableStmt(alter) => self.alter_table(alter),
-            NodeEnum::AlterSeqStmt(alter) => self.relation(&alter.sequence, alter.missing_ok, Access::Alter),
+            NodeEnum::AlterSeqStmt(alter) => {
+                self.relation(&alter.sequence, alter.missing_ok, Access::Alter);
+                self.owned_by(&alter.options);
+            }
             NodeEnum::RenameStmt(rename) => self.rename(rename),
             NodeEnum::AlterObjectSchemaStmt(alter) => {
                 self.alter_object(&alter.relation, alter.missing_ok);
+                self.object(alter.object_type, alter.object.as_deref(), alter.missing_ok);
                 self.moves(&alter.relation, alter.object.as_deref());
             }
-            NodeEnum::AlterOwnerStmt(alter) => self.alter_object(&alter.relation, false),
+            NodeEnum::AlterOwnerStmt(alter) => {
+                self.alter_object(&alter.relation, false);
+                self.object(alter.object_type, alter.object.as_deref(), false);
+            }
             NodeEnum::RefreshMatViewStmt(refresh) => {
                 self.relation(&refresh.relation, false, Access::Alter);
                 self.run_stored(&refresh.relation);
             }
             NodeEnum::CreateTrigStmt(trigger) => {
                 self.relation(&trigger.relation, false, Access::Alter);
+                if trigger.constrrel.is_some() {
+                    self.relation(&trigger.constrrel, false, Access::Alter);
+                }
                 self.boxed(&trigger.when_clause, Self::node);
                 self.attach_trigger(&trigger.relation, &trigger.funcname);
             }
@@ -127,6 +138,7 @@ impl Walk<'_> {
             | NodeEnum::CreateOpFamilyStmt(_)
             | NodeEnum::CreateEventTrigStmt(_) => {
                 self.database(Access::Create);
+                self.makes_of(node);
                 if is_in_temporary(node) {
                     self.opaque("temporary types shadow others and are not followed");
                 }
@@ -149,6 +161,10 @@ impl Walk<'_> {
                     self.found.unseen.insert("the search path of a function".to_owned());
                 }
             }
+            NodeEnum::AlterObjectDependsStmt(alter) => {
+                self.alter_object(&alter.relation, false);
+                self.object(alter.object_type, alter.object.as_deref(), false);
+            }
             NodeEnum::AlterEnumStmt(_)
             | NodeEnum::AlterTypeStmt(_)
             | NodeEnum::AlterOperatorStmt(_)
@@ -157,8 +173,7 @@ impl Walk<'_> {
             | NodeEnum::AlterCollationStmt(_)
             | NodeEnum::AlterEventTrigStmt(_)
             | NodeEnum::AlterTsdictionaryStmt(_)
-            | NodeEnum::AlterTsconfigurationStmt(_)
-            | NodeEnum::AlterObjectDependsStmt(_) => self.database(Access::Alter),
+            | NodeEnum::AlterTsconfigurationStmt(_) => self.database(Access::Alter),
             _ => return false,
         }
         true
@@ -218,9 +233,31 @@ impl Walk<'_> {
     }
 
     /// Maintenance names relations that the second reader sees too. Whoever may maintain the database needs no permit for
-    /// them, but it reads them from end to end: what is forbidden stays forbidden.
+    /// them, but it reads them from end to end: what is forbidden stays forbidden. Where none is named all of them are meant.
     fn mention_maintained(&mut self, node: &NodeEnum) {
         let named: Vec<&RangeVar> = match node {
+            NodeEnum::VacuumStmt(vacuum) if vacuum.rels.is_empty() => return drop(self.every(Access::Select, None)),
+            NodeEnum::ClusterStmt(cluster) if cluster.relation.is_none() => {
+                return drop(self.every(Access::Select, None));
+            }
+            NodeEnum::ReindexStmt(reindex) if reindex.relation.is_none() => {
+                let schema = reindex.kind() == ReindexObjectType::ReindexObjectSchema;
+                return drop(self.every(Access::Select, schema.then_some(reindex.name.as_str())));
+            }
+            NodeEnum::DropOwnedStmt(_) => return drop(self.every(Access::Drop, None)),
+            NodeEnum::ReassignOwnedStmt(_) | NodeEnum::AlterTableMoveAllStmt(_) => {
+                return drop(self.every(Access::Alter, None));
+            }
+            NodeEnum::CreatePublicationStmt(publication) => {
+                return self.scoped(|walk| walk.publishes(&publication.pubobjects, publication.for_all_tables));
+            }
+            NodeEnum::AlterPublicationStmt(publication) => {
+                return self.scoped(|walk| walk.publishes(&publication.pubobjects, publication.for_all_tables));
+            }
+            NodeEnum::AlterExtensionContentsStmt(contents) => {
+                return self.mention_object(contents.objtype, contents.object.as_deref());
+            }
+            NodeEnum::SecLabelStmt(label) => return self.mention_object(label.objtype, label.object.as_deref()),
             NodeEnum::VacuumStmt(vacuum) => vacuum
                 .rels
                 .iter()
@@ -238,7 +275,36 @@ impl Walk<'_> {
             // An index is none of the relations that are known; what is not there is the server's to say.
             if let Some(relation) = self.catalog.relation(&range.schemaname, &range.relname).cloned() {
                 self.ask(Access::Select, Object::Relation(relation.id.clone()), false);
+                if let Some(table) = &relation.belongs_to {
+                    self.ask(Access::Select, Object::Relation(table.clone()), false);
+                }
             }
+        }
+    }
+
+    /// An object that administration is about: a relation needs no permit of its own for that.
+    fn mention_object(&mut self, kind: i32, object: Option<&Node>) {
+        let Some(object) = object else { return };
+        let parts = match &object.node {
+            Some(NodeEnum::List(list)) => strings(&list.items),
+            _ => return self.rests_on_types(std::slice::from_ref(object)),
+        };
+        let relation = match ObjectType::try_from(kind) {
+            Ok(ObjectType::ObjectColumn) => parts.split_last().map(|(_, relation)| relation).unwrap_or_default(),
+            _ => parts.as_slice(),
+        };
+        self.found.mentioned.extend(relation.last().map(|name| (*name).to_owned()));
+        if let Some((schema, name)) = super::qualified(&self.catalog.database, relation)
+            && let Some(relation) = self.catalog.relation(schema, name).cloned()
+        {
+            self.ask(Access::Alter, Object::Relation(relation.id.clone()), false);
+        }
+    }
+
+    /// What is named where no relation is.
+    fn object(&mut self, kind: i32, object: Option<&Node>, missing_ok: bool) {
+        if let (Ok(kind), Some(object)) = (ObjectType::try_from(kind), object) {
+            self.named_object(kind, object, missing_ok);
         }
     }
 
@@ -412,6 +478,7 @@ impl Walk<'_> {
             match def.as_ref().and_then(|node| node.node.as_ref()) {
                 None => {}
                 Some(NodeEnum::ColumnDef(definition)) => self.column_definition(definition),
+                Some(NodeEnum::TypeName(type_name)) => self.rests_on(type_name),
                 Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint),
                 // Attaching, inheriting: the other relation changes as well.
                 Some(NodeEnum::RangeVar(range)) => self.relation(&Some(range.clone()), false, Access::Alter),
@@ -430,7 +497,6 @@ impl Walk<'_> {
                     NodeEnum::List(_)
                     | NodeEnum::String(_)
                     | NodeEnum::Integer(_)
-                    | NodeEnum::TypeName(_)
                     | NodeEnum::ReplicaIdentityStmt(_)
                     | NodeEnum::RoleSpec(_)
                     | NodeEnum::AtalterConstraint(_),
@@ -446,6 +512,7 @@ impl Walk<'_> {
 
     fn rename(&mut self, rename: &RenameStmt) {
         self.alter_object(&rename.relation, rename.missing_ok);
+        self.object(rename.rename_type, rename.object.as_deref(), rename.missing_ok);
         match rename.rename_type() {
             ObjectType::ObjectColumn | ObjectType::ObjectAttribute => {
                 self.renames(&rename.relation, |column| column == rename.subname);
@@ -515,7 +582,7 @@ impl Walk<'_> {
         }
     }
 
-    fn relation(&mut self, range: &Option<RangeVar>, missing_ok: bool, access: Access) {
+    pub(super) fn relation(&mut self, range: &Option<RangeVar>, missing_ok: bool, access: Access) {
         let Some(range) = range else { return self.database(access) };
         self.found.mentioned.insert(range.relname.clone());
         if self.is_made(range) {
@@ -527,6 +594,7 @@ impl Walk<'_> {
         }
         if let Some(relation) = self.resolve(range) {
             self.ask(access, Object::Relation(relation.id.clone()), true);
+            self.goes_along(&relation, access);
             let entry = self.entry(&relation, &range.schemaname);
             self.enter(entry);
         }
@@ -541,37 +609,57 @@ impl Walk<'_> {
     }
 
     fn drop(&mut self, DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ }: &DropStmt) {
-        if *behavior == DropBehavior::DropCascade as i32 {
+        let kind = ObjectType::try_from(*remove_type);
+        let cascades = *behavior == DropBehavior::DropCascade as i32;
+        if cascades {
             // What else goes is not named: asked for at the database as a whole.
             self.database(Access::Drop);
         }
-        let of_relation = matches!(
-            ObjectType::try_from(*remove_type),
-            Ok(ObjectType::ObjectTable
-                | ObjectType::ObjectView
-                | ObjectType::ObjectMatview
-                | ObjectType::ObjectSequence
-                | ObjectType::ObjectIndex
-                | ObjectType::ObjectForeignTable)
-        );
+        let of_relation = is_relation(*remove_type);
         for object in objects {
             match &object.node {
                 Some(NodeEnum::List(list)) if of_relation => {
-                    self.drop_relation(&strings(&list.items), *missing_ok);
+                    self.named_relation(&strings(&list.items), *missing_ok, Access::Drop);
                 }
-                _ => self.database(Access::Drop),
+                _ => {
+                    self.database(Access::Drop);
+                    self.object(*remove_type, Some(object), *missing_ok);
+                }
             }
         }
-    }
-
-    fn drop_relation(&mut self, parts: &[&str], missing_ok: bool) {
-        let range = RangeVar {
-            catalogname: parts.iter().rev().nth(2).copied().unwrap_or_default().to_owned(),
-            schemaname: parts.iter().rev().nth(1).copied().unwrap_or_default().to_owned(),
-            relname: parts.last().copied().unwrap_or_default().to_owned(),
-            ..RangeVar::default()
-        };
-        self.relation(&Some(range), missing_ok, Access::Drop);
+        if !cascades {
+            return;
+        }
+        match kind {
+            Ok(ObjectType::ObjectSchema) => {
+                let schemas = objects.iter().filter_map(|object| match &object.node {
+                    Some(NodeEnum::String(name)) => Some(name.sval.as_str()),
+                    _ => None,
+                });
+                let mut dropped = Vec::new();
+                schemas.for_each(|schema| dropped.extend(self.every(Access::Drop, Some(schema))));
+                self.falls(dropped);
+            }
+            // Nothing rests on these but what they stand on.
+            Ok(
+                ObjectType::ObjectTrigger
+                | ObjectType::ObjectRule
+                | ObjectType::ObjectPolicy
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectEventTrigger
+                | ObjectType::ObjectPublication
+                | ObjectType::ObjectStatisticExt,
+            ) => {}
+            Ok(_) if of_relation && *remove_type != ObjectType::ObjectSequence as i32 => {
+                let dropped = self.found.uses.iter().filter_map(|asked| match (&asked.object, asked.access) {
+                    (Object::Relation(id), Access::Drop) => Some(id.clone()),
+                    _ => None,
+                });
+                self.falls(dropped.collect());
+            }
+            // Columns of a type, defaults, triggers and views that call a function: of whatever relation.
+            _ => drop(self.every(Access::Alter, None)),
+        }
     }
 
     fn comment(&mut self, CommentStmt { objtype, object, comment }: &CommentStmt) {
@@ -583,19 +671,14 @@ impl Walk<'_> {
             Some(NodeEnum::List(list)) => strings(&list.items),
             _ => Vec::new(),
         };
-        let of_relation = matches!(
-            ObjectType::try_from(*objtype),
-            Ok(ObjectType::ObjectTable
-                | ObjectType::ObjectView
-                | ObjectType::ObjectMatview
-                | ObjectType::ObjectSequence
-                | ObjectType::ObjectIndex
-                | ObjectType::ObjectForeignTable)
-        );
+        let of_relation = is_relation(*objtype);
         let relation = match (ObjectType::try_from(*objtype), named.as_slice()) {
             (Ok(ObjectType::ObjectColumn), [relation @ .., _]) => relation,
             (_, relation) if of_relation => relation,
-            _ => return self.database(Access::Comment),
+            _ => {
+                self.object(*objtype, object.as_deref(), false);
+                return self.database(Access::Comment);
+            }
         };
         let range = RangeVar {
             schemaname: relation.iter().rev().nth(1).copied().unwrap_or_default().to_owned(),
@@ -620,7 +703,28 @@ impl Walk<'_> {
         if !named {
             self.database(access);
         }
+        if grant.targtype() == GrantTargetType::AclTargetAllInSchema {
+            for object in &grant.objects {
+                if let Some(NodeEnum::String(schema)) = &object.node {
+                    self.every(access, Some(&schema.sval));
+                }
+            }
+        }
+        self.rests_on_types(&grant.objects);
     }
+}
+
+/// Whether it is a relation that is named as an object of this kind.
+fn is_relation(kind: i32) -> bool {
+    matches!(
+        ObjectType::try_from(kind),
+        Ok(ObjectType::ObjectTable
+            | ObjectType::ObjectView
+            | ObjectType::ObjectMatview
+            | ObjectType::ObjectSequence
+            | ObjectType::ObjectIndex
+            | ObjectType::ObjectForeignTable)
+    )
 }
 
 /// Whether a type, or whatever else a definition makes, is made in the session's own schema.
