@@ -101,6 +101,23 @@ other sessions
 t
 ";
 
+/// In a transaction block the daemon asks between the statements of a batch what there is, and the client sees nothing of that.
+#[test]
+fn temporary_relations_in_a_pipeline() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bypass/pipelined.py");
+    let outcome = Scene::demo().run(&format!("\"$PYTHON\" {script}"));
+    let expected = "made ((2, 'mine'), (1,))
+gone InsufficientPrivilege no policy permits to delete on public.customers
+failing UniqueViolation duplicate key value violates unique constraint \"customers_pkey\"
+many ((500, 124750), (500,))
+savepoints (1,)
+auto InsufficientPrivilege the session's temporary relations are not known at this point
+auto2 (1,)
+left (True,)
+";
+    assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+}
+
 #[test]
 fn a_temporary_relation_smuggles_nothing() {
     let outcome = Scene::demo().run(SCRIPT);

@@ -196,6 +196,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Split => Ok(self.split(out)),
         }
     }
 
@@ -244,6 +245,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Split => Ok(self.split(out)),
         }
     }
 
@@ -274,6 +276,7 @@ impl Session {
                         Judgement::Later => return Ok(self.later(out)),
                         Judgement::Stale => return Ok(Step::Refresh),
                         Judgement::Look => return Ok(Step::Look),
+                        Judgement::Split => return Ok(self.split(out)),
                     }
                 }
                 if self.may_be_either(&prepared, &path, bench) {
@@ -385,6 +388,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Split => Ok(self.split(out)),
         }
     }
 

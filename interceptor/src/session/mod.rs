@@ -122,6 +122,8 @@ pub struct Session {
     skip: Skip,
     /// Whether messages of the extended protocol are out that no Sync has ended yet.
     in_batch: bool,
+    /// Whether a transaction block is open for sure, as far as the server has answered, whatever has no Sync yet.
+    begun: bool,
     /// Whether one of them changes anything.
     batch_writes: bool,
     /// Whether anything has been run since the last Sync that changes what later statements mean.
@@ -219,6 +221,7 @@ impl Session {
             seen: None,
             skip: Skip::No,
             in_batch: false,
+            begun: false,
             batch_writes: false,
             batch_ran: false,
             hushed: false,

@@ -25,6 +25,7 @@ fn builder() -> CatalogBuilder {
         (9, "public", "Odd", RelationKind::Table, &["X"]),
         (10, "pg_catalog", "pg_class", RelationKind::Table, &["oid", "relname"]),
         (11, "pg_catalog", "pg_authid", RelationKind::Table, &["oid", "rolpassword"]),
+        (14, "pg_catalog", "pg_stat_activity", RelationKind::View, &["pid", "query"]),
         (13, "public", "over", RelationKind::View, &["contact"]),
         (12, "public", "ruled", RelationKind::Table, &["id"]),
     ];
@@ -158,6 +159,21 @@ fn reading() {
     check("select 1 from salaries", "missing: relation \"salaries\" does not exist");
     check("select relname from pg_class", "(select pg_catalog.pg_class), (select pg_catalog.pg_class.relname)");
     check("select 1 from pg_authid", "select pg_catalog.pg_authid");
+    let activity = "(select pg_catalog.pg_stat_activity)";
+    check("select count(*) from pg_stat_activity", activity);
+    check("select pid from pg_stat_activity", &format!("{activity}, (select pg_catalog.pg_stat_activity.pid)"));
+    for text in
+        ["select pid, query from pg_stat_activity", "table pg_stat_activity", "select a from pg_stat_activity a"]
+    {
+        check(
+            text,
+            "select pg_catalog.pg_stat_activity, select pg_catalog.pg_stat_activity.pid, select pg_catalog.pg_stat_activity.query",
+        );
+    }
+    check(
+        "select pid from pg_stat_activity where query like 'a%'",
+        "select pg_catalog.pg_stat_activity, select pg_catalog.pg_stat_activity.pid, filter pg_catalog.pg_stat_activity.query",
+    );
     check("select lower(status) from orders where email(customers) = 'x'", "missing: column customers does not exist");
 }
 
