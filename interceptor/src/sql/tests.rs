@@ -1387,6 +1387,13 @@ fn temporary_relations_stand_before_others() {
     check("select null::notes", "(filter pg_temp.notes)");
     check("select null::pg_temp.notes", "(filter pg_temp.notes)");
     check("select null::elsewhere", "missing: type \"elsewhere\" does not exist");
+    // Maintenance of them is a change like any other, and nothing of others' can rest on them.
+    for text in ["analyze notes", "vacuum (analyze) notes", "reindex table pg_temp.notes", "cluster notes using i"] {
+        check(text, "alter pg_temp.notes");
+    }
+    check("analyze notes, customers", "(select pg_temp.notes), (select public.customers), admin database");
+    check("drop table notes cascade", "drop pg_temp.notes");
+    check("drop table notes, customers cascade", "(alter public.orders), drop database, drop pg_temp.notes, drop public.customers, (drop public.directory), (drop public.over)");
     // Functions and operators are never looked for there.
     check("select pg_temp.lower('x')", "opaque: temporary functions shadow others and are not followed");
     check(

@@ -4,6 +4,7 @@
 //! database as a whole; what administers the server or its roles is `admin`.
 
 use super::scope::Entry;
+use super::touched::named;
 use super::{Walk, range_name, strings};
 use crate::sql::catalog::{Column, Relation};
 use crate::sql::facts::{Access, Flag, Missing, Object};
@@ -226,16 +227,31 @@ impl Walk<'_> {
                 | NodeEnum::ReplicaIdentityStmt(_)
         );
         if is_admin {
+            let named = maintained(node);
+            if !named.is_empty() && named.iter().all(|range| self.is_own(range)) {
+                // Nobody else's: as any other change of its own.
+                for range in named {
+                    self.relation(&Some(range.clone()), false, Access::Alter);
+                    self.run_stored(&Some(range.clone()));
+                }
+                return true;
+            }
             self.admin();
             self.mention_maintained(node);
         }
         is_admin
     }
 
+    /// Whether a name means a relation of the session's own.
+    fn is_own(&self, range: &RangeVar) -> bool {
+        let known = self.catalog.relation(&range.schemaname, &range.relname);
+        self.is_made(range) || known.is_some_and(|relation| is_temporary(&relation.id))
+    }
+
     /// Maintenance names relations that the second reader sees too. Whoever may maintain the database needs no permit for
     /// them, but it reads them from end to end: what is forbidden stays forbidden. Where none is named all of them are meant.
     fn mention_maintained(&mut self, node: &NodeEnum) {
-        let named: Vec<&RangeVar> = match node {
+        match node {
             NodeEnum::VacuumStmt(vacuum) if vacuum.rels.is_empty() => return drop(self.every(Access::Select, None)),
             NodeEnum::ClusterStmt(cluster) if cluster.relation.is_none() => {
                 return drop(self.every(Access::Select, None));
@@ -258,19 +274,9 @@ impl Walk<'_> {
                 return self.mention_object(contents.objtype, contents.object.as_deref());
             }
             NodeEnum::SecLabelStmt(label) => return self.mention_object(label.objtype, label.object.as_deref()),
-            NodeEnum::VacuumStmt(vacuum) => vacuum
-                .rels
-                .iter()
-                .filter_map(|relation| match &relation.node {
-                    Some(NodeEnum::VacuumRelation(relation)) => relation.relation.as_ref(),
-                    _ => None,
-                })
-                .collect(),
-            NodeEnum::ClusterStmt(cluster) => cluster.relation.iter().collect(),
-            NodeEnum::ReindexStmt(reindex) => reindex.relation.iter().collect(),
-            _ => return,
-        };
-        for range in named {
+            _ => {}
+        }
+        for range in maintained(node) {
             self.found.mentioned.insert(range.relname.clone());
             // An index is none of the relations that are known; what is not there is the server's to say.
             if let Some(relation) = self.catalog.relation(&range.schemaname, &range.relname).cloned() {
@@ -533,8 +539,7 @@ impl Walk<'_> {
 
     fn renames_temporary(&mut self, rename: &RenameStmt) {
         let Some(range) = &rename.relation else { return };
-        let known = self.catalog.relation(&range.schemaname, &range.relname);
-        if self.is_made(range) || known.is_some_and(|relation| is_temporary(&relation.id)) {
+        if self.is_own(range) {
             self.named_temporary(&rename.newname);
             self.flag(Flag::Moves);
         }
@@ -611,11 +616,15 @@ impl Walk<'_> {
     fn drop(&mut self, DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ }: &DropStmt) {
         let kind = ObjectType::try_from(*remove_type);
         let cascades = *behavior == DropBehavior::DropCascade as i32;
-        if cascades {
-            // What else goes is not named: asked for at the database as a whole.
+        let of_relation = is_relation(*remove_type);
+        let is_own = |object: &Node| match &object.node {
+            Some(NodeEnum::List(list)) if of_relation => self.is_own(&named(&strings(&list.items))),
+            _ => false,
+        };
+        // What else goes is not named: asked for at the database as a whole, unless only the session's own can rest on it.
+        if cascades && !objects.iter().all(is_own) {
             self.database(Access::Drop);
         }
-        let of_relation = is_relation(*remove_type);
         for object in objects {
             match &object.node {
                 Some(NodeEnum::List(list)) if of_relation => {
@@ -711,6 +720,22 @@ impl Walk<'_> {
             }
         }
         self.rests_on_types(&grant.objects);
+    }
+}
+
+/// The relations that maintenance names.
+fn maintained(node: &NodeEnum) -> Vec<&RangeVar> {
+    match node {
+        NodeEnum::VacuumStmt(vacuum) => {
+            let named = vacuum.rels.iter().filter_map(|relation| match &relation.node {
+                Some(NodeEnum::VacuumRelation(relation)) => relation.relation.as_ref(),
+                _ => None,
+            });
+            named.collect()
+        }
+        NodeEnum::ClusterStmt(cluster) => cluster.relation.iter().collect(),
+        NodeEnum::ReindexStmt(reindex) => reindex.relation.iter().collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -32,6 +32,12 @@ const RUNS: &[&str] = &[
     "sfunc1",
 ];
 
+/// A relation's name of one, two or three parts.
+pub(super) fn named(parts: &[&str]) -> RangeVar {
+    let part = |at: usize| parts.iter().rev().nth(at).copied().unwrap_or_default().to_owned();
+    RangeVar { catalogname: part(2), schemaname: part(1), relname: part(0), ..RangeVar::default() }
+}
+
 impl Walk<'_> {
     /// The relation that a type is the row of, if it is one of somebody's.
     fn relation_of_type(&self, parts: &[&str]) -> Option<Arc<Relation>> {
@@ -167,9 +173,7 @@ impl Walk<'_> {
 
     /// A relation by the parts of its name.
     pub(super) fn named_relation(&mut self, parts: &[&str], missing_ok: bool, access: Access) {
-        let part = |at: usize| parts.iter().rev().nth(at).copied().unwrap_or_default().to_owned();
-        let range = RangeVar { catalogname: part(2), schemaname: part(1), relname: part(0), ..RangeVar::default() };
-        self.relation(&Some(range), missing_ok, access);
+        self.relation(&Some(named(parts)), missing_ok, access);
     }
 
     /// What stands in COMMENT, DROP, ALTER ... RENAME and their kin where no relation does.
