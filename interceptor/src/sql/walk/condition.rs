@@ -318,7 +318,7 @@ impl<'a> Condition<'a> {
         let (left, right) = (self.bare(left), self.bare(right));
         match right {
             NodeEnum::List(list) => self.among(left, &list.items),
-            NodeEnum::AArrayExpr(array) => self.among(left, &array.elements),
+            NodeEnum::AArrayExpr(array) => self.among(left, &array.elements) || same_tree(left, right),
             right => same_tree(left, right),
         }
     }
@@ -358,6 +358,11 @@ impl<'a> Condition<'a> {
                     let first = coalesce.args.first().and_then(|node| node.node.as_ref());
                     let rest = coalesce.args.iter().skip(1).filter_map(|node| node.node.as_ref());
                     first.filter(|_| rest.into_iter().all(|node| !self.varies(node)))
+                }
+                // `least(id, id)`
+                NodeEnum::MinMaxExpr(extreme) => {
+                    let mut all = extreme.args.iter().filter_map(|node| node.node.as_ref());
+                    all.next().filter(|first| all.all(|other| same_tree(first, other)))
                 }
                 _ => None,
             };
