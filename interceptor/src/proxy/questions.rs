@@ -184,5 +184,8 @@ select objid, refobjid from pg_catalog.pg_depend
  where classid = 'pg_catalog.pg_class'::pg_catalog.regclass and refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
    and deptype in ('a', 'i') and refobjsubid > 0 and objsubid = 0
    and objid in (select oid from pg_catalog.pg_class where relkind = 'S');
+select i.indrelid, a.attname from pg_catalog.pg_index i
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+ where i.indisprimary and i.indrelid >= 16384;
 commit"
 );

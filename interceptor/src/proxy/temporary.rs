@@ -115,6 +115,7 @@ mod tests {
         begins(15, "select p.polrelid");
         begins(16, "select n.nspname, p.proname\n  from pg_catalog.pg_event_trigger");
         begins(17, "select indexrelid, indrelid");
-        assert_eq!(of_all(18), None);
+        begins(18, "select i.indrelid, a.attname");
+        assert_eq!(of_all(19), None);
     }
 }

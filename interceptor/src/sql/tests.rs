@@ -358,6 +358,16 @@ fn what_a_definition_touches() {
         "(alter public.orders), drop database, drop public.customers, (drop public.directory), (drop public.over)",
     );
     check("alter table events add column x text", "alter public.events, (alter public.events_2026)");
+    // Which values there are shows in which a key may refer to.
+    for text in [
+        "create table t (e text references customers (email))",
+        "create table t (e text, foreign key (e) references customers (email))",
+    ] {
+        check(
+            text,
+            "(filter public.customers), (filter public.customers.email), create public.*, alter public.customers",
+        );
+    }
     assert!(read_in("drop extension x cascade", &catalog).contains("(alter public.api_keys)"));
     assert!(read_in("drop owned by app", &catalog).contains("(drop public.api_keys)"));
     assert!(read_in("reassign owned by app to other", &catalog).contains("(alter public.api_keys)"));
@@ -1397,7 +1407,10 @@ fn temporary_relations_stand_before_others() {
     }
     check("analyze notes, customers", "(select pg_temp.notes), (select public.customers), admin database");
     check("drop table notes cascade", "drop pg_temp.notes");
-    check("drop table notes, customers cascade", "(alter public.orders), drop database, drop pg_temp.notes, drop public.customers, (drop public.directory), (drop public.over)");
+    check(
+        "drop table notes, customers cascade",
+        "(alter public.orders), drop database, drop pg_temp.notes, drop public.customers, (drop public.directory), (drop public.over)",
+    );
     // Functions and operators are never looked for there.
     check("select pg_temp.lower('x')", "opaque: temporary functions shadow others and are not followed");
     check(

@@ -8,6 +8,7 @@ use super::touched::named;
 use super::{Walk, range_name, strings};
 use crate::sql::catalog::{Column, Relation};
 use crate::sql::facts::{Access, Flag, Missing, Object};
+use crate::sql::lineage::Handling;
 use crate::sql::temporary::{TEMPORARY, is_temporary};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
@@ -251,6 +252,10 @@ impl Walk<'_> {
     /// Maintenance names relations that the second reader sees too. Whoever may maintain the database needs no permit for
     /// them, but it reads them from end to end: what is forbidden stays forbidden. Where none is named all of them are meant.
     fn mention_maintained(&mut self, node: &NodeEnum) {
+        if let NodeEnum::ClusterStmt(_) = node {
+            // That of an index, whose columns need not be anybody's to order by.
+            self.found.unseen.insert("the order that CLUSTER gives to rows".to_owned());
+        }
         match node {
             NodeEnum::VacuumStmt(vacuum) if vacuum.rels.is_empty() => return drop(self.every(Access::Select, None)),
             NodeEnum::ClusterStmt(cluster) if cluster.relation.is_none() => {
@@ -451,6 +456,25 @@ impl Walk<'_> {
             && let Some(referenced) = self.resolve(range)
         {
             self.ask(Access::Alter, Object::Relation(referenced.id.clone()), true);
+            // Whether a value is there shows in which rows may be inserted.
+            let keys: Vec<_> = match constraint.pk_attrs.as_slice() {
+                [] => referenced.primary_key.clone(),
+                named => strings(named).into_iter().map(Arc::from).collect(),
+            };
+            let place = self.meet(&referenced);
+            let columns = referenced.columns.iter().zip(0..).filter(|(column, _)| keys.contains(&column.name));
+            self.mark(&columns.map(|(_, at)| (place, at)).collect(), Handling::COMPARED);
+        }
+        // The rows that there are have to keep to it.
+        for name in strings(&constraint.fk_attrs) {
+            if let Some(column) = self.find(name) {
+                self.mark(&column.everything(), Handling::COMPARED);
+            }
+        }
+        for name in strings(&constraint.keys) {
+            if let Some(column) = self.find(name) {
+                self.consume(&column);
+            }
         }
     }
 
