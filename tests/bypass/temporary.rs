@@ -118,6 +118,15 @@ left (True,)
     assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
 }
 
+/// Keys, children, partitions, defaults, triggers, policies and maintenance of relations of one's own.
+#[test]
+fn what_agents_do_with_relations_of_their_own() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bypass/temporary.sql");
+    let outcome =
+        Scene::demo().run(&format!("psql -XAtq -v VERBOSITY=terse -f {script} 2>&1 | sed 's/^psql:[^ ]*: //'"));
+    assert_eq!(outcome.stdout, include_str!("temporary.out"), "{}", outcome.stderr);
+}
+
 #[test]
 fn a_temporary_relation_smuggles_nothing() {
     let outcome = Scene::demo().run(SCRIPT);

@@ -368,6 +368,10 @@ fn what_a_definition_touches() {
             "(filter public.customers), (filter public.customers.email), create public.*, alter public.customers",
         );
     }
+    check(
+        "create table t (a text, at date, foreign key (a, period at) references customers (id, period email))",
+        "(filter public.customers), (filter public.customers.email), (filter public.customers.id), create public.*, alter public.customers",
+    );
     assert!(read_in("drop extension x cascade", &catalog).contains("(alter public.api_keys)"));
     assert!(read_in("drop owned by app", &catalog).contains("(drop public.api_keys)"));
     assert!(read_in("reassign owned by app to other", &catalog).contains("(alter public.api_keys)"));
