@@ -101,6 +101,32 @@ other sessions
 t
 ";
 
+/// In a transaction block the daemon asks between the statements of a batch what there is, and the client sees nothing of that.
+#[test]
+fn temporary_relations_in_a_pipeline() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bypass/pipelined.py");
+    let outcome = Scene::demo().run(&format!("\"$PYTHON\" {script}"));
+    let expected = "made ((2, 'mine'), (1,))
+gone InsufficientPrivilege no policy permits to delete on public.customers
+failing UniqueViolation duplicate key value violates unique constraint \"customers_pkey\"
+many ((500, 124750), (500,))
+savepoints (1,)
+auto InsufficientPrivilege the session's temporary relations are not known at this point
+auto2 (1,)
+left (True,)
+";
+    assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+}
+
+/// Keys, children, partitions, defaults, triggers, policies and maintenance of relations of one's own.
+#[test]
+fn what_agents_do_with_relations_of_their_own() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bypass/temporary.sql");
+    let outcome =
+        Scene::demo().run(&format!("psql -XAtq -v VERBOSITY=terse -f {script} 2>&1 | sed 's/^psql:[^ ]*: //'"));
+    assert_eq!(outcome.stdout, include_str!("temporary.out"), "{}", outcome.stderr);
+}
+
 #[test]
 fn a_temporary_relation_smuggles_nothing() {
     let outcome = Scene::demo().run(SCRIPT);

@@ -155,3 +155,64 @@ EOF
          ('57014', 'canceling statement due to user request') [(1,)]\nverified\n",
     );
 }
+
+/// Temporary relations are asked for in the agent's own session as well, whoever has logged it in.
+#[test]
+fn temporary_relations_are_followed() {
+    let script = r#"
+        psql -XAtq -v VERBOSITY=terse 2>&1 <<'EOF' | sed 's/^psql:<stdin>:[0-9]*: //'
+create table vault (secret text);
+create table plain (id int primary key, name text);
+select secret from vault;
+create temp table vault (secret text default 'mine', n serial);
+insert into vault default values;
+select secret, n from vault;
+select secret from public.vault;
+create temp table parent (id int primary key);
+create temp table child (id int references parent on delete cascade);
+insert into parent values (1), (2); insert into child values (1), (2);
+delete from parent where id = 1;
+select count(*) from child;
+create temp table kid () inherits (plain);
+insert into kid values (7, 'kid');
+select name from plain;
+delete from plain where id = 7;
+select count(*) from kid;
+create function stamp() returns trigger language plpgsql as 'begin new.name := upper(new.name); return new; end';
+create trigger stamp before insert on kid for each row execute function stamp();
+insert into kid values (8, 'loud') returning name;
+create temp view over as select secret from vault;
+select * from over;
+analyze vault;
+drop table vault cascade;
+select secret from vault;
+select * from over;
+begin; create temp table vault (secret text) on commit drop;
+select count(*) from vault;
+commit;
+select count(*) from vault;
+EOF
+        "$PYTHON" - <<'EOF'
+import psycopg
+db = psycopg.connect("")
+with db.pipeline():
+    db.execute("create temp table vault (n int)")
+    db.execute("insert into vault select * from generate_series(1, 3)")
+    cursor = db.execute("select sum(n) from vault")
+print(cursor.fetchone())
+try:
+    with db.pipeline():
+        db.execute("drop table vault")
+        db.execute("select * from vault")
+except psycopg.Error as error:
+    print(error.sqlstate, error.diag.message_primary)
+EOF"#;
+    check(
+        "ca_file = \"CA\"",
+        script,
+        "ERROR:  policy forbids to select on public.vault\nmine|1\nERROR:  policy forbids to select on public.vault\n1\n\
+         kid\n0\nLOUD\nmine\nNOTICE:  drop cascades to view over\nERROR:  policy forbids to select on public.vault\n\
+         ERROR:  relation \"over\" does not exist\n0\nERROR:  policy forbids to select on public.vault\n(6,)\n\
+         42501 policy forbids to select on public.vault\n",
+    );
+}

@@ -249,6 +249,7 @@ impl PolicySet {
         let records = grant.orders.records;
         grant.orders.shown.extend(records.show());
         self.limit_without_relations(bench, statement, &mut grant)?;
+        self.export(bench, statement, &mut grant)?;
         self.see_through(bench, statement)?;
         if self.masks {
             self.mask(bench, statement, &mut grant)?;
@@ -306,6 +307,45 @@ impl PolicySet {
                     grant.orders.add(id, obligation);
                     grant.policies.insert(id.to_string());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// COPY TO of what is read through functions, views and definitions, or of nothing that is kept anywhere: what forbids all
+    /// export, or that of what lies underneath, holds for it.
+    fn export(&self, bench: &Bench<'_>, statement: &Statement, grant: &mut Grant) -> Result<(), Box<Denial>> {
+        if !statement.flags.contains(&Flag::CopyOut) {
+            return Ok(());
+        }
+        let asked_for = |id: &RelationRef| {
+            let object = Object::Relation(id.clone());
+            [true, false].iter().any(|named| {
+                statement.uses.contains(&Use { access: Access::CopyOut, object: object.clone(), named: *named })
+            })
+        };
+        let read = statement.uses.iter().filter_map(|asked| match (&asked.object, asked.access) {
+            (Object::Relation(id), Access::Select) if !asked_for(id) => Some(id.clone()),
+            _ => None,
+        });
+        let mut read: Vec<RelationRef> = read.collect();
+        if !statement.uses.iter().any(|asked| asked.access == Access::CopyOut) {
+            read.push(RelationRef { schema: "pg_catalog".into(), name: "no relation".into() });
+        }
+        for id in read {
+            let asked = Use { access: Access::CopyOut, object: Object::Relation(id), named: false };
+            let what = || "copy_out of what this statement reaches".to_owned();
+            let verdict = bench.verdict(asked.access, &asked.object).map_err(broken)?;
+            self.passes(&verdict, false, what)?;
+            grant.watched.extend(verdict.watching.iter().cloned());
+            for id in &verdict.obliging {
+                let obligations =
+                    self.annotations.get(id).map(|known| known.obligations.as_slice()).unwrap_or_default();
+                if obligations.iter().any(|obligation| matches!(obligation, Obligation::Mask(_))) {
+                    return Err(self.denial(std::slice::from_ref(id), false, what));
+                }
+                obligations.iter().for_each(|obligation| grant.orders.add(id, obligation));
+                grant.policies.insert(id.to_string());
             }
         }
         Ok(())

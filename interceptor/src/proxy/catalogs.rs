@@ -433,7 +433,7 @@ impl<'a> Reader<'a> {
     /// remembered hangs on there being nothing new.
     fn is_of_none(&mut self, question: usize, row: &[Option<&str>]) -> bool {
         let oid = row.first().copied().flatten().and_then(|oid| oid.parse().ok());
-        matches!(question, 3..=8 | 14 | 15) && oid.is_some_and(|oid| !self.builder().knows(oid))
+        matches!(question, 3..=8 | 14 | 15 | 17 | 18) && oid.is_some_and(|oid| !self.builder().knows(oid))
     }
 
     /// Takes a row of the answer to one of [`questions::all`].
@@ -491,6 +491,8 @@ impl<'a> Reader<'a> {
             }
             15 => builder.guard(oid(0)?, value(1)?, value(2)?),
             16 => builder.event_trigger(value(0)?, value(1)?),
+            17 => builder.belongs(oid(0)?, oid(1)?),
+            18 => builder.primary_key(oid(0)?, value(1)?),
             _ => return None,
         }
         Some(())

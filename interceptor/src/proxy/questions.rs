@@ -263,6 +263,15 @@ select polrelid, 'pg_catalog', 'a policy of the table' from pg_catalog.pg_policy
 select n.nspname, p.proname
   from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where e.evtenabled <> 'D';
+select indexrelid, indrelid from pg_catalog.pg_index
+union all
+select objid, refobjid from pg_catalog.pg_depend
+ where classid = 'pg_catalog.pg_class'::pg_catalog.regclass and refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+   and deptype in ('a', 'i') and refobjsubid > 0 and objsubid = 0
+   and objid in (select oid from pg_catalog.pg_class where relkind = 'S');
+select i.indrelid, a.attname from pg_catalog.pg_index i
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+ where i.indisprimary and i.indrelid >= 16384;
 "
 );
 
@@ -286,12 +295,14 @@ mod tests {
         begins(14, "select c.conrelid");
         begins(15, "select p.polrelid");
         begins(16, "select n.nspname, p.proname\n  from pg_catalog.pg_event_trigger");
-        assert_eq!((of_all(0), of_all(17)), (None, None));
+        begins(17, "select indexrelid, indrelid");
+        begins(18, "select i.indrelid, a.attname");
+        assert_eq!((of_all(0), of_all(19)), (None, None));
     }
 
     #[test]
     fn what_has_a_part_about_the_server_is_asked_for_it() {
-        for question in 1..=16 {
+        for question in 1..=18 {
             let marked = QUESTIONS.split(";\n").nth(question - 1).unwrap().contains('$');
             assert_eq!(marked, OF_SERVER.contains(&question), "{question}");
         }

@@ -165,6 +165,7 @@ impl Session {
                 Ok(())
             }
             Some(Pending::OwnBegin) => Err(Ending::Server("it refuses to begin a transaction".to_owned())),
+            Some(Pending::OwnSync) => Err(Ending::Server("it refuses to end a batch".to_owned())),
             Some(Pending::Refused { simple: true, .. }) => {
                 if let Some(Pending::Refused { refusal, .. }) = self.queue.pop() {
                     tell(&refusal, out);
@@ -221,6 +222,7 @@ impl Session {
             | Pending::CloseStatement(_)
             | Pending::ClosePortal(_)
             | Pending::Sync
+            | Pending::OwnSync
             | Pending::CopyEnd
             | Pending::Refused { .. } => Ok(()),
         })?;
@@ -237,6 +239,14 @@ impl Session {
                 self.status = status;
                 return Ok(());
             }
+            // The client has ended no batch, and hears of none.
+            Some(Pending::OwnSync) if status == TransactionStatus::InBlock => {
+                self.status = status;
+                return Ok(());
+            }
+            Some(Pending::OwnSync) => {
+                return Err(Ending::Server("it is in no transaction block that it had begun".to_owned()));
+            }
             Some(Pending::Query(running)) if running.is_empty() && self.bracket => {
                 self.end_bracket(out);
                 return Ok(());
@@ -246,6 +256,7 @@ impl Session {
             _ => return Err(unasked(b'Z')),
         }
         self.status = status;
+        self.begun = status == TransactionStatus::InBlock;
         if self.hushed && status == TransactionStatus::InBlock {
             // The client has been told that it failed; now it does, for the server too.
             out.upstream.extend_from_slice(&poison(true));
@@ -296,6 +307,12 @@ impl Session {
         self.remember(&running);
         self.served(&running);
         self.path.ran(&running.effect, tag);
+        match tag {
+            "BEGIN" | "START TRANSACTION" => self.begun = true,
+            // Of a savepoint too, or with a chain: where nobody can tell it counts as none.
+            "COMMIT" | "ROLLBACK" | "PREPARE TRANSACTION" => self.begun = false,
+            _ => {}
+        }
         self.note_touch(&running);
         let affected = affected(tag, running.writes && running.orders.limits_effect());
         if self.bracket && simple {

@@ -205,6 +205,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Split => Ok(self.split(out)),
         }
     }
 
@@ -253,6 +254,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Split => Ok(self.split(out)),
         }
     }
 
@@ -283,6 +285,7 @@ impl Session {
                         Judgement::Later => return Ok(self.later(out)),
                         Judgement::Stale => return Ok(Step::Refresh),
                         Judgement::Look => return Ok(Step::Look),
+                        Judgement::Split => return Ok(self.split(out)),
                     }
                 }
                 if self.may_be_either(&prepared, &path, bench) {
@@ -395,6 +398,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Split => Ok(self.split(out)),
         }
     }
 

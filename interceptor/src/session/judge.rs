@@ -54,6 +54,8 @@ pub(super) enum Judgement {
     Stale,
     /// The session's own relations may have changed.
     Look,
+    /// The same in the middle of a batch, which has to end first.
+    Split,
 }
 
 /// The one way for a statement to the server: the frame that was judged, against the permit that says so.
@@ -188,6 +190,7 @@ impl Session {
         match self.is_sure_of(&analysis, bench) {
             Sure::Yes => {}
             Sure::Ask => return Ok(Judgement::Look),
+            Sure::Split => return Ok(Judgement::Split),
             Sure::Later => return Ok(Judgement::Later),
             Sure::No(refusal) => {
                 let record = self.record(text, None);
@@ -484,7 +487,8 @@ impl Session {
             | Judgement::Try(..)
             | Judgement::Later
             | Judgement::Stale
-            | Judgement::Look => Err(Ending::Violation("a refusal was not recorded".to_owned())),
+            | Judgement::Look
+            | Judgement::Split => Err(Ending::Violation("a refusal was not recorded".to_owned())),
         }
     }
 

@@ -124,6 +124,8 @@ pub struct Session {
     rest_goes_on: bool,
     /// Whether messages of the extended protocol are out that no Sync has ended yet.
     in_batch: bool,
+    /// Whether a transaction block is open for sure, as far as the server has answered, whatever has no Sync yet.
+    begun: bool,
     /// Whether one of them changes anything.
     batch_writes: bool,
     /// Whether anything has been run since the last Sync that changes what later statements mean.
@@ -222,6 +224,7 @@ impl Session {
             skip: Skip::No,
             rest_goes_on: false,
             in_batch: false,
+            begun: false,
             batch_writes: false,
             batch_ran: false,
             hushed: false,

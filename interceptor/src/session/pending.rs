@@ -116,6 +116,8 @@ pub(super) enum Pending {
     CloseStatement(String),
     ClosePortal(String),
     Sync,
+    /// A Sync of ours in a transaction block, where it ends nothing but the batch: so that something can be asked in between.
+    OwnSync,
     /// The client has ended its COPY data before the server had asked for any.
     CopyEnd,
     /// The server is about to fail in the place of something refused.
@@ -239,6 +241,7 @@ impl Queue {
             | Pending::CloseStatement(_)
             | Pending::ClosePortal(_)
             | Pending::Sync
+            | Pending::OwnSync
             | Pending::CopyEnd
             | Pending::Refused { .. } => false,
         })

@@ -2,16 +2,19 @@
 //!
 //! Nobody outside can see them, and they come and go with statements, functions, transactions and savepoints. So after what
 //! may have changed them the server is asked in the agent's own session ([`super::Step::Look`]) before the next text whose names
-//! could be theirs is judged. While nobody can ask (within a batch, in a failed transaction) such a text is not run.
+//! could be theirs is judged. In the middle of a batch that is in a transaction block, the batch is ended by a Sync of our own,
+//! which ends nothing else there, and goes on behind the questions. While nobody can ask (within a batch that is a transaction
+//! by itself, in a failed transaction) such a text is not run.
 //!
 //! A session that has never had any has a null pointer here and asks nothing.
 
-use super::Session;
+use super::frontend::own;
 use super::judge::Bench;
 use super::names::Prepared;
 use super::path::Schemas;
-use super::pending::Running;
+use super::pending::{Pending, Running};
 use super::refusal::Refusal;
+use super::{Output, Session, Step};
 use crate::policy::Mode;
 use crate::sql::{Analysis, Catalog, Flag, Temporary, Touch};
 use crate::wire::TransactionStatus;
@@ -37,6 +40,8 @@ pub(super) enum Sure {
     Yes,
     /// The server has to be asked.
     Ask,
+    /// The batch has to be ended first, so that it can be asked.
+    Split,
     /// What is under way has to end first.
     Later,
     No(Refusal),
@@ -139,6 +144,14 @@ impl Session {
         self.queue.is_empty() && !self.in_batch && self.status != TransactionStatus::Failed
     }
 
+    /// Ends a batch in a transaction block before its time.
+    pub(super) fn split(&mut self, out: &mut Output) -> Step {
+        self.in_batch = false;
+        self.queue.push(Pending::OwnSync);
+        out.upstream.extend_from_slice(&own(b'S', b""));
+        Step::Wait
+    }
+
     /// Whether a text can be judged by what is known.
     pub(super) fn is_sure_of(&self, analysis: &Analysis, bench: &Bench<'_>) -> Sure {
         if analysis.statements.iter().all(crate::sql::Statement::is_neutral) {
@@ -156,6 +169,9 @@ impl Session {
             }
             if !self.queue.is_empty() {
                 return Sure::Later;
+            }
+            if self.in_batch && self.begun && self.status != TransactionStatus::Failed {
+                return Sure::Split;
             }
             if self.status == TransactionStatus::Failed && analysis.statements.len() == 1 {
                 // The server runs nothing but the transaction's end.

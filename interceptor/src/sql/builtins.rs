@@ -123,7 +123,6 @@ const SENSITIVE: &[&str] = &[
     "pg_ident_file_mappings",
     "pg_largeobject",
     "pg_largeobject_metadata",
-    "pg_locks",
     "pg_prepared_xacts",
     "pg_replication_origin_status",
     "pg_replication_slots",
@@ -161,6 +160,21 @@ const SENSITIVE: &[&str] = &[
     "foreign_server_options",
     "user_mapping_options",
 ];
+
+/// Catalogues of which only some columns hold other people's values: the rest is what psql and other tools look at.
+const CLOSED_COLUMNS: &[(&str, &[&str])] = &[
+    ("pg_sequences", &["last_value"]),
+    ("pg_stat_activity", &["application_name", "client_addr", "client_hostname", "client_port", "query"]),
+    ("pg_subscription", &["subconninfo"]),
+    ("pg_user_mapping", &["umoptions"]),
+    ("pg_user_mappings", &["umoptions"]),
+];
+
+/// Whether nothing is read of a catalogue but what is open to everybody.
+pub(super) fn is_open_but_for<'a>(schema: &str, name: &str, mut columns: impl Iterator<Item = &'a str>) -> bool {
+    let closed = CLOSED_COLUMNS.iter().find(|(catalogue, _)| schema == "pg_catalog" && *catalogue == name);
+    closed.is_some_and(|(_, closed)| columns.all(|column| !closed.contains(&column)))
+}
 
 /// Whether reading a catalogue of the server needs a permit like any other relation.
 pub fn is_sensitive(schema: &str, name: &str) -> bool {

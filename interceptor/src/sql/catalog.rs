@@ -105,6 +105,10 @@ pub struct Relation {
     pub(super) generated: Vec<(Arc<str>, Arc<str>)>,
     /// Labels that comments in the database give to columns, and under an empty name to the relation as a whole.
     pub(super) labels: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The columns of its primary key.
+    pub(super) primary_key: Vec<Arc<str>>,
+    /// The table of an index, or of the column that a sequence is for.
+    pub(super) belongs_to: Option<RelationRef>,
     /// A view's query, with all names qualified.
     pub(super) definition: Option<Definition>,
 }
@@ -546,6 +550,8 @@ impl CatalogBuilder {
             stored_calls: Vec::new(),
             generated: Vec::new(),
             labels: BTreeMap::new(),
+            primary_key: Vec::new(),
+            belongs_to: None,
             definition: None,
         };
         self.relations.insert(oid, relation);
@@ -660,6 +666,22 @@ impl CatalogBuilder {
         let Some(relation) = self.names.get(&from).cloned() else { return };
         if let Some(to) = self.relations.get_mut(&to) {
             to.referring.push(Referring { relation, column, key, on_delete, on_update });
+        }
+    }
+
+    /// A column of a primary key.
+    pub fn primary_key(&mut self, oid: u32, column: &str) {
+        let column = self.word(column);
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.primary_key.push(column);
+        }
+    }
+
+    /// The table of an index, or of the column that a sequence is for.
+    pub fn belongs(&mut self, oid: u32, table: u32) {
+        let Some(table) = self.names.get(&table).cloned() else { return };
+        if let Some(relation) = self.relations.get_mut(&oid) {
+            relation.belongs_to = Some(table);
         }
     }
 

@@ -143,10 +143,44 @@ fn what_is_pipelined_behind_waits() {
         "> Q create temp table orders (id int)\n> Q delete from orders\n< C CREATE TABLE\n< Z I\no orders\n> Q delete from orders",
         "> Q create temp table orders (id int)\nwait\n< C CREATE TABLE\n< Z I\n?\n> Q delete from orders",
     );
-    // In one batch nobody can ask in between.
+    // In a batch that is a transaction by itself nobody can ask in between.
     check(
         "> P _ create temp table orders (id int)\n> B _ _\n> E _\n> P _ delete from orders\n< 1\n< 2\n< C CREATE TABLE\n> P _ delete from orders",
         "> P create temp table orders (id int)\n> B\n> E\nwait\n> H\n< 1\n< 2\n< C CREATE TABLE\n> P interceptor refused <refused by interceptor>",
+    );
+    // In a transaction block a Sync of ours ends the batch for as long as that takes; the client hears nothing of it.
+    let begun = "> P _ begin\n> B _ _\n> E _\n> P _ create temp table orders (id int)\n> B _ _\n> E _\n> P _ delete from orders\n";
+    let sent = "> P begin\n> B\n> E\n> P create temp table orders (id int)\n> B\n> E\nwait\n> H\n";
+    let answered = "< 1\n< 2\n< C BEGIN\n< 1\n< 2\n< C CREATE TABLE\n";
+    let again = "> P _ delete from orders\n";
+    check(
+        &format!("{begun}{answered}{again}o orders\n< Z T\n{again}> B _ _\n> E _\n> S\n< 1\n< 2\n< C DELETE 0\n< Z T"),
+        &format!("{sent}{answered}wait\n> S\n?\n> P delete from orders\n> B\n> E\n> S\n< 1\n< 2\n< C DELETE 0\n< Z T"),
+    );
+    // What is judged then is what there is then.
+    check(
+        &format!("{begun}{answered}{again}o x\n< Z T\n{again}> E _\n> S\n< E 42601\n< Z E"),
+        &format!(
+            "{sent}{answered}wait\n> S\n?\n> P interceptor refused <refused by interceptor>\n> S\n{NO_DELETE}\n< Z E"
+        ),
+    );
+    // Not behind the end of the block, nor where the server says that there is none.
+    for end in ["commit", "rollback", "rollback to s"] {
+        let tag = end.split(' ').next().unwrap().to_uppercase();
+        check(
+            &format!(
+                "{begun}{answered}{again}o x\n< Z T\n> P _ {end}\n> B _ _\n> E _\n{again}< 1\n< 2\n< C {tag}\n{again}"
+            ),
+            &format!(
+                "{sent}{answered}wait\n> S\n?\n> P {end}\n> B\n> E\nwait\n> H\n< 1\n< 2\n< C {tag}\n> P interceptor refused <refused by interceptor>"
+            ),
+        );
+    }
+    check(
+        &format!("{begun}{answered}{again}< Z I"),
+        &format!(
+            "{sent}{answered}wait\n> S\nend: the database server broke the protocol: it is in no transaction block that it had begun"
+        ),
     );
     // To whom nothing can be refused that does not matter.
     check_under(

@@ -4,14 +4,16 @@
 //! database as a whole; what administers the server or its roles is `admin`.
 
 use super::scope::Entry;
+use super::touched::named;
 use super::{Walk, range_name, strings};
 use crate::sql::catalog::{Column, Relation};
 use crate::sql::facts::{Access, Flag, Missing, Object};
+use crate::sql::lineage::Handling;
 use crate::sql::temporary::{TEMPORARY, is_temporary};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AlterTableCmd, AlterTableStmt, AlterTableType, CommentStmt, Constraint, CreateStmt, DropBehavior, DropStmt,
-    GrantStmt, IndexStmt, Node, ObjectType, RangeVar, RenameStmt, ViewStmt,
+    GrantStmt, GrantTargetType, IndexStmt, Node, ObjectType, RangeVar, ReindexObjectType, RenameStmt, ViewStmt,
 };
 use std::sync::Arc;
 
@@ -60,6 +62,7 @@ impl Walk<'_> {
                 if let Some(range) = &create.sequence {
                     self.create_relation(range);
                 }
+                self.owned_by(&create.options);
             }
             NodeEnum::CreateSchemaStmt(create) => {
                 self.ask(Access::Create, Object::Database, true);
@@ -69,19 +72,29 @@ impl Walk<'_> {
             }
             NodeEnum::IndexStmt(index) => self.create_index(index),
             NodeEnum::AlterTableStmt(alter) => self.alter_table(alter),
-            NodeEnum::AlterSeqStmt(alter) => self.relation(&alter.sequence, alter.missing_ok, Access::Alter),
+            NodeEnum::AlterSeqStmt(alter) => {
+                self.relation(&alter.sequence, alter.missing_ok, Access::Alter);
+                self.owned_by(&alter.options);
+            }
             NodeEnum::RenameStmt(rename) => self.rename(rename),
             NodeEnum::AlterObjectSchemaStmt(alter) => {
                 self.alter_object(&alter.relation, alter.missing_ok);
+                self.object(alter.object_type, alter.object.as_deref(), alter.missing_ok);
                 self.moves(&alter.relation, alter.object.as_deref());
             }
-            NodeEnum::AlterOwnerStmt(alter) => self.alter_object(&alter.relation, false),
+            NodeEnum::AlterOwnerStmt(alter) => {
+                self.alter_object(&alter.relation, false);
+                self.object(alter.object_type, alter.object.as_deref(), false);
+            }
             NodeEnum::RefreshMatViewStmt(refresh) => {
                 self.relation(&refresh.relation, false, Access::Alter);
                 self.run_stored(&refresh.relation);
             }
             NodeEnum::CreateTrigStmt(trigger) => {
                 self.relation(&trigger.relation, false, Access::Alter);
+                if trigger.constrrel.is_some() {
+                    self.relation(&trigger.constrrel, false, Access::Alter);
+                }
                 self.boxed(&trigger.when_clause, Self::node);
                 self.attach_trigger(&trigger.relation, &trigger.funcname);
             }
@@ -127,6 +140,7 @@ impl Walk<'_> {
             | NodeEnum::CreateOpFamilyStmt(_)
             | NodeEnum::CreateEventTrigStmt(_) => {
                 self.database(Access::Create);
+                self.makes_of(node);
                 if is_in_temporary(node) {
                     self.opaque("temporary types shadow others and are not followed");
                 }
@@ -149,6 +163,10 @@ impl Walk<'_> {
                     self.found.unseen.insert("the search path of a function".to_owned());
                 }
             }
+            NodeEnum::AlterObjectDependsStmt(alter) => {
+                self.alter_object(&alter.relation, false);
+                self.object(alter.object_type, alter.object.as_deref(), false);
+            }
             NodeEnum::AlterEnumStmt(_)
             | NodeEnum::AlterTypeStmt(_)
             | NodeEnum::AlterOperatorStmt(_)
@@ -157,8 +175,7 @@ impl Walk<'_> {
             | NodeEnum::AlterCollationStmt(_)
             | NodeEnum::AlterEventTrigStmt(_)
             | NodeEnum::AlterTsdictionaryStmt(_)
-            | NodeEnum::AlterTsconfigurationStmt(_)
-            | NodeEnum::AlterObjectDependsStmt(_) => self.database(Access::Alter),
+            | NodeEnum::AlterTsconfigurationStmt(_) => self.database(Access::Alter),
             _ => return false,
         }
         true
@@ -211,34 +228,94 @@ impl Walk<'_> {
                 | NodeEnum::ReplicaIdentityStmt(_)
         );
         if is_admin {
+            let named = maintained(node);
+            if !named.is_empty() && named.iter().all(|range| self.is_own(range)) {
+                // Nobody else's: as any other change of its own.
+                for range in named {
+                    self.relation(&Some(range.clone()), false, Access::Alter);
+                    self.run_stored(&Some(range.clone()));
+                }
+                return true;
+            }
             self.admin();
             self.mention_maintained(node);
         }
         is_admin
     }
 
+    /// Whether a name means a relation of the session's own.
+    fn is_own(&self, range: &RangeVar) -> bool {
+        let known = self.catalog.relation(&range.schemaname, &range.relname);
+        self.is_made(range) || known.is_some_and(|relation| is_temporary(&relation.id))
+    }
+
     /// Maintenance names relations that the second reader sees too. Whoever may maintain the database needs no permit for
-    /// them, but it reads them from end to end: what is forbidden stays forbidden.
+    /// them, but it reads them from end to end: what is forbidden stays forbidden. Where none is named all of them are meant.
     fn mention_maintained(&mut self, node: &NodeEnum) {
-        let named: Vec<&RangeVar> = match node {
-            NodeEnum::VacuumStmt(vacuum) => vacuum
-                .rels
-                .iter()
-                .filter_map(|relation| match &relation.node {
-                    Some(NodeEnum::VacuumRelation(relation)) => relation.relation.as_ref(),
-                    _ => None,
-                })
-                .collect(),
-            NodeEnum::ClusterStmt(cluster) => cluster.relation.iter().collect(),
-            NodeEnum::ReindexStmt(reindex) => reindex.relation.iter().collect(),
-            _ => return,
-        };
-        for range in named {
+        if let NodeEnum::ClusterStmt(_) = node {
+            // That of an index, whose columns need not be anybody's to order by.
+            self.found.unseen.insert("the order that CLUSTER gives to rows".to_owned());
+        }
+        match node {
+            NodeEnum::VacuumStmt(vacuum) if vacuum.rels.is_empty() => return drop(self.every(Access::Select, None)),
+            NodeEnum::ClusterStmt(cluster) if cluster.relation.is_none() => {
+                return drop(self.every(Access::Select, None));
+            }
+            NodeEnum::ReindexStmt(reindex) if reindex.relation.is_none() => {
+                let schema = reindex.kind() == ReindexObjectType::ReindexObjectSchema;
+                return drop(self.every(Access::Select, schema.then_some(reindex.name.as_str())));
+            }
+            NodeEnum::DropOwnedStmt(_) => return drop(self.every(Access::Drop, None)),
+            NodeEnum::ReassignOwnedStmt(_) | NodeEnum::AlterTableMoveAllStmt(_) => {
+                return drop(self.every(Access::Alter, None));
+            }
+            NodeEnum::CreatePublicationStmt(publication) => {
+                return self.scoped(|walk| walk.publishes(&publication.pubobjects, publication.for_all_tables));
+            }
+            NodeEnum::AlterPublicationStmt(publication) => {
+                return self.scoped(|walk| walk.publishes(&publication.pubobjects, publication.for_all_tables));
+            }
+            NodeEnum::AlterExtensionContentsStmt(contents) => {
+                return self.mention_object(contents.objtype, contents.object.as_deref());
+            }
+            NodeEnum::SecLabelStmt(label) => return self.mention_object(label.objtype, label.object.as_deref()),
+            _ => {}
+        }
+        for range in maintained(node) {
             self.found.mentioned.insert(range.relname.clone());
             // An index is none of the relations that are known; what is not there is the server's to say.
             if let Some(relation) = self.catalog.relation(&range.schemaname, &range.relname).cloned() {
                 self.ask(Access::Select, Object::Relation(relation.id.clone()), false);
+                if let Some(table) = &relation.belongs_to {
+                    self.ask(Access::Select, Object::Relation(table.clone()), false);
+                }
             }
+        }
+    }
+
+    /// An object that administration is about: a relation needs no permit of its own for that.
+    fn mention_object(&mut self, kind: i32, object: Option<&Node>) {
+        let Some(object) = object else { return };
+        let parts = match &object.node {
+            Some(NodeEnum::List(list)) => strings(&list.items),
+            _ => return self.rests_on_types(std::slice::from_ref(object)),
+        };
+        let relation = match ObjectType::try_from(kind) {
+            Ok(ObjectType::ObjectColumn) => parts.split_last().map(|(_, relation)| relation).unwrap_or_default(),
+            _ => parts.as_slice(),
+        };
+        self.found.mentioned.extend(relation.last().map(|name| (*name).to_owned()));
+        if let Some((schema, name)) = super::qualified(&self.catalog.database, relation)
+            && let Some(relation) = self.catalog.relation(schema, name).cloned()
+        {
+            self.ask(Access::Alter, Object::Relation(relation.id.clone()), false);
+        }
+    }
+
+    /// What is named where no relation is.
+    fn object(&mut self, kind: i32, object: Option<&Node>, missing_ok: bool) {
+        if let (Ok(kind), Some(object)) = (ObjectType::try_from(kind), object) {
+            self.named_object(kind, object, missing_ok);
         }
     }
 
@@ -379,6 +456,25 @@ impl Walk<'_> {
             && let Some(referenced) = self.resolve(range)
         {
             self.ask(Access::Alter, Object::Relation(referenced.id.clone()), true);
+            // Whether a value is there shows in which rows may be inserted.
+            let keys: Vec<_> = match constraint.pk_attrs.as_slice() {
+                [] => referenced.primary_key.clone(),
+                named => strings(named).into_iter().map(Arc::from).collect(),
+            };
+            let place = self.meet(&referenced);
+            let columns = referenced.columns.iter().zip(0..).filter(|(column, _)| keys.contains(&column.name));
+            self.mark(&columns.map(|(_, at)| (place, at)).collect(), Handling::COMPARED);
+        }
+        // The rows that there are have to keep to it.
+        for name in strings(&constraint.fk_attrs) {
+            if let Some(column) = self.find(name) {
+                self.mark(&column.everything(), Handling::COMPARED);
+            }
+        }
+        for name in strings(&constraint.keys) {
+            if let Some(column) = self.find(name) {
+                self.consume(&column);
+            }
         }
     }
 
@@ -412,6 +508,7 @@ impl Walk<'_> {
             match def.as_ref().and_then(|node| node.node.as_ref()) {
                 None => {}
                 Some(NodeEnum::ColumnDef(definition)) => self.column_definition(definition),
+                Some(NodeEnum::TypeName(type_name)) => self.rests_on(type_name),
                 Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint),
                 // Attaching, inheriting: the other relation changes as well.
                 Some(NodeEnum::RangeVar(range)) => self.relation(&Some(range.clone()), false, Access::Alter),
@@ -430,7 +527,6 @@ impl Walk<'_> {
                     NodeEnum::List(_)
                     | NodeEnum::String(_)
                     | NodeEnum::Integer(_)
-                    | NodeEnum::TypeName(_)
                     | NodeEnum::ReplicaIdentityStmt(_)
                     | NodeEnum::RoleSpec(_)
                     | NodeEnum::AtalterConstraint(_),
@@ -446,6 +542,7 @@ impl Walk<'_> {
 
     fn rename(&mut self, rename: &RenameStmt) {
         self.alter_object(&rename.relation, rename.missing_ok);
+        self.object(rename.rename_type, rename.object.as_deref(), rename.missing_ok);
         match rename.rename_type() {
             ObjectType::ObjectColumn | ObjectType::ObjectAttribute => {
                 self.renames(&rename.relation, |column| column == rename.subname);
@@ -466,8 +563,7 @@ impl Walk<'_> {
 
     fn renames_temporary(&mut self, rename: &RenameStmt) {
         let Some(range) = &rename.relation else { return };
-        let known = self.catalog.relation(&range.schemaname, &range.relname);
-        if self.is_made(range) || known.is_some_and(|relation| is_temporary(&relation.id)) {
+        if self.is_own(range) {
             self.named_temporary(&rename.newname);
             self.flag(Flag::Moves);
         }
@@ -515,7 +611,7 @@ impl Walk<'_> {
         }
     }
 
-    fn relation(&mut self, range: &Option<RangeVar>, missing_ok: bool, access: Access) {
+    pub(super) fn relation(&mut self, range: &Option<RangeVar>, missing_ok: bool, access: Access) {
         let Some(range) = range else { return self.database(access) };
         self.found.mentioned.insert(range.relname.clone());
         if self.is_made(range) {
@@ -527,6 +623,7 @@ impl Walk<'_> {
         }
         if let Some(relation) = self.resolve(range) {
             self.ask(access, Object::Relation(relation.id.clone()), true);
+            self.goes_along(&relation, access);
             let entry = self.entry(&relation, &range.schemaname);
             self.enter(entry);
         }
@@ -541,37 +638,61 @@ impl Walk<'_> {
     }
 
     fn drop(&mut self, DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ }: &DropStmt) {
-        if *behavior == DropBehavior::DropCascade as i32 {
-            // What else goes is not named: asked for at the database as a whole.
+        let kind = ObjectType::try_from(*remove_type);
+        let cascades = *behavior == DropBehavior::DropCascade as i32;
+        let of_relation = is_relation(*remove_type);
+        let is_own = |object: &Node| match &object.node {
+            Some(NodeEnum::List(list)) if of_relation => self.is_own(&named(&strings(&list.items))),
+            _ => false,
+        };
+        // What else goes is not named: asked for at the database as a whole, unless only the session's own can rest on it.
+        if cascades && !objects.iter().all(is_own) {
             self.database(Access::Drop);
         }
-        let of_relation = matches!(
-            ObjectType::try_from(*remove_type),
-            Ok(ObjectType::ObjectTable
-                | ObjectType::ObjectView
-                | ObjectType::ObjectMatview
-                | ObjectType::ObjectSequence
-                | ObjectType::ObjectIndex
-                | ObjectType::ObjectForeignTable)
-        );
         for object in objects {
             match &object.node {
                 Some(NodeEnum::List(list)) if of_relation => {
-                    self.drop_relation(&strings(&list.items), *missing_ok);
+                    self.named_relation(&strings(&list.items), *missing_ok, Access::Drop);
                 }
-                _ => self.database(Access::Drop),
+                _ => {
+                    self.database(Access::Drop);
+                    self.object(*remove_type, Some(object), *missing_ok);
+                }
             }
         }
-    }
-
-    fn drop_relation(&mut self, parts: &[&str], missing_ok: bool) {
-        let range = RangeVar {
-            catalogname: parts.iter().rev().nth(2).copied().unwrap_or_default().to_owned(),
-            schemaname: parts.iter().rev().nth(1).copied().unwrap_or_default().to_owned(),
-            relname: parts.last().copied().unwrap_or_default().to_owned(),
-            ..RangeVar::default()
-        };
-        self.relation(&Some(range), missing_ok, Access::Drop);
+        if !cascades {
+            return;
+        }
+        match kind {
+            Ok(ObjectType::ObjectSchema) => {
+                let schemas = objects.iter().filter_map(|object| match &object.node {
+                    Some(NodeEnum::String(name)) => Some(name.sval.as_str()),
+                    _ => None,
+                });
+                let mut dropped = Vec::new();
+                schemas.for_each(|schema| dropped.extend(self.every(Access::Drop, Some(schema))));
+                self.falls(dropped);
+            }
+            // Nothing rests on these but what they stand on.
+            Ok(
+                ObjectType::ObjectTrigger
+                | ObjectType::ObjectRule
+                | ObjectType::ObjectPolicy
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectEventTrigger
+                | ObjectType::ObjectPublication
+                | ObjectType::ObjectStatisticExt,
+            ) => {}
+            Ok(_) if of_relation && *remove_type != ObjectType::ObjectSequence as i32 => {
+                let dropped = self.found.uses.iter().filter_map(|asked| match (&asked.object, asked.access) {
+                    (Object::Relation(id), Access::Drop) => Some(id.clone()),
+                    _ => None,
+                });
+                self.falls(dropped.collect());
+            }
+            // Columns of a type, defaults, triggers and views that call a function: of whatever relation.
+            _ => drop(self.every(Access::Alter, None)),
+        }
     }
 
     fn comment(&mut self, CommentStmt { objtype, object, comment }: &CommentStmt) {
@@ -583,19 +704,14 @@ impl Walk<'_> {
             Some(NodeEnum::List(list)) => strings(&list.items),
             _ => Vec::new(),
         };
-        let of_relation = matches!(
-            ObjectType::try_from(*objtype),
-            Ok(ObjectType::ObjectTable
-                | ObjectType::ObjectView
-                | ObjectType::ObjectMatview
-                | ObjectType::ObjectSequence
-                | ObjectType::ObjectIndex
-                | ObjectType::ObjectForeignTable)
-        );
+        let of_relation = is_relation(*objtype);
         let relation = match (ObjectType::try_from(*objtype), named.as_slice()) {
             (Ok(ObjectType::ObjectColumn), [relation @ .., _]) => relation,
             (_, relation) if of_relation => relation,
-            _ => return self.database(Access::Comment),
+            _ => {
+                self.object(*objtype, object.as_deref(), false);
+                return self.database(Access::Comment);
+            }
         };
         let range = RangeVar {
             schemaname: relation.iter().rev().nth(1).copied().unwrap_or_default().to_owned(),
@@ -620,7 +736,44 @@ impl Walk<'_> {
         if !named {
             self.database(access);
         }
+        if grant.targtype() == GrantTargetType::AclTargetAllInSchema {
+            for object in &grant.objects {
+                if let Some(NodeEnum::String(schema)) = &object.node {
+                    self.every(access, Some(&schema.sval));
+                }
+            }
+        }
+        self.rests_on_types(&grant.objects);
     }
+}
+
+/// The relations that maintenance names.
+fn maintained(node: &NodeEnum) -> Vec<&RangeVar> {
+    match node {
+        NodeEnum::VacuumStmt(vacuum) => {
+            let named = vacuum.rels.iter().filter_map(|relation| match &relation.node {
+                Some(NodeEnum::VacuumRelation(relation)) => relation.relation.as_ref(),
+                _ => None,
+            });
+            named.collect()
+        }
+        NodeEnum::ClusterStmt(cluster) => cluster.relation.iter().collect(),
+        NodeEnum::ReindexStmt(reindex) => reindex.relation.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether it is a relation that is named as an object of this kind.
+fn is_relation(kind: i32) -> bool {
+    matches!(
+        ObjectType::try_from(kind),
+        Ok(ObjectType::ObjectTable
+            | ObjectType::ObjectView
+            | ObjectType::ObjectMatview
+            | ObjectType::ObjectSequence
+            | ObjectType::ObjectIndex
+            | ObjectType::ObjectForeignTable)
+    )
 }
 
 /// Whether a type, or whatever else a definition makes, is made in the session's own schema.

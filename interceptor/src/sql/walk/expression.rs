@@ -581,7 +581,7 @@ impl Walk<'_> {
         let parts = strings(names);
         self.all(typmods);
         if *pct_type {
-            return self.opaque("a type taken from a column");
+            return self.type_of_column(&parts);
         }
         if parts.is_empty() {
             return;
@@ -590,6 +590,7 @@ impl Walk<'_> {
             Some((schema, name)) if self.catalog.has_type(schema, name) => {
                 let catalog = self.catalog;
                 catalog.code_of_type(name).iter().for_each(|function| self.run_trigger(function));
+                self.row_type(&parts);
             }
             // Written as types, in column definitions only: integers with a sequence (`transformColumnDefinition`).
             Some(("", "serial" | "serial2" | "serial4" | "serial8" | "smallserial" | "bigserial")) => {}

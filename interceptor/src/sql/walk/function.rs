@@ -25,6 +25,8 @@ impl Walk<'_> {
                 self.boxed(&parameter.defexpr, Self::node);
             }
         }
+        self.rests_on_types(&create.parameters);
+        create.return_type.iter().for_each(|type_name| self.rests_on(type_name));
         // Its path is what its body is read under.
         self.set_for_calls(&create.options);
         let language = match option(create, "language") {

@@ -9,6 +9,7 @@
 //! of them are: the walk may see more columns than the server, never fewer.
 
 mod body;
+mod condition;
 mod ddl;
 mod expression;
 mod function;
@@ -17,6 +18,7 @@ mod reach;
 mod scope;
 mod settings;
 mod statement;
+mod touched;
 mod write;
 
 use super::builtins;

@@ -10,6 +10,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Whether reading these columns of a relation needs no permit.
+fn is_open(relation: &Relation, done: &BTreeMap<Arc<str>, Handling>) -> bool {
+    let columns = done.keys().map(|column| &**column);
+    is_open_catalog(relation) || builtins::is_open_but_for(&relation.id.schema, &relation.id.name, columns)
+}
+
 impl Walk<'_> {
     pub(super) fn finish(mut self, span: Range<usize>) -> Statement {
         self.settle();
@@ -126,8 +132,8 @@ impl Walk<'_> {
 
     /// Notes the reading of a relation, of columns of it, and of what lies under it.
     fn read(&mut self, relation: &Arc<Relation>, inherits: bool, access: Access, done: &BTreeMap<Arc<str>, Handling>) {
-        let open = is_open_catalog(relation);
-        if builtins::holds_values(&relation.id.schema, &relation.id.name) {
+        let open = is_open(relation, done);
+        if !open && builtins::holds_values(&relation.id.schema, &relation.id.name) {
             self.found.unseen.insert(format!("{}.{}", relation.id.schema, relation.id.name));
         }
         self.ask(access, Object::Relation(relation.id.clone()), !open);
@@ -161,7 +167,7 @@ impl Walk<'_> {
         }
         self.generated(relation, done);
         // What the server's own views show is the server's business.
-        if is_open_catalog(relation) {
+        if is_open(relation, done) {
             return;
         }
         for reach in relation.reaches.iter().filter(|reach| reach.way != Way::Base) {

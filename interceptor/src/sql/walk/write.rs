@@ -1,14 +1,15 @@
 //! INSERT, UPDATE, DELETE and MERGE.
 
 use super::Walk;
+use super::condition::Condition;
 use super::scope::Entry;
 use crate::sql::catalog::{Action, Relation, RelationKind, RelationRef, Way};
 use crate::sql::facts::{Access, Flag, Object};
 use crate::sql::lineage::{Field, Handling, Value};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    BoolExprType, CmdType, DeleteStmt, InferClause, InsertStmt, MergeStmt, MergeWhenClause, Node, NullTestType,
-    OnConflictClause, RangeVar, ResTarget, ReturningClause, SubLink, UpdateStmt,
+    CmdType, DeleteStmt, InferClause, InsertStmt, MergeMatchKind, MergeStmt, MergeWhenClause, Node, OnConflictClause,
+    RangeVar, ResTarget, ReturningClause, UpdateStmt,
 };
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Walk<'_> {
         let scope = self.with(with_clause);
         let target = self.target(relation, &[Access::Update]);
         self.keys(target.as_ref(), &Change::of(target_list));
-        self.restricted(where_clause);
+        self.restricted(relation, where_clause);
         let fields = self.scoped(|walk| {
             walk.enter_target(relation, target.as_ref());
             walk.from(from_clause);
@@ -132,7 +133,7 @@ impl Walk<'_> {
         let scope = self.with(with_clause);
         let target = self.target(relation, &[Access::Delete]);
         self.keys(target.as_ref(), &Change::Gone);
-        self.restricted(where_clause);
+        self.restricted(relation, where_clause);
         let fields = self.scoped(|walk| {
             walk.enter_target(relation, target.as_ref());
             walk.from(using_clause);
@@ -156,11 +157,18 @@ impl Walk<'_> {
             let condition = walk.boxed(join_condition, Self::node);
             walk.consume(&condition);
             // `ON true`: every row is matched by every row.
-            let joins = join_condition.as_ref().and_then(|node| node.node.as_ref()).is_some_and(depends);
-            walk.flag(if joins { Flag::HasWhere } else { Flag::NoWhere });
+            walk.restricted(relation, join_condition);
             for node in merge_when_clauses {
                 match &node.node {
-                    Some(NodeEnum::MergeWhenClause(when)) => walk.merge_when(when, target.as_ref()),
+                    Some(NodeEnum::MergeWhenClause(when)) => {
+                        // Whatever the source does not have, which is what the condition leaves out.
+                        if when.match_kind == MergeMatchKind::MergeWhenNotMatchedBySource as i32
+                            && when.command_type != CmdType::CmdNothing as i32
+                        {
+                            walk.restricted(relation, &when.condition);
+                        }
+                        walk.merge_when(when, target.as_ref());
+                    }
                     _ => walk.opaque("MERGE holds something else than WHEN"),
                 }
             }
@@ -257,8 +265,13 @@ impl Walk<'_> {
         }
     }
 
-    fn restricted(&mut self, condition: &Option<Box<Node>>) {
-        let restricts = condition.as_ref().and_then(|node| node.node.as_ref()).is_some_and(restricts);
+    /// Notes whether a condition leaves rows of what is written out; one part that does not is enough of a MERGE.
+    fn restricted(&mut self, target: &Option<RangeVar>, condition: &Option<Box<Node>>) {
+        let form = Condition::on(target.as_ref(), self.catalog);
+        let restricts = form.restricts(condition.as_deref());
+        if form.reads_constants() {
+            self.flag(Flag::ReadsConstants);
+        }
         self.flag(if restricts { Flag::HasWhere } else { Flag::NoWhere });
     }
 
@@ -399,84 +412,5 @@ impl Walk<'_> {
         }
         debug_assert_eq!(shown, self.levels.last().map_or(0, |level| level.entries.len()));
         fields
-    }
-}
-
-/// Whether a condition leaves rows out as far as can be told from its form: `id = id`, `true` and `$1 OR ...` do not.
-fn restricts(node: &NodeEnum) -> bool {
-    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.as_ref()).is_some_and(restricts);
-    match node {
-        NodeEnum::BoolExpr(expression) => {
-            let mut parts = expression.args.iter().filter_map(|node| node.node.as_ref());
-            match BoolExprType::try_from(expression.boolop) {
-                Ok(BoolExprType::OrExpr) => parts.all(restricts),
-                Ok(BoolExprType::AndExpr | BoolExprType::NotExpr) => parts.any(restricts),
-                Ok(BoolExprType::Undefined) | Err(_) => false,
-            }
-        }
-        // Two sides that differ, of which one depends on the row.
-        NodeEnum::AExpr(expression) => depends(node) && !same(&expression.lexpr, &expression.rexpr),
-        NodeEnum::NullTest(test) => test.nulltesttype == NullTestType::IsNull as i32,
-        NodeEnum::BooleanTest(test) => inner(&test.arg),
-        NodeEnum::CollateClause(clause) => inner(&clause.arg),
-        NodeEnum::TypeCast(cast) => inner(&cast.arg),
-        NodeEnum::SubLink(link) => !is_without_rows(link),
-        NodeEnum::FuncCall(_) => depends(node),
-        NodeEnum::ColumnRef(_) | NodeEnum::CurrentOfExpr(_) => true,
-        _ => false,
-    }
-}
-
-/// Whether the value of an expression can differ from row to row, as far as its form tells: `length('a') = 1` does not.
-fn depends(node: &NodeEnum) -> bool {
-    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.as_ref()).is_some_and(depends);
-    let any = |nodes: &[Node]| nodes.iter().filter_map(|node| node.node.as_ref()).any(depends);
-    match node {
-        NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::SqlvalueFunction(_) => false,
-        NodeEnum::AExpr(expression) => inner(&expression.lexpr) || inner(&expression.rexpr),
-        NodeEnum::FuncCall(call) => any(&call.args),
-        NodeEnum::TypeCast(cast) => inner(&cast.arg),
-        NodeEnum::CollateClause(clause) => inner(&clause.arg),
-        NodeEnum::List(list) => any(&list.items),
-        NodeEnum::RowExpr(row) => any(&row.args),
-        NodeEnum::AArrayExpr(array) => any(&array.elements),
-        NodeEnum::CoalesceExpr(coalesce) => any(&coalesce.args),
-        NodeEnum::BoolExpr(expression) => any(&expression.args),
-        NodeEnum::SubLink(link) => inner(&link.testexpr) || !is_without_rows(link),
-        _ => true,
-    }
-}
-
-/// `EXISTS (SELECT 1)`, which looks at nothing.
-fn is_without_rows(link: &SubLink) -> bool {
-    match link.subselect.as_ref().and_then(|node| node.node.as_ref()) {
-        Some(NodeEnum::SelectStmt(select)) => {
-            link.testexpr.is_none()
-                && select.from_clause.is_empty()
-                && select.where_clause.is_none()
-                && select.larg.is_none()
-                && select.with_clause.is_none()
-                && !select.target_list.iter().filter_map(|node| node.node.as_ref()).any(|target| match target {
-                    NodeEnum::ResTarget(target) => {
-                        target.val.as_ref().and_then(|node| node.node.as_ref()).is_some_and(depends)
-                    }
-                    _ => true,
-                })
-        }
-        _ => false,
-    }
-}
-
-/// Whether two expressions are written alike, wherever they stand, or one of them among those of a list.
-fn same(left: &Option<Box<Node>>, right: &Option<Box<Node>>) -> bool {
-    let name = |node: Option<&NodeEnum>| match node {
-        Some(NodeEnum::ColumnRef(column)) => super::strings(&column.fields).last().map(|name| (*name).to_owned()),
-        _ => None,
-    };
-    let inner = |node: &Option<Box<Node>>| node.as_ref().and_then(|node| node.node.clone());
-    let Some(left) = name(inner(left).as_ref()) else { return false };
-    match inner(right) {
-        Some(NodeEnum::List(list)) => list.items.iter().any(|item| name(item.node.as_ref()).as_ref() == Some(&left)),
-        right => name(right.as_ref()) == Some(left),
     }
 }
