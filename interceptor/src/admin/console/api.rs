@@ -3,7 +3,8 @@
 use super::Room;
 use super::door::{Link, Visitor};
 use super::look::{self, Found, Wanted};
-use crate::admin::approvals::{Peer, Word, approver, fit, now, refused, unable};
+use crate::admin::approvals::{Word, approver, fit, now, refused, unable};
+use crate::admin::peer::Peer;
 use crate::admin::{Status, Subjects};
 use crate::approval::{Approver, Request, State as RequestState, Unable};
 use crate::identity::Identity;
