@@ -25,6 +25,8 @@ fn people_decide_in_a_browser() {
          psql: ERROR:  bob@corp has denied the statement DETAIL:  archive it instead (42501, request ID)\n\
          shown as it is: true\n\
          preview too: true\n\
+         counted: permit 2, hold 3, deny 1; filter, delete on public.kept, public.seen 1\n\
+         counted: permit 2, hold 3, deny 1; filter, delete on public.kept, public.seen 1\n\
          the replay shows it: true\n\
          scripts of theirs ran: false; images of theirs: 0\n\
          explained: hold, approve(dba), preview\n\

@@ -102,6 +102,12 @@ async function main() {
     await sleep(300);
     await picture(name);
   }
+  // What has been decided so far is all counted, whatever the span.
+  for (const span of ["hour", "all"]) {
+    await page.goto(`${base}#plots?span=${span}`);
+    await page.waitForFunction((span) => document.querySelector(".choice a[aria-current]")?.getAttribute("href").endsWith(span), span);
+    say(`counted: ${(await page.locator(".legend span").allTextContents()).join(", ")}; ${(await page.locator(".cards .panel:nth-child(3) text").allTextContents()).join(" ")}`);
+  }
   await page.goto(`${base}#audit?text=onerror`);
   await page.waitForFunction(() => document.querySelector("main td a"));
   await page.locator("main td a").first().click();

@@ -332,7 +332,7 @@ async function policies() {
   show(el("div", {},
     el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Explain a statement")),
       el("form", { class: "form", onsubmit: explain }, el("label", {}, "Agent", agent), el("label", {}, "Groups", groups), el("label", {}, "Database", databases), el("label", { class: "wide" }, "Statement", statement), el("button", { class: "main" }, "Explain")), answer),
-    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Policies"), tag(`set ${set.digest}`), el("span", { class: "push dim small" }, `counted over the last ${figures.records} records`)),
+    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Policies"), tag(`set ${set.digest}`), el("span", { class: "push dim small" }, `how often they decided: over all ${figures.records} records`)),
       set.rules.map((rule) => {
         const fired = figures.policies[rule.id] ?? { permit: 0, deny: 0, hold: 0, observed: 0 };
         return el("details", {}, el("summary", {}, el("strong", { class: "mono" }, ...text(rule.id)), " ", tag(rule.effect, rule.effect === "permit" ? "good" : "bad"), " ", rule.observed ? tag("observed", "warn") : null, " ",
@@ -363,6 +363,11 @@ function svg(name, attributes, ...children) {
   return node;
 }
 
+function when(time, date) {
+  const day = date ? { day: "2-digit", month: "short" } : {};
+  return new Date(time * 1000).toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit" });
+}
+
 function stacked(figures) {
   const width = 1240, height = 240, bars = figures.permit.length || 1, step = width / bars;
   const most = Math.max(1, ...figures.permit.map((count, at) => count + figures.deny[at] + figures.hold[at]));
@@ -372,10 +377,10 @@ function stacked(figures) {
     for (const kind of ["permit", "hold", "deny"]) {
       const size = figures[kind][at] / most * (height - 12);
       y -= size;
-      if (size > 0) chart.append(svg("rect", { x: at * step + 1, y, width: Math.max(1, step - 2), height: Math.max(1, size), class: `bar-${kind}`, rx: 1.5 }, svg("title", {}, `${figures[kind][at]} ${kind}`)));
+      if (size > 0) chart.append(svg("rect", { x: at * step + 1, y, width: Math.max(1, step - 2), height: Math.max(1, size), class: `bar-${kind}`, rx: 1.5 }, svg("title", {}, `${figures[kind][at]} ${kind}, ${when(figures.from + at * figures.width, true)} and ${duration(figures.width)} on`)));
     }
   });
-  const clock = (time) => new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = (time) => when(time, figures.until - figures.from > 86400);
   chart.append(svg("text", { x: 0, y: height + 18 }, clock(figures.from)), svg("text", { x: width, y: height + 18, "text-anchor": "end" }, clock(figures.until)), svg("text", { x: 0, y: 13 }, String(most)));
   return chart;
 }
@@ -391,15 +396,22 @@ function bars(rows, label) {
   return chart;
 }
 
-async function plots() {
-  const figures = await ask("/api/figures");
+const SPANS = [["hour", "Last hour"], ["day", "Last day"], ["week", "Last 7 days"], ["month", "Last 30 days"], ["all", "All of the record"]];
+
+async function plots(query) {
+  const span = new URLSearchParams(query).get("span") ?? "day";
+  const figures = await ask(`/api/figures?span=${encodeURIComponent(span)}`);
   if (state.page !== "plots") return;
   const steps = [10, 30, 60, 120, 300, 600, Infinity];
   const waits = steps.map((most, at) => [`${at ? duration(steps[at - 1]) : "0 s"} – ${most === Infinity ? "longer" : duration(most)}`, figures.waits.filter((wait) => wait <= most && (at === 0 || wait > steps[at - 1])).length]);
   const total = (list) => list.reduce((sum, count) => sum + count, 0);
   show(el("div", { class: "cards" },
+    el("div", { class: "panel wide spans" }, el("div", { class: "title" },
+      el("nav", { class: "choice", "aria-label": "Over which time" }, SPANS.map(([name, label]) => el("a", { href: `#plots?span=${name}`, "aria-current": name === span ? "true" : null }, label))),
+      el("span", { class: "push dim small" }, `${when(figures.from, true)} – ${when(figures.until, true)}: all ${figures.records} records`)),
+      figures.changed.length ? el("p", { class: "note bad" }, `${figures.changed.length} records are not what was written and are not counted: run interceptor audit verify`) : null),
     el("div", { class: "panel wide" }, el("div", { class: "title" }, el("h2", {}, "Statements by decision"), el("span", { class: "push legend" }, ["permit", "hold", "deny"].map((kind) => el("span", {}, el("i", { class: kind }), `${kind} ${total(figures[kind])}`)))), stacked(figures)),
-    el("div", { class: "panel" }, el("div", { class: "title" }, el("h2", {}, "Denied most")), figures.denied.length ? bars(figures.denied, "Denied most") : el("p", { class: "dim" }, "Nothing has been denied.")),
+    el("div", { class: "panel" }, el("div", { class: "title" }, el("h2", {}, "Denied most"), figures.denied_otherwise ? el("span", { class: "push dim small" }, `and ${figures.denied_otherwise} times something else`) : null), figures.denied.length ? bars(figures.denied, "Denied most") : el("p", { class: "dim" }, "Nothing has been denied.")),
     el("div", { class: "panel" }, el("div", { class: "title" }, el("h2", {}, "How long people take")), figures.waits.length ? bars(waits, "Time from asking to the word") : el("p", { class: "dim" }, "Nothing has been decided."))));
 }
 
