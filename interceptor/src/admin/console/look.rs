@@ -177,7 +177,20 @@ fn plotted(counts: Counts, since: Option<i64>, now: i64) -> Figures {
     denied.truncate(ROWS);
     let (from, until) = (first * MINUTE, behind * MINUTE);
     let width = width * MINUTE;
-    Figures { from, until, width, permit, deny, hold, denied, denied_otherwise, waits, policies, records, changed: Vec::new() }
+    Figures {
+        from,
+        until,
+        width,
+        permit,
+        deny,
+        hold,
+        denied,
+        denied_otherwise,
+        waits,
+        policies,
+        records,
+        changed: Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Counts {
     pub records: u64,
     /// Statements that were permitted, denied and held, by minutes since 1970.
     pub minutes: BTreeMap<i64, [u64; 3]>,
-    /// By the policy.
+    /// How often each decided, connections included.
     pub policies: BTreeMap<String, Fired>,
     /// Statements that were denied, by what they were, in words.
     pub denied: BTreeMap<String, u64>,
@@ -60,23 +60,12 @@ impl Counts {
                     "deny" => deny,
                     _ => hold,
                 } += 1;
-                for policy in &record.policies {
-                    let (policy, observed) = match policy.strip_suffix(" (observed)") {
-                        Some(policy) => (policy, true),
-                        None => (policy.as_str(), false),
-                    };
-                    let fired = self.policies.entry(policy.to_owned()).or_default();
-                    *match (observed, decision) {
-                        (true, _) => &mut fired.observed,
-                        (false, "permit") => &mut fired.permit,
-                        (false, "deny") => &mut fired.deny,
-                        (false, _) => &mut fired.hold,
-                    } += 1;
-                }
                 if decision == "deny" {
                     *self.denied.entry(what(record)).or_default() += 1;
                 }
+                self.add_policies(record, decision);
             }
+            "connect" => self.add_policies(record, decision),
             "approval" => {
                 let statement = record.statement.as_deref().unwrap_or_default();
                 let mut words = statement.split([' ', ':', ',']).filter(|word| !word.is_empty());
@@ -88,6 +77,22 @@ impl Counts {
                 self.words.extend(words.nth(1).map(|id| (word, time, id.to_owned())));
             }
             _ => {}
+        }
+    }
+
+    fn add_policies(&mut self, record: &Terms<'_>, decision: &str) {
+        for policy in &record.policies {
+            let (policy, observed) = match policy.strip_suffix(" (observed)") {
+                Some(policy) => (policy, true),
+                None => (policy.as_str(), false),
+            };
+            let fired = self.policies.entry(policy.to_owned()).or_default();
+            *match (observed, decision) {
+                (true, _) => &mut fired.observed,
+                (false, "permit") => &mut fired.permit,
+                (false, "deny") => &mut fired.deny,
+                (false, _) => &mut fired.hold,
+            } += 1;
         }
     }
 

@@ -11,8 +11,8 @@ mod segment;
 mod terms;
 mod wanted;
 
-pub(super) use terms::Terms;
 pub use counts::{Counts, Fired};
+pub(super) use terms::Terms;
 pub use wanted::Wanted;
 
 use super::chain::{hash, unseal};
