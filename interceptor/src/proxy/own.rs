@@ -113,7 +113,7 @@ impl Ends<'_> {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(16 << 20));
             let frame = match next.map_err(|error| Ending::Server(error.to_string()))? {
                 Some(Chunk::Whole(frame)) => frame,
-                Some(Chunk::Passing { .. } | Chunk::Skipped { .. }) => return Err(unreadable("a message is too long")),
+                Some(Chunk::Passing { .. } | Chunk::Skipped(_)) => return Err(unreadable("a message is too long")),
                 None => {
                     if self.server_inbox.fill(&mut self.server).await.map_err(|error| lost(&error))? == 0 {
                         return Err(unreadable("it closed the connection"));

@@ -61,6 +61,8 @@ struct Heard {
     bytes: BytesMut,
     too_long: bool,
     rows: Vec<Bytes>,
+    /// How many rows there were, kept or not.
+    count: u64,
     /// Bytes of all rows, kept or not.
     found: usize,
     shape: Vec<Described>,
@@ -217,6 +219,15 @@ impl Ends<'_> {
             whole = false;
         }
         preview.effect = Some(Effect { affected: Some(affected), error: None, digest, whole });
+        if let Some(most) = trial.max_affected.filter(|most| affected > *most) {
+            notes.push(format!("it will fail all the same: the policies let it change {most} rows"));
+        }
+        if let Some(most) = trial.max_rows.filter(|most| heard.count > *most) {
+            notes.push(format!(
+                "it will fail all the same: it returns {} rows, the policies let it return {most}",
+                heard.count
+            ));
+        }
         preview.notes = notes;
         let seen = match around.catalog.latest() {
             Some(catalog) => {
@@ -594,7 +605,7 @@ impl Ends<'_> {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(64 << 20));
             let frame = match next.map_err(|error| Ending::Server(error.to_string()))? {
                 Some(Chunk::Whole(frame)) => frame,
-                Some(Chunk::Passing { .. } | Chunk::Skipped { .. }) => {
+                Some(Chunk::Passing { .. } | Chunk::Skipped(_)) => {
                     return Err(Ending::Server("a message passed unseen".to_owned()));
                 }
                 None => {
@@ -636,6 +647,7 @@ impl Ends<'_> {
                 None => {}
             }
             if tag == b'D' {
+                heard.count += 1;
                 if keep.is_none() {
                     heard.found += frame.body().len();
                     if heard.found <= MOST_FOUND {

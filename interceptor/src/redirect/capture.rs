@@ -225,3 +225,37 @@ fn hash<'object, K: Pod, V: Pod>(
     let data = object.map_mut(name).ok_or(RedirectError::Missing { name })?;
     HashMapInKernel::try_from(data).map_err(RedirectError::map("open", name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_named_is_told_by_where_it_is_whose_and_what_it_runs() {
+        let own = own_cgroup(Path::new("/proc/self")).unwrap();
+        let exe = fs::read_link("/proc/self/exe").unwrap();
+        let user = nix::unistd::getuid().to_string();
+        let within = own.join("further");
+        let elsewhere = PathBuf::from("interceptor-nowhere");
+        let settings = || Settings { daemon_cgroup: elsewhere.clone(), ..Settings::default() };
+        for (what, settings, expected) in [
+            ("the whole host", settings(), false),
+            ("its cgroup", Settings { cgroups: Some(vec![own.clone()]), ..settings() }, true),
+            ("one below it", Settings { cgroups: Some(vec![within]), ..settings() }, false),
+            ("another", Settings { cgroups: Some(vec![elsewhere.clone()]), ..settings() }, false),
+            ("its user", Settings { users: vec![user.clone()], ..settings() }, true),
+            ("its program", Settings { executables: vec![exe.clone()], ..settings() }, true),
+            ("another program", Settings { executables: vec!["/bin/true".into()], ..settings() }, false),
+            ("its user, exempt", Settings { users: vec![user], exempt: vec![own.clone()], ..settings() }, false),
+            (
+                "its program, the daemon's cgroup",
+                Settings { executables: vec![exe], daemon_cgroup: own, ..settings() },
+                false,
+            ),
+        ] {
+            assert_eq!(is_named(&settings, process::id()), Some(expected), "{what}");
+        }
+        // Numbers end at 2^22.
+        assert_eq!(is_named(&settings(), 1 << 23), None);
+    }
+}

@@ -145,7 +145,7 @@ impl Stage {
         for chunk in chunks(bytes, Session::most_from_client) {
             match chunk {
                 Chunk::Passing { bytes, .. } => self.session.copy_data(&bytes, out),
-                Chunk::Skipped { tag, body } => self.session.skipped(tag, body, out)?,
+                Chunk::Skipped(skipped) => self.session.skipped(&skipped, out)?,
                 Chunk::Whole(frame) => {
                     let mut step = self.session.frontend(&frame, &bench, out)?;
                     if step == Step::Look {
@@ -173,7 +173,7 @@ impl Stage {
                 Chunk::Passing { tag, continued, started, bytes } => {
                     self.session.data(tag, continued, started, &bytes, out)?;
                 }
-                Chunk::Skipped { tag, .. } => panic!("{tag} is too long"),
+                Chunk::Skipped(skipped) => panic!("{skipped:?} is too long"),
                 Chunk::Whole(frame) => self.session.backend(&frame, out)?,
             }
         }
