@@ -141,6 +141,25 @@ EOF
     assert!(orders.iter().all(|(statement, end)| statement["binds"].is_null() && end["results"].is_null()));
 }
 
+/// In statements, values, what was refused, and what was seen of the process that asked: its command line is the statement once more.
+#[test]
+fn secrets_are_nowhere_on_record() {
+    let script = r#"
+        psql -qXAtc "create role x password 'hunter2-secret'" > /dev/null 2>&1
+        psql -qXAtc "select 1 from orders where password = 'hunter2-secret'" > /dev/null 2>&1
+        psql -qXAtc "select 'Bearer hunter2-secret', '{\"token\": \"hunter2-secret\"}' /* postgres://u:hunter2-secret@h/db */" > /dev/null
+        psql -qXAtc 'select 7' "application_name='x password=hunter2-secret'" > /dev/null
+        "$PYTHON" -c 'import psycopg, sys; psycopg.connect("", autocommit=True).execute("select %s::text", (sys.argv[1],))' 'api_key: hunter2-secret'
+        grep -c '"event":"connect"' "$INTERCEPTOR_AUDIT"/audit-*.jsonl
+        grep -h hunter2 "$INTERCEPTOR_AUDIT"/audit-*.jsonl
+        grep -c 'redacted' "$INTERCEPTOR_AUDIT"/audit-*.jsonl"#;
+    let outcome = Scene::demo().run(script);
+    let mut lines = outcome.stdout.lines();
+    assert_eq!(lines.next(), Some("5"), "{}\n{}", outcome.stdout, outcome.stderr);
+    let redacted: usize = lines.next().and_then(|count| count.parse().ok()).unwrap_or_default();
+    assert!(redacted >= 8, "{}", outcome.stdout);
+}
+
 /// Whatever its size: what ran and what was refused is on record by its beginning and by a digest that anybody can make.
 #[test]
 fn what_is_too_long_for_the_record_is_there_by_its_digest() {
