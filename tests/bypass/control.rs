@@ -24,6 +24,20 @@ while part := s.recv(4096): answer += part
 print(answer.split(b"\r\n")[0].decode(), answer.split(b"\r\n\r\n")[1].decode())
 "#;
 
+/// The same at the socket where a newer daemon takes the listeners over: with them somebody would stand in its place.
+const TAKEN: &str = r#"
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+child = os.fork()
+if child == 0:
+    s.connect(os.environ["INTERCEPTOR_SOCKET"] + ".handover"); os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+if sys.argv[1] == "reaped": os.waitpid(child, 0)
+s.settimeout(5)
+data, passed, _, _ = s.recvmsg(4096, 4096)
+print("given" if data or passed else "nothing")
+"#;
+
 #[test]
 fn agents_are_no_operators() {
     let issuer = Issuer::start();
@@ -36,7 +50,9 @@ fn agents_are_no_operators() {
     let token = host.path("token");
     fs::write(&token, issuer.token(&json!({"subject": "agent:job", "groups": ["agents"]}))).unwrap();
     fs::write(host.path("lent.py"), LENT).unwrap();
+    fs::write(host.path("taken.py"), TAKEN).unwrap();
     let (token, lent) = (token.display(), host.path("lent.py").display().to_string());
+    let taken = host.path("taken.py").display().to_string();
     let job = host.cgroup().join("job");
     fs::create_dir(&job).unwrap();
     let (job, root) = (job.display(), host.cgroup().display());
@@ -70,6 +86,10 @@ fn agents_are_no_operators() {
         let script = format!("python3 {lent} {how}");
         for said in [agent(&script), elsewhere(&script)] {
             assert!(said.contains("403") && said.contains("because it has ended"), "{how}: {said}");
+        }
+        let script = format!("python3 {taken} {how}");
+        for said in [agent(&script), elsewhere(&script)] {
+            assert_eq!(said, "nothing\n", "{how}");
         }
     }
 
