@@ -107,6 +107,17 @@ fn agents_are_no_operators() {
         operator("\"$INTERCEPTOR\" enroll --list && \"$INTERCEPTOR\" sessions && \"$INTERCEPTOR\" approvals list");
     assert!(listed.status == 0 && listed.stdout.contains("agent:job"), "{}", listed.stdout);
 
+    // A runner's prologue goes on: what it starts is the agent, and not itself.
+    let further = host.path("further");
+    fs::write(&further, issuer.token(&json!({"subject": "agent:exec", "groups": ["agents"]}))).unwrap();
+    let inside = "cat /proc/self/cgroup; \"$INTERCEPTOR\" sessions kill --agent none";
+    let exec =
+        format!("\"$INTERCEPTOR\" exec --token-file {} --within {root}/agents -- sh -c '{inside}'", further.display());
+    let ran = operator(&exec);
+    assert!(ran.stdout.contains("/agents/interceptor-exec-") && ran.stdout.contains(captured), "{}", ran.stdout);
+    let ended = operator("\"$INTERCEPTOR\" sessions kill --agent none");
+    assert!(ended.stdout.contains("no such session is open"), "{}", ended.stdout);
+
     let record = operator("\"$INTERCEPTOR\" audit search --event admin --text 'POST /sessions/kill' --json");
     let refused: Vec<_> = record.stdout.lines().filter(|line| line.contains("refused to uid 0 (process ")).collect();
     assert!(

@@ -169,7 +169,10 @@ impl Heir {
                 // In this order: whoever has ended is no agent any more, by its number.
                 if !caller.as_ref().is_some_and(|caller| !redirect.is_agent(caller.pid()) && caller.lives()) {
                     let pid = caller.map(|caller| caller.pid());
-                    tracing::warn!(pid, "an agent, or somebody who has ended, has asked for the daemon's listeners and got none");
+                    tracing::warn!(
+                        pid,
+                        "an agent, or somebody who has ended, has asked for the daemon's listeners and got none"
+                    );
                     continue;
                 }
                 match estate.give(&stream) {
