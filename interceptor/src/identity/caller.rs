@@ -2,6 +2,7 @@
 
 use super::{cgroup::lineage, process::Process};
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{getsockopt, sockopt},
 };
@@ -23,11 +24,16 @@ impl Caller {
         let start = process.stat().ok()?.start;
         // The number may have come to mean another process before it was opened; a pidfd is of the one that has connected
         // (since Linux 6.5). While that one has not ended, the number is its own.
-        if let Ok(connected) = getsockopt(&socket, sockopt::PeerPidfd) {
-            let mut ended = [PollFd::new(connected.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut ended, PollTimeout::ZERO) != Ok(0) {
-                return None;
+        match getsockopt(&socket, sockopt::PeerPidfd) {
+            Ok(connected) => {
+                let mut ended = [PollFd::new(connected.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut ended, PollTimeout::ZERO) != Ok(0) {
+                    return None;
+                }
             }
+            // A kernel that does not know it; from one that does, any other answer is that it is gone.
+            Err(Errno::ENOPROTOOPT) => {}
+            Err(_) => return None,
         }
         Some(Self { process, start })
     }
