@@ -9,6 +9,7 @@
 
 mod attacks;
 mod attribution;
+mod control;
 mod dial;
 mod hidden_writes;
 mod host;

@@ -8,7 +8,7 @@ use std::path::Path;
 #[test]
 fn people_decide_in_a_browser() {
     let folder =
-        Folder::new("console", "timeout_seconds = 12\n[console]\nlisten = \"127.0.0.1:0\"\noperators = [\"dba\"]");
+        Folder::new("console", "timeout_seconds = 15\n[console]\nlisten = \"127.0.0.1:0\"\noperators = [\"dba\"]");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = format!(
         "NODE_PATH=$BROWSER_PATH node {} {} \"$bob\"",
@@ -25,11 +25,14 @@ fn people_decide_in_a_browser() {
          psql: ERROR:  bob@corp has denied the statement DETAIL:  archive it instead (42501, request ID)\n\
          shown as it is: true\n\
          preview too: true\n\
+         psql: FATAL:  terminating connection due to administrator command\n\
+         counted: permit 3, hold 3, deny 1; filter, delete on public.kept, public.seen 1\n\
+         counted: permit 3, hold 3, deny 1; filter, delete on public.kept, public.seen 1\n\
          the replay shows it: true\n\
          scripts of theirs ran: false; images of theirs: 0\n\
          explained: hold, approve(dba), preview\n\
          expired: 0 buttons; psql: ERROR:  nobody of dba has decided in time whether the statement may run\n\
-         wider than a phone: false\n\
+         wider than a phone: nothing\n\
          the cookie: true Strict\n\
          a GET: 405\n\
          another site's page: 403\n\

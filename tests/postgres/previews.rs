@@ -124,7 +124,7 @@ EOF
          request ID is approved\n\
          101\n\
          102\n\
-         (100, None, True)\n\
+         (100, None, True) it will fail all the same: the policies let it change 50 rows\n\
          public.few [['1', '0'], ['2', '0']] [['1', '2'], ['2', '2']] 100 100 -\n\
          request ID is approved\n\
          ERROR:  54000: 100 rows would have been changed, the limit is 50\n\
@@ -230,6 +230,69 @@ fn locks_are_given_back_and_only_the_same_effect_is_approved() {
          1\n\
          0\n\
          ",
+        "{}",
+        outcome.stderr
+    );
+}
+
+/// Exception handlers of PL/pgSQL, in statements of their own, in a block that has done the same before, and beside somebody who locks
+/// and deletes rows of the same tables.
+#[test]
+fn what_is_done_under_a_handler_is_seen() {
+    let folder = Folder::new("handlers", "");
+    let script = r#"
+        other() { (AGENT_ID_TOKEN=$free timeout 20 psql -XAtq -c begin -c "delete from kept where id = 9" -c "select id from risky where id = 4 for update" \
+            -c "insert into log values (9, 'other')" -c '\! sleep 6' -c rollback) > /dev/null; }
+        other & somebody=$!; sleep 1
+        agent "update risky set n = 1 where id < 3" > $out/1 & first=$!
+        opened; effect; as "$bob" deny $id > /dev/null; wait $first
+        outside "select count(*) from log"; outside "select count(*) from kept"
+        # A limit that it will reach is said beforehand; when it is approved it is met, and nothing of it is left.
+        agent "update risky set n = 7 where id in (1, 2, 3) returning id" > $out/3 & third=$!
+        opened; effect | grep risky; effect | grep -o 'it will fail.*'; as "$bob" approve $id > /dev/null; wait $third; grep ERROR $out/3
+        outside "select count(*) from risky where n = 7"
+        psql -XAtq > $out/2 2>&1 <<'EOF' & second=$!
+begin isolation level repeatable read;
+select count(*) from kept;
+update risky set n = 2 where id = 1;
+update risky set n = 3 where id = 2;
+commit;
+EOF
+        for n in 1 2; do
+            for m in $(seq 50); do was=$id; opened; [ "$id" != "$was" ] && break; sleep 0.1; done
+            effect; as "$bob" approve $id > /dev/null
+        done
+        wait $second $somebody; grep -v NOTICE $out/2
+        outside "select * from log order by id"; outside "select string_agg(id::text, ' ' order by id) from kept""#;
+    let outcome = folder.run(script);
+    let note = "the count leaves out rows that WITH, triggers and foreign keys change";
+    assert_eq!(
+        outcome.stdout,
+        format!(
+            "(2, None, True) {note}\n\
+             public.kept [['6'], ['7']] [] 2 0 -\n\
+             public.log [] [['1', 'within'], ['2', 'within']] 0 2 -\n\
+             public.risky [['1', '0'], ['2', '0']] [['1', '1'], ['2', '1']] 2 2 -\n\
+             public.seen [] [['6', 'gone'], ['7', 'gone']] 0 2 -\n\
+             0\n10\n\
+             public.risky [['1', '0'], ['2', '0']] [['1', '7'], ['2', '7']] 3 3 -\n\
+             it will fail all the same: it returns 3 rows, the policies let it return 2\n\
+             ERROR:  54000: more than 2 rows, which is the limit\n\
+             0\n\
+             (1, None, True) {note}\n\
+             public.kept [['6']] [] 1 0 -\n\
+             public.log [] [['1', 'within']] 0 1 -\n\
+             public.risky [['1', '0']] [['1', '2']] 1 1 -\n\
+             public.seen [] [['6', 'gone']] 0 1 -\n\
+             (1, None, True) {note}\n\
+             public.kept [['7']] [] 1 0 -\n\
+             public.log [] [['2', 'within']] 0 1 -\n\
+             public.risky [['2', '0']] [['2', '3']] 1 1 -\n\
+             public.seen [] [['7', 'gone']] 0 1 -\n\
+             10\n\
+             1|within\n2|within\n\
+             1 2 3 4 5 8 9 10\n"
+        ),
         "{}",
         outcome.stderr
     );

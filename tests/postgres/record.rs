@@ -141,6 +141,61 @@ EOF
     assert!(orders.iter().all(|(statement, end)| statement["binds"].is_null() && end["results"].is_null()));
 }
 
+/// In statements, values, what was refused, and what was seen of the process that asked: its command line is the statement once more.
+#[test]
+fn secrets_are_nowhere_on_record() {
+    let script = r#"
+        psql -qXAtc "create role x password 'hunter2-secret'" > /dev/null 2>&1
+        psql -qXAtc "select 1 from orders where password = 'hunter2-secret'" > /dev/null 2>&1
+        psql -qXAtc "select 'Bearer hunter2-secret', '{\"token\": \"hunter2-secret\"}' /* postgres://u:hunter2-secret@h/db */" > /dev/null
+        psql -qXAtc 'select 7' "application_name='x password=hunter2-secret'" > /dev/null
+        "$PYTHON" -c 'import psycopg, sys; psycopg.connect("", autocommit=True).execute("select %s::text", (sys.argv[1],))' 'api_key: hunter2-secret'
+        grep -c '"event":"connect"' "$INTERCEPTOR_AUDIT"/audit-*.jsonl
+        grep -h hunter2 "$INTERCEPTOR_AUDIT"/audit-*.jsonl
+        grep -c 'redacted' "$INTERCEPTOR_AUDIT"/audit-*.jsonl"#;
+    let outcome = Scene::demo().run(script);
+    let mut lines = outcome.stdout.lines();
+    assert_eq!(lines.next(), Some("5"), "{}\n{}", outcome.stdout, outcome.stderr);
+    let redacted: usize = lines.next().and_then(|count| count.parse().ok()).unwrap_or_default();
+    assert!(redacted >= 8, "{}", outcome.stdout);
+}
+
+/// Whatever its size: what ran and what was refused is on record by its beginning and by a digest that anybody can make.
+#[test]
+fn what_is_too_long_for_the_record_is_there_by_its_digest() {
+    let script = r#"
+        "$PYTHON" - > /tmp/said-$$ 2>&1 <<'EOF'
+import hashlib, os, re, json, subprocess, psycopg
+wanted = {}
+def run(text, *values):
+    with psycopg.connect("", autocommit=True) as c:
+        try:
+            c.execute(text, values or None)
+            decision = "permit"
+        except psycopg.Error as error:
+            decision = f"deny {error.sqlstate}"
+    text = text.replace("%s", "$1")
+    wanted[hashlib.sha256(text.encode()).hexdigest()] = (decision, len(text), text[:65536])
+for size in (1 << 20, 100 << 20):
+    run(f"select length('{'x' * size}')")
+    run(f"select length(%s::text) /* {'y' * size} */", 7)
+found = subprocess.run([os.environ["INTERCEPTOR"], "audit", "search", "--json", "--event", "statement"], capture_output=True, text=True).stdout
+for line in found.splitlines():
+    record = json.loads(line)
+    cut = re.fullmatch(r"(.*) \[cut: (\d+) bytes in all, sha256 ([0-9a-f]{64})\]", record["statement"], re.S)
+    if not cut: continue
+    decision, length, beginning = wanted.pop(cut[3])
+    print(record["decision"], decision, int(cut[2]) == length, cut[1] == beginning, len(line) < 100000)
+print(wanted)
+EOF
+        cat /tmp/said-$$; rm /tmp/said-$$
+        "$INTERCEPTOR" audit verify | grep -c 'the trail stands'"#;
+    let outcome = Scene::demo().run(script);
+    let expected = "permit permit True True True\npermit permit True True True\n\
+                    deny deny 54000 True True True\ndeny deny 54000 True True True\n{}\n1\n";
+    assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+}
+
 #[test]
 fn a_receipt_and_an_export_say_what_a_job_did() {
     let script = r#"

@@ -1,7 +1,9 @@
 //! A witness over HTTP sees every checkpoint, also those from while it was away; what is cut off a trail afterwards it knows.
 
-use interceptor_tests::{Host, PORT, Server, environment};
-use std::io::{BufRead, BufReader, Read, Write};
+use interceptor_tests::{Authority, Host, PORT, Server, environment};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,41 +22,36 @@ struct Stub {
 
 impl Stub {
     fn start() -> Self {
+        Self::listening(None)
+    }
+
+    /// Over TLS, with a certificate and its key.
+    fn with_tls((certificate, key): &(String, String)) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        Self::listening(Some(Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())))
+    }
+
+    fn listening(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (answers, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(String::new())));
         let (ready, kept) = (answers.clone(), taken.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut reader = BufReader::new(stream.unwrap());
-                let (mut first, mut length, mut known) = (String::new(), 0, false);
-                reader.read_line(&mut first).unwrap();
-                loop {
-                    let mut line = String::new();
-                    reader.read_line(&mut line).unwrap();
-                    known |= line.trim().eq_ignore_ascii_case(SECRET);
-                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
+                let stream = stream.unwrap();
+                // Whoever does not trust it hangs up.
+                let served = match &tls {
+                    None => serve(stream, &ready, &kept),
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
+                        serve(rustls::StreamOwned::new(connection, stream), &ready, &kept)
                     }
-                    if line.trim().is_empty() {
-                        break;
-                    }
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                let mut kept = kept.lock().unwrap();
-                let (status, answer) = match first.split(' ').next() {
-                    _ if !known => ("401 Unauthorized", String::new()),
-                    _ if !ready.load(Ordering::Relaxed) => ("503 Service Unavailable", String::new()),
-                    Some("POST") => {
-                        kept.push_str(&String::from_utf8(body).unwrap());
-                        ("204 No Content", String::new())
-                    }
-                    _ => ("200 OK", kept.clone()),
                 };
-                let head =
-                    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-                reader.get_mut().write_all(format!("{head}{answer}").as_bytes()).unwrap();
+                drop(served);
             }
         });
         Self { port, answers, taken }
@@ -63,6 +60,39 @@ impl Stub {
     fn lines(&self) -> usize {
         self.taken.lock().unwrap().lines().count()
     }
+}
+
+/// One request and its answer.
+fn serve(stream: impl Read + Write, ready: &AtomicBool, kept: &Mutex<String>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut first, mut length, mut known) = (String::new(), 0, false);
+    reader.read_line(&mut first)?;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        known |= line.trim().eq_ignore_ascii_case(SECRET);
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let mut kept = kept.lock().unwrap();
+    let (status, answer) = match first.split(' ').next() {
+        _ if !known => ("401 Unauthorized", String::new()),
+        _ if !ready.load(Ordering::Relaxed) => ("503 Service Unavailable", String::new()),
+        Some("POST") => {
+            kept.push_str(&String::from_utf8(body).unwrap());
+            ("204 No Content", String::new())
+        }
+        _ => ("200 OK", kept.clone()),
+    };
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+    reader.get_mut().write_all(format!("{head}{answer}").as_bytes())?;
+    reader.get_mut().flush()
 }
 
 #[track_caller]
@@ -133,6 +163,52 @@ fn a_witness_hears_of_every_checkpoint_and_knows_what_was_cut_off() {
         found.stdout
     );
     std::fs::remove_file(&headers).unwrap();
+}
+
+/// Only who shows a certificate of the CA that is configured, for the name that is dialled, is the witness.
+#[test]
+fn a_witness_is_known_by_its_certificate() {
+    let (ours, others) = (Authority::new("witnesses"), Authority::new("somebody else"));
+    let folder = std::env::temp_dir().join(format!("interceptor-witness-{:x}", rand::random::<u32>()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (ca, headers) = (folder.join("ca.pem"), folder.join("headers"));
+    std::fs::write(&ca, ours.certificate()).unwrap();
+    secret(&headers, &format!("{SECRET}\n"));
+    for (certificate, trusted) in [
+        (ours.issue("witness", &["127.0.0.1"]), true),
+        (others.issue("witness", &["127.0.0.1"]), false),
+        (ours.issue("witness", &["witness.example"]), false),
+    ] {
+        let stub = Stub::with_tls(&certificate);
+        stub.answers.store(true, Ordering::Relaxed);
+        let url = format!("https://127.0.0.1:{}/host", stub.port);
+        let (ca, headers) = (ca.display(), headers.display());
+        let keys =
+            format!("witness = \"{url}\"\nwitness_headers_file = \"{headers}\"\nwitness_ca_file = \"{ca}\"\n[limits]");
+        let mut host = Host::installed(|text| text.replace("[limits]", &keys));
+        // Its end is signed, and what is signed is given.
+        host.stop();
+        host.start();
+        let health = host.operator("\"$INTERCEPTOR\" status").stdout;
+        if trusted {
+            until("it is given what was signed", || stub.lines() >= 1);
+            assert!(!health.contains("the witness has not taken"), "{health}");
+        } else {
+            until("somebody is told", || {
+                host.operator("\"$INTERCEPTOR\" status").stdout.contains("the witness has not taken")
+            });
+            assert_eq!(stub.lines(), 0);
+            assert!(host.log().contains("certificate"), "{}", host.log());
+        }
+        host.stop();
+        let words = format!("audit verify --witness {url} --witness-headers {headers}");
+        let verified = host.operator(&format!("\"$INTERCEPTOR\" {words} --witness-ca {ca}"));
+        assert_eq!(verified.status == 0, trusted, "{}{}", verified.stdout, verified.stderr);
+        // A CA of one's own is not among the host's.
+        let unknown = host.operator(&format!("\"$INTERCEPTOR\" {words}"));
+        assert!(unknown.status != 0 && unknown.stderr.contains("certificate"), "{}", unknown.stderr);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -64,6 +64,11 @@ impl Host {
         self.folder.join(name)
     }
 
+    /// The folder of the cgroup that everything of it is below.
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
     /// Starts the daemon and waits until it answers.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");

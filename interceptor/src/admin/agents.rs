@@ -2,7 +2,7 @@
 //! own user, by the kernel's word on who is at the other end; each is on record.
 
 use super::Subjects;
-use super::approvals::Peer;
+use super::peer::Peer;
 use crate::audit::{Event, Record, Subject};
 use crate::identity::{EnrollError, Enrolled, Enrollee};
 use crate::proxy::SessionInfo;
@@ -54,7 +54,7 @@ pub(super) async fn enroll(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(Enroll { enrollee, token }): Json<Enroll>,
 ) -> Result<Json<Enrolled>, Refused> {
-    let by = operator(peer)?;
+    let by = operator(&peer)?;
     let registrar = &subjects.proxy.registrar;
     let enrolled = registrar.enroll(&enrollee, &token).await.map_err(|error| refused(&error))?;
     if let Err(error) = note(&subjects, &format!("enrolled {}, by {by}", words(&enrolled))) {
@@ -70,7 +70,7 @@ pub(super) async fn revoke(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(Revoke { enrollee }): Json<Revoke>,
 ) -> Result<Json<Vec<Enrolled>>, Refused> {
-    let by = operator(peer)?;
+    let by = operator(&peer)?;
     let revoked = subjects.proxy.registrar.revoke(&enrollee).map_err(|error| refused(&error))?;
     for enrolled in &revoked {
         note(&subjects, &format!("revoked {}, by {by}", words(enrolled)))?;
@@ -83,7 +83,7 @@ pub(super) async fn kill(
     ConnectInfo(peer): ConnectInfo<Peer>,
     Json(which): Json<Kill>,
 ) -> Result<Json<Vec<SessionInfo>>, Refused> {
-    let by = operator(peer)?;
+    let by = operator(&peer)?;
     let killed = subjects.proxy.live.kill(|info| match &which {
         Kill::Session(id) => info.session == *id,
         Kill::Agent(agent) => info.agent == *agent,
@@ -103,18 +103,15 @@ pub(super) async fn rotate_key(
     State(subjects): State<Subjects>,
     ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> Result<Json<String>, Refused> {
-    let by = operator(peer)?;
+    let by = operator(&peer)?;
     note(&subjects, &format!("another signing key is asked for, by {by}"))?;
     let rotated = subjects.trail.rotate_key();
     rotated.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
 }
 
-fn operator(peer: Peer) -> Result<String, Refused> {
+fn operator(peer: &Peer) -> Result<String, Refused> {
     match peer.uid {
-        Some(uid) if uid == 0 || uid == nix::unistd::geteuid().as_raw() => {
-            let pid = peer.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
-            Ok(format!("uid {uid}{pid}"))
-        }
+        Some(uid) if uid == 0 || uid == nix::unistd::geteuid().as_raw() => Ok(peer.to_string()),
         Some(uid) => Err((StatusCode::FORBIDDEN, format!("uid {uid} is neither root nor the daemon's own user"))),
         None => Err((StatusCode::FORBIDDEN, "the kernel does not say who you are".to_owned())),
     }

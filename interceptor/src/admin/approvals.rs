@@ -2,34 +2,14 @@
 //! shows a token of their own, or is root of this host by the kernel's word.
 
 use super::Subjects;
+use super::peer::Peer;
 use crate::approval::{Approver, Request, Unable};
 use axum::Json;
-use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::serve::IncomingStream;
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::net::UnixListener;
-
-/// Who is at the other end of the socket.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    /// The user; `None` where the kernel does not say.
-    pub(super) uid: Option<u32>,
-    /// The process that has opened the connection, and its cgroup.
-    pub(super) pid: Option<i32>,
-    cgroup: Option<String>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let peer = stream.io().peer_cred().ok();
-        let pid = peer.as_ref().and_then(|peer| peer.pid());
-        let cgroup = pid.and_then(|pid| u32::try_from(pid).ok()).and_then(crate::identity::cgroup_of);
-        Self { uid: peer.map(|peer| peer.uid()), pid, cgroup }
-    }
-}
 
 /// What an approver says.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -92,15 +72,10 @@ pub(super) async fn approver(
 ) -> Result<Approver, (StatusCode, String)> {
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return match peer.uid {
-            Some(0)
-                if peer
-                    .pid
-                    .and_then(|pid| u32::try_from(pid).ok())
-                    .is_none_or(|pid| subjects.redirect.is_agent(pid)) =>
-            {
+            Some(0) if peer.agent(subjects).is_some() => {
                 Err((StatusCode::FORBIDDEN, "an agent is not root of this host: show a token".to_owned()))
             }
-            Some(0) => Ok(Approver::LocalRoot { cgroup: peer.cgroup }),
+            Some(0) => Ok(Approver::LocalRoot { cgroup: peer.cgroup() }),
             _ => {
                 Err((StatusCode::UNAUTHORIZED, "show a token: --token-file, or INTERCEPTOR_APPROVER_TOKEN".to_owned()))
             }

@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod client;
 mod console;
+mod peer;
 mod vital;
 mod webhook;
 
@@ -19,11 +20,11 @@ use crate::identity::{IssuerState, Reached};
 use crate::proxy::{self, Proxy, SessionInfo};
 use crate::redirect::{Account, Counters, Redirect};
 use crate::telemetry::{Arrived, metrics};
-use approvals::Peer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get as on_get, post as on_post};
 use axum::{Json, Router};
+use peer::Peer;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
@@ -42,6 +43,9 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Where `/metrics`, `/health` and `/ready` are served over TCP besides; a loopback address, for anybody on the host may ask.
     pub metrics: Option<SocketAddr>,
+    /// Whether agents, and what descends from them, may do at the control socket what their user may.
+    #[serde(default)]
+    pub agents_operate: bool,
 }
 
 fn socket() -> PathBuf {
@@ -59,7 +63,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { socket: socket(), metrics: None }
+        Self { socket: socket(), metrics: None, agents_operate: false }
     }
 }
 
@@ -82,6 +86,8 @@ pub struct Subjects {
     pub audit: PathBuf,
     /// Who is let into the console, if there is one.
     pub console: Option<Arc<Console>>,
+    /// Whether agents may use the control socket as others do.
+    pub agents_operate: bool,
     /// Who is told what waits.
     pub webhooks: Vec<Arc<Webhook>>,
 }
@@ -183,6 +189,7 @@ pub async fn serve(listener: UnixListener, subjects: Subjects, mut stop: watch::
         .route("/approvals/{id}/deny", on_post(approvals::deny))
         .route("/console/link", on_post(console::link))
         .merge(vital())
+        .layer(axum::middleware::from_fn_with_state(subjects.clone(), peer::guard))
         .with_state(subjects)
         .into_make_service_with_connect_info::<Peer>();
     let stopped = async move {

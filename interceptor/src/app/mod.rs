@@ -58,6 +58,7 @@ pub struct Bound {
     control_path: PathBuf,
     console: Option<admin::BoundConsole>,
     webhooks: Vec<Arc<admin::Webhook>>,
+    agents_operate: bool,
     audit: PathBuf,
     metrics: Option<std::net::TcpListener>,
     policies: PathBuf,
@@ -145,6 +146,7 @@ impl Bound {
             inherited: heritage.elsewhere,
             port,
             control,
+            agents_operate: config.admin.agents_operate,
             control_path: config.admin.socket.clone(),
             console,
             webhooks,
@@ -169,6 +171,7 @@ impl Bound {
             port,
             control,
             control_path,
+            agents_operate,
             console,
             webhooks,
             audit,
@@ -205,6 +208,7 @@ impl Bound {
             capture: capture.clone(),
             audit,
             console: console.as_ref().map(|bound| bound.console.clone()),
+            agents_operate,
             webhooks: webhooks.clone(),
         };
         if let Some(listener) = metrics {

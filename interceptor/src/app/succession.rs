@@ -4,9 +4,9 @@
 //! A supervisor that keeps descriptors (`FileDescriptorStoreMax=` of systemd) does the same for a restart.
 
 use super::supervisor::Supervisor;
+use crate::identity::Caller;
 use crate::redirect::{Network, Redirect, give, kept, take};
 use anyhow::{Context, Result};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::Socket;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -165,9 +165,14 @@ impl Heir {
         let wait = move || {
             let mut newer = Vec::new();
             for stream in listener.incoming().flatten() {
-                let peer = getsockopt(&stream, PeerCredentials).map(|peer| peer.pid().cast_unsigned());
-                if peer.is_ok_and(|pid| redirect.is_agent(pid)) || peer.is_err() {
-                    tracing::warn!(?peer, "an agent has asked for the daemon's listeners and got none");
+                let caller = Caller::of(&stream);
+                // In this order: whoever has ended is no agent any more, by its number.
+                if !caller.as_ref().is_some_and(|caller| !redirect.is_agent(caller.pid()) && caller.lives()) {
+                    let pid = caller.map(|caller| caller.pid());
+                    tracing::warn!(
+                        pid,
+                        "an agent, or somebody who has ended, has asked for the daemon's listeners and got none"
+                    );
                     continue;
                 }
                 match estate.give(&stream) {

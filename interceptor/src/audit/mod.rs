@@ -27,9 +27,11 @@ pub use follow::Follower;
 pub use receipt::{Receipt, ReceiptError, Summary};
 pub use record::{Agent, Coverage, Decision, Event, Outcome, Process, Record, RelationUse, Status, Subject};
 pub use redact::{redact, redact_within};
-pub use search::{Indexed, Searched, Wanted, check_index, forget_index, index, search, search_latest};
+pub use search::{
+    Counts, Fired, Indexed, Searched, Wanted, check_index, count, forget_index, index, search, search_latest,
+};
 pub use trail::{AuditError, Trail};
-pub use verify::{Finding, Report, Taken, latest, lines, read, verify, verify_against};
+pub use verify::{Finding, Report, Taken, lines, read, verify, verify_against};
 
 use serde::Deserialize;
 use std::path::PathBuf;

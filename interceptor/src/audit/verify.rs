@@ -259,40 +259,6 @@ pub fn lines(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>>
     Ok(files.collect::<io::Result<Vec<_>>>()?.into_iter().flatten())
 }
 
-/// The last records of a trail as they are written, the latest first, until they are so many bytes; and whether those are all.
-pub fn latest(dir: &Path, most: u64) -> io::Result<(Vec<String>, bool)> {
-    let (mut found, mut left) = (Vec::new(), most);
-    for (_, file) in segments(dir)?.into_iter().rev() {
-        if left == 0 {
-            return Ok((found, false));
-        }
-        // What is not compressed, also by now, need not be read from its beginning.
-        let plain = File::open(&file).ok().filter(|_| !archive::is_compressed(&file));
-        let skipped = plain.as_ref().map_or(Ok(0), |open| open.metadata().map(|it| it.len().saturating_sub(left)))?;
-        let mut lines: Vec<String> = match plain {
-            Some(mut open) if skipped > 0 => {
-                open.seek(io::SeekFrom::Start(skipped))?;
-                // The first of them is perhaps part of a line.
-                BufReader::new(open).lines().skip(1).collect::<Result<_, _>>()?
-            }
-            Some(open) => BufReader::new(open).lines().collect::<Result<_, _>>()?,
-            None => BufReader::new(archive::open(&file)?).lines().collect::<Result<_, _>>()?,
-        };
-        while let Some(line) = lines.pop() {
-            let length = line.len() as u64 + 1;
-            if length > left {
-                return Ok((found, false));
-            }
-            left -= length;
-            found.push(line);
-        }
-        if skipped > 0 {
-            return Ok((found, false));
-        }
-    }
-    Ok((found, true))
-}
-
 /// The segments of a folder by number.
 pub(super) fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut segments = Vec::new();

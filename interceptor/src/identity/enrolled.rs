@@ -122,15 +122,11 @@ impl Enrollment {
     }
 
     /// How close it is to a process: 0 is the process itself; `None` if it is for others.
-    fn distance(&self, evidence: &Evidence) -> Option<usize> {
+    fn distance(&self, mut line: impl Iterator<Item = (u32, u64)>, cgroup_ids: &[u64]) -> Option<usize> {
         match &self.bound {
-            Bound::Process { process, start } => {
-                let line = std::iter::once((evidence.pid, evidence.start));
-                let mut line = line.chain(evidence.ancestry.iter().map(|ancestor| (ancestor.pid, ancestor.start)));
-                line.position(|one| one == (process.pid, *start))
-            }
+            Bound::Process { process, start } => line.position(|one| one == (process.pid, *start)),
             Bound::Cgroup(cgroup) => {
-                let above = evidence.cgroup_ids.iter().position(|id| *id == cgroup.id)?;
+                let above = cgroup_ids.iter().position(|id| *id == cgroup.id)?;
                 Some(1 << 16 | above)
             }
         }
@@ -238,9 +234,21 @@ impl Enrollments {
 
     /// The closest enrollment of a process.
     pub(super) fn of(&self, evidence: &Evidence) -> Option<Arc<Enrollment>> {
+        let line = || {
+            let own = std::iter::once((evidence.pid, evidence.start));
+            own.chain(evidence.ancestry.iter().map(|ancestor| (ancestor.pid, ancestor.start)))
+        };
         let list = self.lock();
-        let near = list.iter().filter_map(|enrollment| Some((enrollment.distance(evidence)?, enrollment)));
+        let far = |enrollment: &Arc<Enrollment>| enrollment.distance(line(), &evidence.cgroup_ids);
+        let near = list.iter().filter_map(|enrollment| Some((far(enrollment)?, enrollment)));
         near.min_by_key(|(distance, _)| *distance).map(|(_, enrollment)| enrollment.clone())
+    }
+
+    /// What is enrolled for a process of this line, in these cgroups.
+    pub(super) fn of_caller(&self, line: &[(u32, u64)], cgroup_ids: &[u64]) -> Option<Enrolled> {
+        let list = self.lock();
+        let is_for = |enrollment: &&Arc<Enrollment>| enrollment.distance(line.iter().copied(), cgroup_ids).is_some();
+        list.iter().find(is_for).map(|enrollment| enrollment.info.clone())
     }
 
     pub(super) fn list(&self) -> Vec<Enrolled> {

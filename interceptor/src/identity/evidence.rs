@@ -157,13 +157,8 @@ impl Evidence {
     }
 }
 
-/// The cgroup of a process; `None` if it is gone.
-pub fn cgroup_of(pid: u32) -> Option<String> {
-    Process::open(pid).ok()?.cgroup().ok()
-}
-
 /// Ancestors that end while we look are left out: they are shown to people and to policies, and decide nothing here.
-fn ancestors(stat: &Stat, cgroup: &str) -> Vec<Ancestor> {
+pub(super) fn ancestors(stat: &Stat, cgroup: &str) -> Vec<Ancestor> {
     let mut ancestors = Vec::new();
     let mut next = Process::parent_in_cgroup(stat, cgroup).ok().flatten();
     while let Some((parent, stat)) = next

@@ -8,6 +8,7 @@
 
 mod actor;
 mod attest;
+mod caller;
 mod cgroup;
 mod claimed;
 mod client;
@@ -36,9 +37,10 @@ mod verify;
 mod tests;
 
 pub use attest::AttestRule;
+pub use caller::Caller;
 pub use claimed::Claimed;
 pub use enrolled::{EnrollError, Enrolled, Enrollee};
-pub use evidence::{Ancestor, Dialled, Evidence, EvidenceError, cgroup_of};
+pub use evidence::{Ancestor, Dialled, Evidence, EvidenceError};
 pub use exchange::ExchangeError;
 pub use http::HttpError;
 pub use keys::{IssuerState, KeyError};
@@ -368,6 +370,11 @@ impl Registrar {
     /// What is enrolled.
     pub fn enrolled(&self) -> Vec<Enrolled> {
         self.sources.enrollments.list()
+    }
+
+    /// What is enrolled for whoever calls: it is a job then.
+    pub fn enrolled_for(&self, caller: &Caller) -> Option<Enrolled> {
+        self.sources.enrollments.of_caller(&caller.line()?, &caller.cgroup_ids()?)
     }
 
     async fn identify_by(&self, found: Found, evidence: &Evidence) -> Result<Identified, Unidentified> {

@@ -28,11 +28,16 @@ pub(super) struct Process {
 pub(super) struct Stat {
     pub(super) comm: String,
     pub(super) parent: u32,
+    /// Whether it has begun to end (`PF_EXITING` of field 9): what follows it by its life lets go of it from then on.
+    pub(super) ending: bool,
     /// Field 22, in clock ticks since boot.
     pub(super) start: u64,
     /// `None` where we may not look.
     pub(super) image: Option<Image>,
 }
+
+/// `include/linux/sched.h`; set before anything of a process is given up, `sched_process_exit` included.
+const PF_EXITING: u64 = 4;
 
 /// Where `execve(2)` has put a program's stack and environment (fields 28, 50 and 51 of `/proc/PID/stat`): somewhere else each
 /// time, so that a program which takes another one's place in a process shows.
@@ -163,12 +168,13 @@ impl Stat {
         let (_, comm) = before.split_once('(')?;
         let mut fields = after.split_ascii_whitespace();
         let parent = fields.nth(1)?.parse().ok()?;
-        // Field 22, counting from 1; 5 is the next to come.
-        let start = fields.nth(22 - 5)?.parse().ok()?;
+        // Field 9, counting from 1; 5 is the next to come.
+        let flags: u64 = fields.nth(9 - 5)?.parse().ok()?;
+        let start = fields.nth(22 - 10)?.parse().ok()?;
         let mut number = |between: usize| fields.nth(between)?.parse::<u64>().ok().filter(|address| *address != 0);
         // Each counted from the one before.
         let image = (|| Some([number(28 - 23)?, number(50 - 29)?, number(0)?]))();
-        Some(Self { comm: comm.to_owned(), parent, start, image })
+        Some(Self { comm: comm.to_owned(), parent, ending: flags & PF_EXITING != 0, start, image })
     }
 }
 
@@ -182,7 +188,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<(&str, u32, u64)>) {
-        let expected = expected.map(|(comm, parent, start)| Stat { comm: comm.to_owned(), parent, start, image: None });
+        let stat =
+            |(comm, parent, start): (&str, _, _)| Stat { comm: comm.into(), parent, ending: false, start, image: None };
+        let expected = expected.map(stat);
         assert_eq!(Stat::read(text), expected, "{text}");
     }
 
@@ -196,6 +204,14 @@ mod tests {
         check("42 (psql) S 41", None);
         check("42 psql S 41", None);
         check("", None);
+    }
+
+    #[test]
+    fn who_ends_shows_by_its_flags() {
+        for (flags, expected) in [("0", false), ("4194560", false), ("4194564", true), ("4", true)] {
+            let text = format!("42 (psql) S 41 42 42 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0 1 0 777 8 9");
+            assert_eq!(Stat::read(&text).map(|stat| stat.ending), Some(expected), "{flags}");
+        }
     }
 
     #[test]

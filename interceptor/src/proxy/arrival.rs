@@ -19,7 +19,7 @@ use super::tls::Stream;
 use super::unread;
 use super::upstream::{Credential, Server};
 use super::warm::{self, Whose};
-use crate::audit::{Agent, Decision as Recorded, Event, Process, Record, Subject};
+use crate::audit::{Agent, Decision as Recorded, Event, Process, Record, Subject, redact_within};
 use crate::identity::{Claimed, Evidence, EvidenceError, Identified, Identity, Lease, Unidentified};
 use crate::policy::{Circumstances, Denial, Mode, Orders, Principal, Totals};
 use crate::redirect::{Network, Origin};
@@ -202,7 +202,9 @@ impl<'a> Arrival<'a> {
         }
         let (identified, claimed) = tokio::join!(self.identify(), self.claimed());
         if let Some(process) = &mut self.subject.process {
-            process.claimed = claimed;
+            // Command lines have statements in them, and what else people write there.
+            let plain = |(name, value): (String, String)| (name, redact_within(&value).into_owned());
+            process.claimed = claimed.into_iter().map(plain).collect();
         }
         let Identified { identity, lease, bearer } = identified?;
         self.subject.agent = Some(agent(&identity));
@@ -485,7 +487,9 @@ fn greeting_text(wishes: &Wishes, tls: Option<&str>) -> String {
     let claimed = wishes.application_name.as_deref().unwrap_or("nothing");
     let Wishes { user, database, .. } = wishes;
     let over = tls.unwrap_or(CLEAR);
-    format!("connect to {database} (the client calls itself user {user:?}, application {claimed:?}; {over})")
+    let said =
+        format!("connect to {database} (the client calls itself user {user:?}, application {claimed:?}; {over})");
+    redact_within(&said).into_owned()
 }
 
 fn agent(identity: &Identity) -> Agent {

@@ -114,7 +114,7 @@ impl Ends<'_> {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(16 << 20));
             let frame = match next.map_err(|error| Ending::Server(error.to_string()))? {
                 Some(Chunk::Whole(frame)) => frame,
-                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped { .. }) => {
+                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped(_)) => {
                     return Err(unreadable("a message is too long"));
                 }
                 None => {

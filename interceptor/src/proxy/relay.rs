@@ -14,7 +14,7 @@ use super::upstream::{Credential, Server};
 use crate::identity::Lease;
 use crate::session::{Bench, Ending, Output, Session, Step};
 use crate::telemetry::metrics;
-use crate::wire::{Chunk, Frame, Report, Speaker, Splitter, SqlState};
+use crate::wire::{Chunk, Frame, Report, Skipped, Speaker, Splitter, SqlState};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::pending;
@@ -312,7 +312,7 @@ impl Ends<'_> {
                 None => return Ok(()),
                 Some(Chunk::Passing { tag: b'B', bytes, .. }) => session.bind_data(&bytes, &mut self.out),
                 Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
-                Some(Chunk::Skipped { tag, body }) => session.skipped(tag, body, &mut self.out)?,
+                Some(Chunk::Skipped(skipped)) => session.skipped(&skipped, &mut self.out)?,
                 Some(Chunk::Whole(frame) | Chunk::Beginning(frame)) => self.judge(session, frame, around).await?,
             }
         }
@@ -392,7 +392,7 @@ impl Ends<'_> {
                 Some(Chunk::Passing { tag, continued, started, bytes }) => {
                     session.data(tag, continued, started, &bytes, &mut self.out)?;
                 }
-                Some(Chunk::Skipped { tag, .. }) => {
+                Some(Chunk::Skipped(Skipped { tag, .. })) => {
                     return Err(Ending::Server(format!("message `{}` is too long", tag.escape_ascii())));
                 }
                 Some(Chunk::Beginning(_)) => return Err(Ending::Server("it binds, as only clients do".to_owned())),

@@ -118,7 +118,7 @@ impl Client<'_> {
             let most = |tag| if tag == b'p' { Session::most_from_client(tag) } else { Some(0) };
             match splitter.next(self.buffer, most).map_err(|error| LoginError::Client(error.to_string()))? {
                 Some(Chunk::Whole(frame)) if frame.tag() == b'p' => return Ok(frame),
-                Some(Chunk::Whole(_) | Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped { .. }) => {
+                Some(Chunk::Whole(_) | Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped(_)) => {
                     return Err(LoginError::Client("something else than an answer to what it was asked".to_owned()));
                 }
                 None => {

@@ -18,6 +18,7 @@ use crate::wire::{
 };
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -60,6 +61,8 @@ struct Heard {
     bytes: BytesMut,
     too_long: bool,
     rows: Vec<Bytes>,
+    /// How many rows there were, kept or not.
+    count: u64,
     /// Bytes of all rows, kept or not.
     found: usize,
     shape: Vec<Described>,
@@ -216,6 +219,15 @@ impl Ends<'_> {
             whole = false;
         }
         preview.effect = Some(Effect { affected: Some(affected), error: None, digest, whole });
+        if let Some(most) = trial.max_affected.filter(|most| affected > *most) {
+            notes.push(format!("it will fail all the same: the policies let it change {most} rows"));
+        }
+        if let Some(most) = trial.max_rows.filter(|most| heard.count > *most) {
+            notes.push(format!(
+                "it will fail all the same: it returns {} rows, the policies let it return {most}",
+                heard.count
+            ));
+        }
         preview.notes = notes;
         let seen = match around.catalog.latest() {
             Some(catalog) => {
@@ -328,7 +340,15 @@ impl Ends<'_> {
     ) -> Result<Result<(Vec<Taken>, Vec<String>), String>, Ending> {
         let mut ids = self.transactions(&trial.way, session, writer, around).await?;
         ids.retain(|id| !before.contains(id));
-        let ids = format!("'{{{}}}'::pg_catalog.xid[]", ids.join(","));
+        let Some(first) = ids.iter().filter_map(|id| id.parse().ok()).reduce(older) else {
+            return Ok(Ok((Vec::new(), Vec::new())));
+        };
+        let whole = match self.question(&trial.way, "SELECT pg_catalog.txid_current()", session, writer, around).await?
+        {
+            Ok(heard) => number(&heard),
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(whole) = whole else { return Ok(Err("it does not say its transaction".to_owned())) };
         let (mut taken, mut notes) = (Vec::new(), Vec::new());
         if trial.relations.len() > MOST_RELATIONS {
             notes.push(format!("rows of {MOST_RELATIONS} of {} tables are shown", trial.relations.len()));
@@ -362,7 +382,8 @@ impl Ends<'_> {
                 continue;
             }
             let made = format!(
-                "SELECT {columns} FROM {place} WHERE t.xmin OPERATOR(pg_catalog.=) ANY ({ids}) LIMIT {}",
+                "SELECT {columns} FROM {place} WHERE {} LIMIT {}",
+                is_under_way("t.xmin", first, whole, None),
                 MOST_ROWS + 1
             );
             match self.question(&trial.way, &made, session, writer, around).await? {
@@ -377,8 +398,15 @@ impl Ends<'_> {
             taken.push(table);
         }
         tracing::trace!(%place, "looked at what a statement changes");
-        match self.gone(&mut taken, &ids, around).await {
-            Ok(()) => {}
+        match self.ending(&mut taken, first, whole, around).await {
+            Ok(ending) => {
+                for (table, ending) in taken.iter_mut().zip(ending) {
+                    match self.gone(&trial.way, table, ending, session, writer, around).await? {
+                        Ok(gone) => table.before = gone,
+                        Err(error) => return Ok(Err(error)),
+                    }
+                }
+            }
             Err(why) => notes.push(format!("rows as they were are not shown: {why}")),
         }
         if taken.iter().filter(|table| !table.before.is_empty() || !table.after.is_empty()).count() > 1 {
@@ -387,15 +415,20 @@ impl Ends<'_> {
         for table in &mut taken {
             table.counts = (table.before.len() as u64, table.after.len() as u64);
             if table.before.len() > MOST_ROWS || table.after.len() > MOST_ROWS {
-                let most = format!("more than {MOST_ROWS} rows are changed; these are some of them");
-                table.missing.get_or_insert(most);
+                table.missing.get_or_insert_with(too_many);
             }
         }
         Ok(Ok((taken, notes)))
     }
 
-    /// Rows that are about to end, as others still see them.
-    async fn gone(&self, taken: &mut [Taken], ids: &str, around: &Surroundings<'_>) -> Result<(), String> {
+    /// Rows that a transaction under way may be ending, as others still see them, each with its place; of each table.
+    async fn ending(
+        &self,
+        taken: &mut [Taken],
+        first: u32,
+        whole: u64,
+        around: &Surroundings<'_>,
+    ) -> Result<Vec<Vec<(String, Bytes)>>, String> {
         if around.credential.is_relayed() {
             return Err("the daemon has no credential of its own for this database".to_owned());
         }
@@ -412,32 +445,80 @@ impl Ends<'_> {
             let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let server = Server::connect(&around.place.server, None, &around.credential, &parameters);
             let mut server = server.await.map_err(|error| error.to_string())?;
-            for table in taken.iter_mut().filter(|table| table.missing.is_none()) {
-                let (columns, place) = (Taken::columns(&table.relation), Taken::place(&table.relation));
-                let text = format!(
-                    "SELECT {columns} FROM {place} WHERE t.xmax OPERATOR(pg_catalog.=) ANY ({ids}) LIMIT {}",
-                    MOST_ROWS + 1
-                );
-                let (found, mut size) = (&mut table.before, 0);
-                let keep = |_: usize, values: &[Option<&str>]| {
-                    let row = row_of_values(values)?;
-                    size += row.len();
-                    if size <= MOST_FOUND {
-                        found.push(row);
-                    }
-                    Some(())
-                };
-                server.ask(&text, keep).await.map_err(|error| error.to_string())?;
+            let mut next = None;
+            let keep = |_: usize, values: &[Option<&str>]| {
+                next = Some((*values.first()?)?.parse().ok()?);
+                Some(())
+            };
+            server.ask("SELECT pg_catalog.txid_current()", keep).await.map_err(|error| error.to_string())?;
+            let under_way = is_under_way("t.xmax", first, whole, Some(next.unwrap_or(whole)));
+            let mut all = Vec::new();
+            for table in taken.iter_mut() {
+                let (mut found, mut size, mut count) = (Vec::new(), 0, 0);
+                if table.missing.is_none() {
+                    let (columns, place) = (Taken::columns(&table.relation), Taken::place(&table.relation));
+                    let text =
+                        format!("SELECT t.ctid, {columns} FROM {place} WHERE {under_way} LIMIT {}", MOST_ROWS + 1);
+                    let keep = |_: usize, values: &[Option<&str>]| {
+                        let (place, values) = values.split_first()?;
+                        let row = row_of_values(values)?;
+                        size += row.len();
+                        count += 1;
+                        if size <= MOST_FOUND {
+                            found.push(((*place)?.to_owned(), row));
+                        }
+                        Some(())
+                    };
+                    server.ask(&text, keep).await.map_err(|error| error.to_string())?;
+                }
                 if size > MOST_FOUND {
                     table.missing = Some(TOO_LONG.to_owned());
+                } else if count > MOST_ROWS {
+                    table.missing = Some(too_many());
                 }
+                all.push(found);
             }
-            server.bye().await.map_err(|error| error.to_string())
+            server.bye().await.map_err(|error| error.to_string())?;
+            Ok(all)
         };
         timeout(QUESTION, asking).await.map_err(|_| "the server takes too long".to_owned())?
     }
 
-    /// The transaction and its parts that have changed something, by their numbers.
+    /// Those of them that our transaction does not see any more: others' are still there for it, and what it has only locked.
+    async fn gone(
+        &mut self,
+        way: &Way,
+        table: &Taken,
+        ending: Vec<(String, Bytes)>,
+        session: &mut Session,
+        writer: &mut Writer<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<Result<Vec<Bytes>, String>, Ending> {
+        // As the server has written them; nothing else can stand in a literal of ours.
+        let is_place = |place: &str| place.bytes().all(|byte| byte.is_ascii_digit() || b"(),".contains(&byte));
+        if !ending.iter().all(|(place, _)| is_place(place)) {
+            return Ok(Err("it gives a row a place that is none".to_owned()));
+        }
+        if ending.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
+        let places: Vec<_> = ending.iter().map(|(place, _)| format!("\"{place}\"")).collect();
+        let text = format!(
+            "SELECT t.ctid FROM {} WHERE t.ctid OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.tid[])",
+            Taken::place(&table.relation),
+            places.join(",")
+        );
+        let heard = match self.question(way, &text, session, writer, around).await? {
+            Ok(heard) => heard,
+            Err(error) => return Ok(Err(error)),
+        };
+        let place = |body: &Bytes| Some(row(body)?.into_iter().next()??.to_owned());
+        let there: BTreeSet<String> = heard.rows.iter().filter_map(place).collect();
+        Ok(Ok(ending.into_iter().filter(|(place, _)| !there.contains(place)).map(|(_, row)| row).collect()))
+    }
+
+    /// The transaction and its parts that have changed something, by their numbers; without those that have ended well (a block
+    /// with an exception handler is one), which hold no lock any more. Those are younger than what they were begun in.
     async fn transactions(
         &mut self,
         way: &Way,
@@ -524,7 +605,7 @@ impl Ends<'_> {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |_| Some(64 << 20));
             let frame = match next.map_err(|error| Ending::Server(error.to_string()))? {
                 Some(Chunk::Whole(frame)) => frame,
-                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped { .. }) => {
+                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped(_)) => {
                     return Err(Ending::Server("a message passed unseen".to_owned()));
                 }
                 None => {
@@ -566,6 +647,7 @@ impl Ends<'_> {
                 None => {}
             }
             if tag == b'D' {
+                heard.count += 1;
                 if keep.is_none() {
                     heard.found += frame.body().len();
                     if heard.found <= MOST_FOUND {
@@ -719,6 +801,51 @@ fn digest_of(affected: u64, taken: &[Taken]) -> (String, bool) {
     (digest(&parts), whole)
 }
 
+fn too_many() -> String {
+    format!("more than {MOST_ROWS} rows are changed; these are some of them")
+}
+
+/// The one that was begun first: numbers of transactions come back after 2^32.
+fn older(one: u32, other: u32) -> u32 {
+    if one.wrapping_sub(other).cast_signed() < 0 { one } else { other }
+}
+
+/// What is true, in SQL, of a column with a transaction's number where that is under way and no older than `first`. `whole` is the number
+/// of our transaction, which is older than any of its parts, with the epoch in its upper half.
+///
+/// A row that we see and that such a transaction has made is ours. Where other numbers may stand in the column too (of several who have
+/// locked a row together), `next` is one that no transaction under way has: asking for what is to come is an error.
+fn is_under_way(column: &str, first: u32, whole: u64, next: Option<u64>) -> String {
+    const CATALOG: &str = "OPERATOR(pg_catalog.";
+    let ours = whole & u64::from(u32::MAX);
+    let number = format!(
+        "({whole}::pg_catalog.int8 {CATALOG}+) (({column}::pg_catalog.text::pg_catalog.int8 {CATALOG}-) {ours}::pg_catalog.int8 \
+         {CATALOG}+) 4294967296::pg_catalog.int8) {CATALOG}%) 4294967296::pg_catalog.int8))"
+    );
+    let asked = format!("pg_catalog.txid_status({number}) {CATALOG}=) 'in progress'::pg_catalog.text");
+    let asked = match next {
+        Some(next) => format!("CASE WHEN {number} {CATALOG}<) {next}::pg_catalog.int8 THEN {asked} ELSE false END"),
+        None => asked,
+    };
+    format!(
+        "CASE WHEN pg_catalog.age({column}) {CATALOG}<=) pg_catalog.age('{first}'::pg_catalog.xid) THEN {asked} ELSE false END"
+    )
+}
+
 fn relation_name(relation: &Relation) -> String {
     format!("{}.{}", relation.id.schema, relation.id.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::older;
+
+    #[test]
+    fn numbers_of_transactions_come_back() {
+        for (numbers, first) in
+            [(&[7, 5, 6][..], 5), (&[u32::MAX - 1, 3, 4], u32::MAX - 1), (&[4, u32::MAX], u32::MAX), (&[9], 9)]
+        {
+            assert_eq!(numbers.iter().copied().reduce(older), Some(first), "{numbers:?}");
+        }
+    }
 }

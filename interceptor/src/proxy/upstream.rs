@@ -524,7 +524,7 @@ impl Server {
                 .map_err(|error| LoginError::Protocol(error.to_string()))?
             {
                 Some(Chunk::Whole(frame)) => return Ok(frame),
-                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped { .. }) => {
+                Some(Chunk::Passing { .. } | Chunk::Beginning(_) | Chunk::Skipped(_)) => {
                     return Err(LoginError::Protocol("a message passed unseen".to_owned()));
                 }
                 None => {

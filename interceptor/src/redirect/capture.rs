@@ -141,21 +141,41 @@ fn people(settings: &Settings, exempt: &[PathBuf]) -> Result<Vec<u32>, RedirectE
     }
     let (mount, users) = (cgroup_mount()?, users(settings)?);
     let is_named = |process: &Path| {
-        let cgroups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
-        let own = cgroups.lines().find_map(|line| line.strip_prefix("0::/")).map(|own| mount.join(own));
-        if own.is_none_or(|own| exempt.iter().any(|exempt| own.starts_with(exempt))) {
-            return false;
-        }
-        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
-        let exe = fs::metadata(process.join("exe")).map(|file| (file.dev(), file.ino())).ok();
-        let is_program = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| Some((file.dev(), file.ino())) == exe);
-        uid.is_some_and(|uid| users.contains(&uid)) || settings.executables.iter().any(is_program)
+        let own = own_cgroup(process).map(|own| mount.join(own));
+        own.is_some_and(|own| !exempt.iter().any(|exempt| own.starts_with(exempt)))
+            && is_person(settings, &users, process)
     };
     let processes = fs::read_dir("/proc").map_err(RedirectError::file("read", "/proc"))?.flatten();
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
     let numbers = processes.filter_map(number);
     Ok(numbers.filter(|pid| is_named(Path::new(&format!("/proc/{pid}")))).collect())
+}
+
+/// Whether the settings name a process as it stands now, by the rules of the programs (`task::standing`); `None` where it cannot be
+/// looked at.
+pub(super) fn is_named(settings: &Settings, process: u32) -> Option<bool> {
+    let process = PathBuf::from(format!("/proc/{process}"));
+    let own = own_cgroup(&process)?;
+    let is_within = |path: &PathBuf| relative(path).is_ok_and(|path| own.starts_with(path));
+    if settings.exempt.iter().chain([&settings.daemon_cgroup]).any(is_within) {
+        return Some(false);
+    }
+    let in_cgroup = settings.cgroups.iter().flatten().any(is_within);
+    Some(in_cgroup || is_person(settings, &users(settings).ok()?, &process))
+}
+
+/// The path of a process's cgroup below the mount: the v2 hierarchy is the one with number 0 and no controllers, cgroups(7).
+fn own_cgroup(process: &Path) -> Option<PathBuf> {
+    let cgroups = fs::read_to_string(process.join("cgroup")).ok()?;
+    cgroups.lines().find_map(|line| line.strip_prefix("0::/")).map(PathBuf::from)
+}
+
+fn is_person(settings: &Settings, users: &[u32], process: &Path) -> bool {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+    let exe = fs::metadata(process.join("exe")).map(|file| (file.dev(), file.ino())).ok();
+    let is_program = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| Some((file.dev(), file.ino())) == exe);
+    uid.is_some_and(|uid| users.contains(&uid)) || settings.executables.iter().any(is_program)
 }
 
 /// The path from the root of the hierarchy, as the kernel's tracepoints give it.
@@ -204,4 +224,38 @@ fn hash<'object, K: Pod, V: Pod>(
 ) -> Result<HashMapInKernel<&'object mut MapData, K, V>, RedirectError> {
     let data = object.map_mut(name).ok_or(RedirectError::Missing { name })?;
     HashMapInKernel::try_from(data).map_err(RedirectError::map("open", name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_named_is_told_by_where_it_is_whose_and_what_it_runs() {
+        let own = own_cgroup(Path::new("/proc/self")).unwrap();
+        let exe = fs::read_link("/proc/self/exe").unwrap();
+        let user = nix::unistd::getuid().to_string();
+        let within = own.join("further");
+        let elsewhere = PathBuf::from("interceptor-nowhere");
+        let settings = || Settings { daemon_cgroup: elsewhere.clone(), ..Settings::default() };
+        for (what, settings, expected) in [
+            ("the whole host", settings(), false),
+            ("its cgroup", Settings { cgroups: Some(vec![own.clone()]), ..settings() }, true),
+            ("one below it", Settings { cgroups: Some(vec![within]), ..settings() }, false),
+            ("another", Settings { cgroups: Some(vec![elsewhere.clone()]), ..settings() }, false),
+            ("its user", Settings { users: vec![user.clone()], ..settings() }, true),
+            ("its program", Settings { executables: vec![exe.clone()], ..settings() }, true),
+            ("another program", Settings { executables: vec!["/bin/true".into()], ..settings() }, false),
+            ("its user, exempt", Settings { users: vec![user], exempt: vec![own.clone()], ..settings() }, false),
+            (
+                "its program, the daemon's cgroup",
+                Settings { executables: vec![exe], daemon_cgroup: own, ..settings() },
+                false,
+            ),
+        ] {
+            assert_eq!(is_named(&settings, process::id()), Some(expected), "{what}");
+        }
+        // Numbers end at 2^22.
+        assert_eq!(is_named(&settings(), 1 << 23), None);
+    }
 }

@@ -211,10 +211,12 @@ impl Redirect {
         inside(&processes).map_err(RedirectError::file("read", "/proc"))
     }
 
-    /// Whether a process is an agent, by what the programs know.
+    /// Whether a process is an agent: by what the programs know of it and what it descends from, and by where it is, whose it is and
+    /// what it runs, because not every kernel lets the programs remember. Who cannot be looked at counts as one.
     #[must_use]
     pub fn is_agent(&self, process: u32) -> bool {
-        self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&process, 0).is_ok()
+        let known = self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&process, 0).is_ok();
+        known || capture::is_named(&self.settings, process).unwrap_or(true)
     }
 
     /// Names the files of the settings again: a program that was replaced on disk is another file.

@@ -12,7 +12,7 @@ use super::{Copy, Output, Session, Skip, Step};
 use crate::audit::Status;
 use crate::policy::{Granted, Permit};
 use crate::sql::{Effect, Rejection};
-use crate::wire::{Frame, Frontend, Speaker, Target, TransactionStatus, Unreadable, parameters};
+use crate::wire::{Frame, Frontend, Skipped, Speaker, Target, TransactionStatus, Unreadable, parameters};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -56,14 +56,16 @@ impl Session {
         }
     }
 
-    /// A statement that was too long to be kept.
-    pub fn skipped(&mut self, tag: u8, body: usize, out: &mut Output) -> Result<(), Ending> {
+    /// A statement that was too long to be kept; on record by its beginning and a digest.
+    pub fn skipped(&mut self, skipped: &Skipped, out: &mut Output) -> Result<(), Ending> {
         if self.copy == Copy::In {
             return Err(Ending::Violation("unexpected message during COPY from the client".to_owned()));
         }
         if self.skip == Skip::No {
-            let refusal = self.refuse_unread(Refusal::Rejected(Rejection::TooLong(body)))?;
-            self.refuse(refusal, tag == b'Q', out);
+            let Skipped { tag, body, beginning, length, digest } = skipped;
+            let text = format!("{} [cut: {length} bytes in all, sha256 {digest}]", String::from_utf8_lossy(beginning));
+            let refusal = self.refuse_text(&text, Refusal::Rejected(Rejection::TooLong(*body)))?;
+            self.refuse(refusal, *tag == b'Q', out);
         }
         Ok(())
     }
@@ -194,11 +196,11 @@ impl Session {
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
             }
-            Judgement::Try(permit, relations) => {
+            Judgement::Try(permit, planned) => {
                 let mut bytes = BytesMut::new();
                 release(permit, frame, &mut bytes);
                 let in_block = self.status == TransactionStatus::InBlock;
-                Ok(self.plan(bytes.freeze(), Way::Text { in_block }, relations))
+                Ok(self.plan(bytes.freeze(), Way::Text { in_block }, planned))
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, true, out)),
             Judgement::Held => Ok(Step::Hold),
@@ -385,13 +387,13 @@ impl Session {
                 release(permit, frame, &mut out.upstream);
                 Ok(Step::Done)
             }
-            Judgement::Try(permit, relations) => {
+            Judgement::Try(permit, planned) => {
                 let mut bytes = BytesMut::from(describe_portal(portal).as_slice());
                 release(permit, frame, &mut bytes);
                 bytes.extend_from_slice(&own(b'H', b""));
                 let in_block = self.status == TransactionStatus::InBlock;
                 let rebind = prepared.bind.clone().unwrap_or_default();
-                Ok(self.plan(bytes.freeze(), Way::Portal { in_block, rebind }, relations))
+                Ok(self.plan(bytes.freeze(), Way::Portal { in_block, rebind }, planned))
             }
             Judgement::Refused(refusal) => Ok(self.refuse(refusal, false, out)),
             Judgement::Held => Ok(Step::Hold),

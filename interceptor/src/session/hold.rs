@@ -8,11 +8,12 @@ use super::judge::{Bench, excerpt, relations};
 use super::names::Prepared;
 use super::pending::Meaning;
 use super::refusal::{Ending, Refusal};
+use super::trial::Planned;
 use super::{Session, path::Schemas};
 use crate::approval::{self, Answer, Asked, Binding, Event, Grant, NotAsked, NotKept, Outlook, Ticket};
 use crate::audit::{AuditError, Decision, Event as Recorded, Record, Trail, digest, redact, redact_within};
 use crate::policy::{Orders, Permit};
-use crate::sql::{Analysis, Catalog, Effect, Portal, Relation, Statement};
+use crate::sql::{Analysis, Catalog, Effect, Portal, Statement};
 use crate::telemetry::{Judged, metrics};
 use crate::wire::{TransactionStatus, values};
 use bytes::Bytes;
@@ -87,7 +88,7 @@ pub(super) enum Clearance {
     /// Somebody has been asked.
     Held,
     /// It is to be tried before anybody is asked; where its rows are looked for.
-    Try(Vec<Arc<Relation>>),
+    Try(Planned),
     /// No.
     Refused(Refusal),
 }

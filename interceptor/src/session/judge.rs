@@ -7,11 +7,12 @@ use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
 use super::temporary::{Sure, is_same};
+use super::trial::Planned;
 use super::{Names, Session};
 use crate::audit::{AuditError, Decision as Recorded, Ended, Entry, Event, Record, RelationUse, Status, redact};
 use crate::policy::{Counted, Denial, Denied, Granted, Mode, Obligation, Orders, Permit, PolicySet, Totals};
 use crate::sql::{
-    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Relation, Statement, Temporary, quoted,
+    self, Access, Analysis, Catalog, Effect, Flag, Object, Readings, Rejection, Statement, Temporary, quoted,
 };
 use crate::telemetry::{Judged, NO_VERB, metrics};
 use crate::wire::{Frame, Rows, TransactionStatus};
@@ -47,7 +48,7 @@ pub(super) enum Judgement {
     /// Somebody has to approve it, and has been asked to.
     Held,
     /// Somebody has to approve it, and shall see first what it changes, in these relations among others.
-    Try(Permit, Vec<Arc<Relation>>),
+    Try(Permit, Planned),
     /// Somebody would have to approve it, once what is under way has ended.
     Later,
     /// A name is not known and the catalogue may be old.
@@ -252,7 +253,7 @@ impl Session {
         let case =
             Case { text, path, run, runs: &looked_up, analysis: &analysis, permit: &permit, catalog: &catalog, bench };
         let granted = match self.clear(&case)? {
-            Clearance::Try(relations) => return Ok(Judgement::Try(permit, relations)),
+            Clearance::Try(planned) => return Ok(Judgement::Try(permit, planned)),
             Clearance::Free => None,
             Clearance::Granted(grant, approved) => Some((grant, approved)),
             Clearance::Later => return Ok(Judgement::Later),
@@ -479,7 +480,13 @@ impl Session {
 
     /// A refusal that has no statement: unreadable bytes, a function call.
     pub(super) fn refuse_unread(&mut self, refusal: Refusal) -> Result<Refusal, Ending> {
-        let record = self.record(&refusal.reason(), None);
+        self.refuse_text(&refusal.reason(), refusal)
+    }
+
+    /// A refusal of what is no statement but can be told.
+    pub(super) fn refuse_text(&mut self, text: &str, refusal: Refusal) -> Result<Refusal, Ending> {
+        let mut record = self.record("", None);
+        record.statement = Some(redact(text));
         match self.refuse_on_record(record, refusal)? {
             Judgement::Refused(refusal) => Ok(refusal),
             Judgement::Permitted(..)

@@ -146,7 +146,7 @@ impl Stage {
             match chunk {
                 Chunk::Passing { tag: b'B', bytes, .. } => self.session.bind_data(&bytes, out),
                 Chunk::Passing { bytes, .. } => self.session.copy_data(&bytes, out),
-                Chunk::Skipped { tag, body } => self.session.skipped(tag, body, out)?,
+                Chunk::Skipped(skipped) => self.session.skipped(&skipped, out)?,
                 Chunk::Whole(frame) | Chunk::Beginning(frame) => {
                     let mut step = self.session.frontend(&frame, &bench, out)?;
                     if step == Step::Look {
@@ -175,7 +175,7 @@ impl Stage {
                     self.session.data(tag, continued, started, &bytes, out)?;
                 }
                 Chunk::Beginning(_) => panic!("a server binds nothing"),
-                Chunk::Skipped { tag, .. } => panic!("{tag} is too long"),
+                Chunk::Skipped(skipped) => panic!("{skipped:?} is too long"),
                 Chunk::Whole(frame) => self.session.backend(&frame, out)?,
             }
         }

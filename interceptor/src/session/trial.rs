@@ -13,12 +13,20 @@ use super::{Session, Step};
 use crate::approval::{Preview, Seen};
 use crate::audit::Decision;
 use crate::mask::Key;
-use crate::policy::Circumstances;
+use crate::policy::{Circumstances, Orders};
 use crate::sql::{Access, Effect, Flag, Object, Relation, RelationKind, is_temporary};
 use crate::wire::TransactionStatus;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// What of a statement decides how it is tried.
+#[derive(Debug)]
+pub(super) struct Planned {
+    relations: Vec<Arc<Relation>>,
+    max_rows: Option<u64>,
+    max_affected: Option<u64>,
+}
 
 /// A statement that is to be tried.
 #[derive(Debug)]
@@ -29,6 +37,10 @@ pub struct Trial {
     pub way: Way,
     /// Where rows that it changes are looked for.
     pub relations: Vec<Arc<Relation>>,
+    /// Rows that it may return, and change: with more it will fail once it is approved.
+    pub max_rows: Option<u64>,
+    /// As above.
+    pub max_affected: Option<u64>,
     /// What surrounds whoever looks at the rows.
     pub around: Circumstances,
     /// What hides values.
@@ -99,7 +111,8 @@ impl Session {
         self.trial_taken
     }
 
-    pub(super) fn plan(&mut self, bytes: Bytes, way: Way, relations: Vec<Arc<Relation>>) -> Step {
+    pub(super) fn plan(&mut self, bytes: Bytes, way: Way, planned: Planned) -> Step {
+        let Planned { relations, max_rows, max_affected } = planned;
         // Reviewers sit elsewhere.
         let around = Circumstances {
             exe: String::new(),
@@ -111,7 +124,7 @@ impl Session {
             agent_totals: Default::default(),
             ..self.around.clone()
         };
-        self.trial = Some(Trial { bytes, way, relations, around, key: self.key.clone() });
+        self.trial = Some(Trial { bytes, way, relations, max_rows, max_affected, around, key: self.key.clone() });
         Step::Try
     }
 
@@ -151,7 +164,10 @@ impl Session {
                     crate::audit::redact(case.text)
                 ));
                 self.trail.write(record)?;
-                Ok(Some(Clearance::Try(relations)))
+                let least =
+                    |limit: fn(&Orders) -> Option<u64>| statements(case).filter_map(|(_, orders)| limit(orders)).min();
+                let (max_rows, max_affected) = (least(|orders| orders.max_rows), least(|orders| orders.max_affected));
+                Ok(Some(Clearance::Try(Planned { relations, max_rows, max_affected })))
             }
             Err(why) => {
                 self.tried = Some(Tried { preview: Preview::none(why), ..Tried::default() });

@@ -1,6 +1,7 @@
 //! Frames: a tag, a length, a body; and how a stream of bytes is cut into them.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 
 /// Bytes before a body: the tag and the length word.
 pub const HEADER: usize = 5;
@@ -122,13 +123,76 @@ pub enum Chunk {
     },
     /// The beginning of a Bind that is too long to be taken whole; the rest comes as [`Chunk::Passing`].
     Beginning(Frame),
-    /// A message that was longer than its kind may be and that could be skipped: none of it was kept.
-    Skipped {
-        /// The type byte.
-        tag: u8,
-        /// The body's length.
-        body: usize,
-    },
+    /// A message that was longer than its kind may be and that could be skipped.
+    Skipped(Skipped),
+}
+
+/// What is left of a message that was read past: enough to say afterwards which it was.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The type byte.
+    pub tag: u8,
+    /// The body's length.
+    pub body: usize,
+    /// The beginning of the statement.
+    pub beginning: Vec<u8>,
+    /// How long that was.
+    pub length: usize,
+    /// SHA-256 over all of it, in hexadecimal.
+    pub digest: String,
+}
+
+/// Bytes of a skipped message that are kept.
+const KEPT: usize = 64 << 10;
+
+/// A message that is being read past.
+#[derive(Debug)]
+struct Skipping {
+    header: Header,
+    /// Bytes of the body that have not come yet.
+    left: usize,
+    /// Strings before the statement that have not ended yet.
+    names: usize,
+    /// Whether the statement has.
+    ended: bool,
+    beginning: Vec<u8>,
+    length: usize,
+    digest: Sha256,
+}
+
+impl Skipping {
+    fn new(header: Header) -> Self {
+        // A Parse begins with a name (54.7).
+        let names = usize::from(header.tag == b'P');
+        let (beginning, digest) = (Vec::new(), Sha256::new());
+        Self { header, left: header.body, names, ended: false, beginning, length: 0, digest }
+    }
+
+    fn take(&mut self, mut piece: &[u8]) {
+        self.left -= piece.len();
+        while self.names > 0 {
+            let Some(end) = memchr::memchr(0, piece) else { return };
+            piece = piece.get(end + 1..).unwrap_or_default();
+            self.names -= 1;
+        }
+        if self.ended {
+            return;
+        }
+        if let Some(end) = memchr::memchr(0, piece) {
+            piece = piece.get(..end).unwrap_or_default();
+            self.ended = true;
+        }
+        self.length += piece.len();
+        self.digest.update(piece);
+        let room = KEPT - self.beginning.len();
+        self.beginning.extend_from_slice(piece.get(..room).unwrap_or(piece));
+    }
+
+    fn end(self) -> Skipped {
+        let Self { header: Header { tag, body }, beginning, length, digest, .. } = self;
+        let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Skipped { tag, body, beginning, length, digest }
+    }
 }
 
 /// Cuts a stream into messages that are looked at and runs of bytes that are not.
@@ -138,8 +202,7 @@ pub enum Chunk {
 #[derive(Debug, Default)]
 pub struct Splitter {
     passing: Option<(u8, usize)>,
-    /// A message that is being skipped: its head, and what is left of it.
-    skipping: Option<(Header, usize)>,
+    skipping: Option<Box<Skipping>>,
 }
 
 impl Splitter {
@@ -151,14 +214,13 @@ impl Splitter {
         buffer: &mut BytesMut,
         mut most_of: impl FnMut(u8) -> Option<usize>,
     ) -> Result<Option<Chunk>, FrameError> {
-        if let Some((header, left)) = self.skipping.take() {
-            let now = left.min(buffer.len());
-            buffer.advance(now);
-            if now < left {
-                self.skipping = Some((header, left - now));
+        if let Some(mut skipping) = self.skipping.take() {
+            skipping.take(&buffer.split_to(skipping.left.min(buffer.len())));
+            if skipping.left > 0 {
+                self.skipping = Some(skipping);
                 return Ok(None);
             }
-            return Ok(Some(Chunk::Skipped { tag: header.tag, body: header.body }));
+            return Ok(Some(Chunk::Skipped(skipping.end())));
         }
         if let Some((tag, left)) = self.passing.take() {
             if buffer.is_empty() {
@@ -184,7 +246,8 @@ impl Splitter {
             }
             // A statement that is too long ends nothing but itself: it is read past, so that its sender gets to read why.
             Some(most) if header.body > most && header.body <= LONGEST_SKIPPED && matches!(header.tag, b'Q' | b'P') => {
-                self.skipping = Some((header, HEADER + header.body));
+                buffer.advance(HEADER);
+                self.skipping = Some(Box::new(Skipping::new(header)));
                 self.next(buffer, most_of)
             }
             Some(most) if header.body > most => Err(FrameError::TooLong { tag: header.tag, body: header.body, most }),
@@ -251,6 +314,32 @@ mod tests {
         if tag == b'D' { None } else { Some(100) }
     }
 
+    #[test]
+    fn what_is_skipped_can_be_told_afterwards() {
+        let long = "x".repeat(200);
+        let hash =
+            |bytes: &[u8]| -> String { Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect() };
+        for (frame, kept) in [
+            (Frame::query(&long), long.as_bytes()),
+            (Frame::parse("name", &long), long.as_bytes()),
+            // Nothing ends it.
+            (Frame::of(b'Q', &[long.as_bytes()]), long.as_bytes()),
+            (Frame::of(b'P', &[long.as_bytes()]), b""),
+        ] {
+            for step in [1, 7, 64, 1000] {
+                let (mut splitter, mut buffer, mut found) = (Splitter::default(), BytesMut::new(), None);
+                for piece in frame.bytes().chunks(step) {
+                    buffer.extend_from_slice(piece);
+                    found = splitter.next(&mut buffer, most).unwrap().or(found);
+                }
+                let (tag, body) = (frame.tag(), frame.body().len());
+                let (beginning, length, digest) = (kept.to_vec(), kept.len(), hash(kept));
+                assert_eq!(found, Some(Chunk::Skipped(Skipped { tag, body, beginning, length, digest })), "{step}");
+                assert!(splitter.is_between(&buffer));
+            }
+        }
+    }
+
     /// Feeds `bytes` in pieces of `step` and writes down what comes out.
     fn cut(bytes: &[u8], step: usize) -> String {
         let (mut splitter, mut buffer, mut out) = (Splitter::default(), BytesMut::new(), String::new());
@@ -268,7 +357,7 @@ mod tests {
                     Ok(Some(Chunk::Beginning(frame))) => {
                         out += &format!("{}({})... ", frame.tag() as char, frame.body().len())
                     }
-                    Ok(Some(Chunk::Skipped { tag, body })) => out += &format!("{}-{body} ", tag as char),
+                    Ok(Some(Chunk::Skipped(Skipped { tag, body, .. }))) => out += &format!("{}-{body} ", tag as char),
                     Err(error) => return out + &error.to_string(),
                 }
             }
@@ -322,7 +411,7 @@ mod tests {
                     match chunk {
                         Chunk::Whole(frame) => { count += 1; seen.extend_from_slice(frame.bytes()); }
                         Chunk::Passing { started, bytes, .. } => { count += started; seen.extend_from_slice(&bytes); }
-                        Chunk::Beginning(_) | Chunk::Skipped { .. } => panic!("nothing here is too long"),
+                        Chunk::Beginning(_) | Chunk::Skipped(_) => panic!("nothing here is too long"),
                     }
                 }
             }

@@ -20,7 +20,7 @@ mod startup;
 pub use backend::{Backend, Described, ErrorFields, TransactionStatus, described};
 pub use bound::{parameters, values};
 pub use cursor::Malformed;
-pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Splitter};
+pub use frame::{Chunk, Frame, FrameError, HEADER, Header, Skipped, Splitter};
 pub use frontend::{Frontend, Target, Unreadable};
 pub use rows::{Rows, row_of_values, values_of_row};
 pub use say::{Report, Severity, Speaker};

@@ -46,7 +46,12 @@ async function main() {
   const wrong = [];
   page.on("console", (message) => { if (["error", "warning"].includes(message.type()) && !/40[013]|409|502/.test(message.text())) wrong.push(message.text()); });
   page.on("pageerror", (error) => wrong.push(String(error)));
-  page.on("dialog", (dialog) => { wrong.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
+  let asked = null;
+  page.on("dialog", (dialog) => {
+    if (asked !== null && dialog.message().includes(asked)) { asked = null; dialog.accept(); return; }
+    wrong.push(`a dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
   page.on("request", (request) => { if (!request.url().startsWith("http://127.0.0.1:")) wrong.push(`asks ${request.url()}`); });
   const picture = (name, options = {}) => page.screenshot({ path: `${pictures}/${name}.png`, ...options });
   const detail = page.locator(".detail");
@@ -96,11 +101,28 @@ async function main() {
   say(`preview too: ${(await page.locator(".preview").textContent()).includes(evil)}`);
   await page.click(".word .yes");
   await attack.ended;
-  for (const name of ["sessions", "audit", "policies", "coverage", "plots"]) {
+  // A session comes and goes on the page by itself, and is ended there.
+  await page.goto(`${base}#sessions`);
+  await page.waitForSelector("main .empty");
+  const asleep = psql("select pg_sleep(60)");
+  await page.waitForSelector("main [data-session]");
+  await sleep(300);
+  await picture("sessions");
+  asked = "End the session of agent:demo?";
+  await page.click("main [data-session]");
+  say(`psql: ${(await asleep.ended).split("\n").find((line) => /FATAL|ERROR/.test(line))}`);
+  await page.waitForSelector("main .empty");
+  for (const name of ["audit", "policies", "coverage", "plots"]) {
     await page.goto(`${base}#${name}`);
     await page.waitForFunction((name) => document.querySelector("nav a[aria-current]")?.getAttribute("href") === `#${name}` && document.querySelector("main .panel"), name);
     await sleep(300);
     await picture(name);
+  }
+  // What has been decided so far is all counted, whatever the span.
+  for (const span of ["hour", "all"]) {
+    await page.goto(`${base}#plots?span=${span}`);
+    await page.waitForFunction((span) => document.querySelector(".choice a[aria-current]")?.getAttribute("href").endsWith(span), span);
+    say(`counted: ${(await page.locator(".legend span").allTextContents()).join(", ")}; ${(await page.locator(".cards .panel:nth-child(3) text").allTextContents()).join(" ")}`);
   }
   await page.goto(`${base}#audit?text=onerror`);
   await page.waitForFunction(() => document.querySelector("main td a"));
@@ -129,11 +151,21 @@ async function main() {
   const held = psql("insert into people values (200, 'Grace Hopper', 'new here')");
   await page.waitForFunction(() => document.querySelector(".detail")?.textContent.includes("Grace"));
   await page.emulateMedia({ colorScheme: "dark" });
+  await sleep(400);
   await picture("approval-dark");
   await page.setViewportSize({ width: 390, height: 844 });
   await sleep(200);
   await picture("approval-phone", { fullPage: true });
-  say(`wider than a phone: ${await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)}`);
+  const wide = [];
+  for (const name of ["approvals", "sessions", "audit", "policies", "coverage", "plots"]) {
+    await page.goto(`${base}#${name}`);
+    await page.waitForFunction((name) => document.querySelector("nav a[aria-current]")?.getAttribute("href") === `#${name}` && document.querySelector("main .panel"), name);
+    await sleep(200);
+    if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) wide.push(name);
+    await picture(`${name}-phone`);
+  }
+  await page.goto(`${base}#approvals`);
+  say(`wider than a phone: ${wide.join(", ") || "nothing"}`);
 
   // Everything that is not the page itself is refused.
   const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");

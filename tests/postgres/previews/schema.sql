@@ -24,3 +24,20 @@ create table "Odd Name" ("a ""b" int primary key, ts date, arr int[], js jsonb);
 insert into "Odd Name" values (1, date '2026-01-31', '{1,2}', '{"a": 1}');
 create table jots (id int);
 create schema elsewhere;
+-- A block with a handler is a transaction of its own within, which holds no lock on its number once it has ended well.
+create table risky (id int primary key, n int);
+insert into risky select g, 0 from generate_series(1, 5) g;
+create table log (id int, what text);
+create function careful() returns trigger language plpgsql as $$ begin
+  begin
+    insert into public.log values (new.id, 'within');
+    delete from public.kept where id = new.id + 5;
+    begin
+      delete from public.kept where id = 10;
+      raise unique_violation;
+    exception when unique_violation then null;
+    end;
+  exception when foreign_key_violation then null;
+  end;
+  return new; end $$;
+create trigger careful before update on risky for each row execute function careful();

@@ -1,7 +1,7 @@
 //! The frame decoder: however a stream comes in pieces, the same messages come out and no byte is lost or invented.
 
 use bytes::BytesMut;
-use interceptor::wire::{Chunk, FrameError, Splitter};
+use interceptor::wire::{Chunk, FrameError, Skipped, Splitter};
 
 /// The first byte says how large the pieces are; the rest is the stream.
 pub(super) fn frames(data: &[u8]) {
@@ -67,7 +67,7 @@ fn cut(stream: &[u8], step: usize) -> Cut {
                     cut.passed.extend_from_slice(frame.bytes());
                     cut.messages.push((frame.tag(), frame.bytes().to_vec()));
                 }
-                Ok(Some(Chunk::Skipped { tag, body })) => {
+                Ok(Some(Chunk::Skipped(Skipped { tag, body, .. }))) => {
                     cut.skipped += 1;
                     cut.messages.push((tag, body.to_be_bytes().to_vec()));
                 }

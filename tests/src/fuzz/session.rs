@@ -14,7 +14,7 @@ use interceptor::mask::Key;
 use interceptor::policy::{Circumstances, Mode, PolicySet, Principal, Totals};
 use interceptor::session::{Bench, Budgets, Ending, Output, Session, Shared, Step};
 use interceptor::sql::{Catalog, CatalogBuilder, Readings, RelationKind};
-use interceptor::wire::{Chunk, HEADER, Header, Splitter};
+use interceptor::wire::{Chunk, HEADER, Header, Skipped, Splitter};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -258,8 +258,8 @@ impl Stage {
                 self.session.copy_data(&bytes, &mut out);
                 Step::Done
             }
-            Some(Chunk::Skipped { tag, body }) => {
-                self.session.skipped(tag, body, &mut out)?;
+            Some(Chunk::Skipped(skipped)) => {
+                self.session.skipped(&skipped, &mut out)?;
                 Step::Done
             }
             Some(Chunk::Whole(frame)) => self.session.frontend(&frame, &bench, &mut out)?,
@@ -311,7 +311,7 @@ impl Stage {
                 Some(Chunk::Passing { tag, continued, started, bytes }) => {
                     self.session.data(tag, continued, started, &bytes, &mut out)?;
                 }
-                Some(Chunk::Skipped { tag, .. }) => {
+                Some(Chunk::Skipped(Skipped { tag, .. })) => {
                     return Err(Ending::Server(format!("`{}` is too long", tag.escape_ascii())));
                 }
                 Some(Chunk::Beginning(_)) => return Err(Ending::Server("it binds".to_owned())),

@@ -45,7 +45,8 @@ pub(super) fn write(
         "upstream": upstreams(&database.gateway, &password)?,
         "policy": {"dir": places.policies, "mode": "enforce"},
         "audit": {"dir": places.audit},
-        "admin": {"socket": places.socket},
+        // The command is the agent, and in scripts its operator too.
+        "admin": {"socket": places.socket, "agents_operate": true},
         // Whoever runs this is root, and the only human around.
         "approval": {"local_root": true},
     });

@@ -3,7 +3,8 @@
 use super::Room;
 use super::door::{Link, Visitor};
 use super::look::{self, Found, Wanted};
-use crate::admin::approvals::{Peer, Word, approver, fit, now, refused, unable};
+use crate::admin::approvals::{Word, approver, fit, now, refused, unable};
+use crate::admin::peer::Peer;
 use crate::admin::{Status, Subjects};
 use crate::approval::{Approver, Request, State as RequestState, Unable};
 use crate::identity::Identity;
@@ -394,9 +395,21 @@ pub(super) async fn replay(
     reading(&room, move |dir| look::replay(dir, &session)).await
 }
 
-pub(super) async fn figures(State(room): State<Room>, headers: HeaderMap) -> Result<Json<look::Figures>, Refused> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Over {
+    #[serde(default)]
+    span: look::Span,
+}
+
+pub(super) async fn figures(
+    State(room): State<Room>,
+    headers: HeaderMap,
+    Query(Over { span }): Query<Over>,
+) -> Result<Json<look::Figures>, Refused> {
     operator(&room, &headers)?;
-    reading(&room, look::figures).await
+    let now = i64::try_from(now()).unwrap_or(i64::MAX);
+    reading(&room, move |dir| look::figures(dir, span, now)).await
 }
 
 #[derive(Serialize)]

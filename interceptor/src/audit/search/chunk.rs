@@ -4,6 +4,7 @@
 //! text) with the *groups* of records that have them. Groups, because nearly every statement has "sel"; what is in one is read
 //! and looked at.
 
+use super::counts::Counts;
 use super::segment::Place;
 use super::terms::{Kind, Terms};
 use super::wanted::{Test, Wanted};
@@ -19,11 +20,12 @@ const SHARDS: u32 = 32;
 /// Three-byte sequences of a text that are looked up at most: more of them hardly exclude more.
 const GRAMS: usize = 12;
 
-/// Which part of a chunk: where its records stand, the values of a kind, or some of the texts' sequences.
+/// Which part of a chunk: where its records stand, the values of a kind, what they come to, or some of the texts' sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Places,
     Values(Kind),
+    Counts,
     Texts(u32),
 }
 
@@ -33,6 +35,7 @@ impl Part {
         match self {
             Self::Places => 0,
             Self::Values(kind) => 1 + kind as i64,
+            Self::Counts => 15,
             Self::Texts(shard) => 16 + i64::from(shard),
         }
     }
@@ -57,6 +60,7 @@ pub(super) struct Making {
     pub(super) from: String,
     pub(super) until: String,
     bytes: u64,
+    counts: Counts,
     values: [BTreeMap<String, Vec<u16>>; Kind::ALL.len()],
     /// Three bytes of a text and, behind them, the group.
     grams: Vec<u32>,
@@ -70,6 +74,7 @@ impl Making {
             from: String::new(),
             until: String::new(),
             bytes: 0,
+            counts: Counts::default(),
             values: Default::default(),
             grams: Vec::new(),
         }
@@ -79,6 +84,7 @@ impl Making {
         let at = u16::try_from(self.spots.len()).unwrap_or(u16::MAX);
         self.spots.push(spot);
         self.bytes += spot.length;
+        self.counts.add(record);
         if self.from.is_empty() || *record.time < *self.from {
             self.from = record.time.to_string();
         }
@@ -121,6 +127,7 @@ impl Making {
             }
             parts.push((Part::Values(kind), out));
         }
+        parts.push((Part::Counts, self.counts.write()));
         self.grams.sort_unstable();
         self.grams.dedup();
         let mut shards = vec![Vec::new(); SHARDS as usize];

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Its name in the trail's folder.
 const FILE: &str = "search.index";
 /// Of the layout; one of another is made anew.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// How long somebody waits for another who writes.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -5,11 +5,13 @@
 //! fit is not used, and whoever searches is told. For proof there is `verify`, which knows of no index.
 
 mod chunk;
+mod counts;
 mod index;
 mod segment;
 mod terms;
 mod wanted;
 
+pub use counts::{Counts, Fired};
 pub(super) use terms::Terms;
 pub use wanted::Wanted;
 
@@ -169,6 +171,39 @@ pub fn search_latest(
     Ok((found, more, looking.searched))
 }
 
+/// What the records of a trail come to, from a time on (seconds since 1970, a whole minute) or all of them; what the index knows is not
+/// read.
+///
+/// # Errors
+/// The trail cannot be read to its end.
+pub fn count(dir: &Path, since: Option<i64>, use_index: bool) -> io::Result<(Counts, Searched)> {
+    let wanted = Wanted::default();
+    let mut looking = Looking::new(dir, &wanted, use_index);
+    let mut counts = Counts::default();
+    let is_in = |time: &str| since.is_none_or(|since| counts::seconds(time).is_none_or(|time| time >= since));
+    let mut last = None;
+    for head in looking.chunks() {
+        let counted = match (is_in(&head.from), is_in(&head.until)) {
+            (true, true) => looking.counts(&head),
+            (false, false) => Ok(Counts::default()),
+            // The time is somewhere in it.
+            _ => looking.read_counts(head.first, head.next(), looking.start(&head), &is_in),
+        };
+        match counted {
+            Ok(counted) => counts.append(counted),
+            Err(error) => {
+                looking.complain(&error);
+                break;
+            }
+        }
+        looking.searched.indexed += head.records;
+        last = Some(head);
+    }
+    let (from, place) = last.map_or((1, Ok(Place::START)), |head| (head.next(), Ok(head.end)));
+    counts.append(looking.read_counts(from, u64::MAX, place, &is_in).map_err(io_error)?);
+    Ok((counts, looking.searched))
+}
+
 /// Keeps the last of what comes, one more than `most` altogether, and turns it around.
 fn latest_of<T>(
     found: &mut Vec<String>,
@@ -214,6 +249,39 @@ impl<'a> Looking<'a> {
 
     fn chunks(&self) -> Vec<Head> {
         self.index.as_ref().map(|index| index.chunks.clone()).unwrap_or_default()
+    }
+
+    /// What the records of a chunk come to, as its index says.
+    fn counts(&self, head: &Head) -> Result<Counts, IndexError> {
+        let Some(index) = &self.index else { return Err(IndexError::Unfit("it is gone")) };
+        let counts = Counts::read(&index.part(head, chunk::Part::Counts)?).ok_or(chunk::Malformed)?;
+        if counts.records == head.records { Ok(counts) } else { Err(chunk::Malformed.into()) }
+    }
+
+    /// Where a chunk begins.
+    fn start(&self, head: &Head) -> Result<Place, IndexError> {
+        let Some(index) = &self.index else { return Err(IndexError::Unfit("it is gone")) };
+        Ok(index.spots(head)?.first().ok_or(chunk::Malformed)?.place)
+    }
+
+    /// The same of records that are read, from one to before another, beginning at a place.
+    fn read_counts(
+        &mut self,
+        from: u64,
+        until: u64,
+        place: Result<Place, IndexError>,
+        is_in: &dyn Fn(&str) -> bool,
+    ) -> Result<Counts, IndexError> {
+        let mut counts = Counts::default();
+        let _ = self.read(place?, from, until, &mut |line| {
+            if let Ok(record) = Terms::of(line)
+                && is_in(&record.time)
+            {
+                counts.add(&record);
+            }
+            Continue(())
+        })?;
+        Ok(counts)
     }
 
     fn complain(&mut self, error: &IndexError) {

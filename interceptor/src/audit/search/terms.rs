@@ -39,16 +39,16 @@ pub(in super::super) struct Terms<'a> {
     #[serde(borrow)]
     pub(super) time: Cow<'a, str>,
     #[serde(borrow)]
-    event: Cow<'a, str>,
+    pub(super) event: Cow<'a, str>,
     #[serde(borrow)]
     session: Cow<'a, str>,
     agent: Option<Agent>,
     process: Option<Process>,
     pub(super) statement: Option<String>,
-    verbs: Vec<String>,
-    relations: Vec<Relation>,
-    decision: Option<String>,
-    policies: Vec<String>,
+    pub(super) verbs: Vec<String>,
+    pub(super) relations: Vec<Relation>,
+    pub(super) decision: Option<String>,
+    pub(super) policies: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,8 +63,8 @@ struct Process {
 }
 
 #[derive(Debug, Deserialize)]
-struct Relation {
-    relation: String,
+pub(super) struct Relation {
+    pub(super) relation: String,
 }
 
 impl Terms<'_> {

@@ -67,6 +67,8 @@ function facts(pairs) {
 }
 
 function table(head, rows) {
+  // On a phone a row is a card, whose values stand beside their names.
+  for (const row of [rows].flat(9)) [...row.children].forEach((cell, at) => { if (head[at]) cell.setAttribute("data-name", head[at]); });
   return el("div", { class: "scroll", tabindex: "0" }, el("table", {},
     el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, ...text(name))))),
     el("tbody", {}, rows)));
@@ -255,19 +257,25 @@ function approvals() {
 
 // ---- the other pages
 
-async function sessions() {
+// As they are; again only where they have changed, and with the focus where it was.
+async function sessions(again) {
   const list = await ask("/api/sessions");
   if (state.page !== "sessions") return;
+  const said = JSON.stringify(list);
+  if (again === true && said === sessions.said) return;
+  sessions.said = said;
+  const focused = document.activeElement?.dataset.session;
   if (!list.length) return show(empty("No session is open."));
   show(el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Live sessions"), tag(String(list.length))),
     table(["agent", "acts for", "program", "database", "claims to be", "since", ""], list.map((session) => el("tr", {},
       el("td", {}, ...text(session.agent)), el("td", {}, ...text(session.on_behalf_of ?? "—")),
       cell(`${session.exe} (${session.pid})`), cell(`${session.database} on ${session.server}`), cell(session.claimed_role), el("td", {}, ...text(session.since.replace("T", " ").slice(0, 19))),
       el("td", {}, el("a", { href: `#replay/${encodeURIComponent(session.session)}` }, "replay"), " ",
-        el("button", { class: "no", type: "button", onclick: async () => {
+        el("button", { class: "no", type: "button", "data-session": session.session, onclick: async () => {
           if (!confirm(`End the session of ${session.agent}?`)) return;
           try { await ask("/api/sessions/kill", { session: session.session }); toast("the session is ended"); sessions(); } catch (error) { toast(error.message); }
         } }, "End")))))));
+  if (focused) [...document.querySelectorAll("[data-session]")].find((button) => button.dataset.session === focused)?.focus();
 }
 
 const decided = (record) => record.decision ? tag(record.decision, { permit: "good", deny: "bad", hold: "warn" }[record.decision]) : tag(record.event);
@@ -332,7 +340,7 @@ async function policies() {
   show(el("div", {},
     el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Explain a statement")),
       el("form", { class: "form", onsubmit: explain }, el("label", {}, "Agent", agent), el("label", {}, "Groups", groups), el("label", {}, "Database", databases), el("label", { class: "wide" }, "Statement", statement), el("button", { class: "main" }, "Explain")), answer),
-    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Policies"), tag(`set ${set.digest}`), el("span", { class: "push dim small" }, `counted over the last ${figures.records} records`)),
+    el("div", { class: "panel" }, el("div", { class: "title" }, el("h1", {}, "Policies"), tag(`set ${set.digest}`), el("span", { class: "push dim small" }, `how often they decided: over all ${figures.records} records`)),
       set.rules.map((rule) => {
         const fired = figures.policies[rule.id] ?? { permit: 0, deny: 0, hold: 0, observed: 0 };
         return el("details", {}, el("summary", {}, el("strong", { class: "mono" }, ...text(rule.id)), " ", tag(rule.effect, rule.effect === "permit" ? "good" : "bad"), " ", rule.observed ? tag("observed", "warn") : null, " ",
@@ -363,8 +371,14 @@ function svg(name, attributes, ...children) {
   return node;
 }
 
+function when(time, date) {
+  const day = date ? { day: "2-digit", month: "short" } : {};
+  return new Date(time * 1000).toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit" });
+}
+
 function stacked(figures) {
-  const width = 1240, height = 240, bars = figures.permit.length || 1, step = width / bars;
+  // As wide as there is room: text keeps its size.
+  const width = Math.max(280, Math.min(1240, $("#main").clientWidth - 70)), height = width < 600 ? 150 : 240, bars = figures.permit.length || 1, step = width / bars;
   const most = Math.max(1, ...figures.permit.map((count, at) => count + figures.deny[at] + figures.hold[at]));
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": "Statements by decision over time" });
   figures.permit.forEach((_, at) => {
@@ -372,17 +386,17 @@ function stacked(figures) {
     for (const kind of ["permit", "hold", "deny"]) {
       const size = figures[kind][at] / most * (height - 12);
       y -= size;
-      if (size > 0) chart.append(svg("rect", { x: at * step + 1, y, width: Math.max(1, step - 2), height: Math.max(1, size), class: `bar-${kind}`, rx: 1.5 }, svg("title", {}, `${figures[kind][at]} ${kind}`)));
+      if (size > 0) chart.append(svg("rect", { x: at * step + 1, y, width: Math.max(1, step - 2), height: Math.max(1, size), class: `bar-${kind}`, rx: 1.5 }, svg("title", {}, `${figures[kind][at]} ${kind}, ${when(figures.from + at * figures.width, true)} and ${duration(figures.width)} on`)));
     }
   });
-  const clock = (time) => new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = (time) => when(time, figures.until - figures.from >= 86400);
   chart.append(svg("text", { x: 0, y: height + 18 }, clock(figures.from)), svg("text", { x: width, y: height + 18, "text-anchor": "end" }, clock(figures.until)), svg("text", { x: 0, y: 13 }, String(most)));
   return chart;
 }
 
 function bars(rows, label) {
   const most = Math.max(1, ...rows.map(([, count]) => count)), line = 42, width = 440;
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${Math.max(1, rows.length) * line}`, role: "img", "aria-label": label });
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${Math.max(1, rows.length) * line}`, role: "img", class: "bars", "aria-label": label });
   rows.forEach(([name, count], at) => {
     const size = count / most * (width - 50);
     chart.append(svg("text", { x: 0, y: at * line + 14 }, cut(name, 50)), svg("text", { x: size + (size ? 8 : 0), y: at * line + 31 }, String(count)));
@@ -391,15 +405,22 @@ function bars(rows, label) {
   return chart;
 }
 
-async function plots() {
-  const figures = await ask("/api/figures");
+const SPANS = [["hour", "Last hour"], ["day", "Last day"], ["week", "Last 7 days"], ["month", "Last 30 days"], ["all", "All of the record"]];
+
+async function plots(query) {
+  const span = new URLSearchParams(query).get("span") ?? "day";
+  const figures = await ask(`/api/figures?span=${encodeURIComponent(span)}`);
   if (state.page !== "plots") return;
   const steps = [10, 30, 60, 120, 300, 600, Infinity];
   const waits = steps.map((most, at) => [`${at ? duration(steps[at - 1]) : "0 s"} – ${most === Infinity ? "longer" : duration(most)}`, figures.waits.filter((wait) => wait <= most && (at === 0 || wait > steps[at - 1])).length]);
   const total = (list) => list.reduce((sum, count) => sum + count, 0);
-  show(el("div", { class: "cards" },
+  show(el("div", { class: "cards two" },
+    el("div", { class: "panel wide spans" }, el("div", { class: "title" },
+      el("nav", { class: "choice", "aria-label": "Over which time" }, SPANS.map(([name, label]) => el("a", { href: `#plots?span=${name}`, "aria-current": name === span ? "true" : null }, label))),
+      el("span", { class: "push dim small" }, `${when(figures.from, true)} – ${when(figures.until, true)}: all ${figures.records} records`)),
+      figures.changed.length ? el("p", { class: "note bad" }, `${figures.changed.length} records are not what was written and are not counted: run interceptor audit verify`) : null),
     el("div", { class: "panel wide" }, el("div", { class: "title" }, el("h2", {}, "Statements by decision"), el("span", { class: "push legend" }, ["permit", "hold", "deny"].map((kind) => el("span", {}, el("i", { class: kind }), `${kind} ${total(figures[kind])}`)))), stacked(figures)),
-    el("div", { class: "panel" }, el("div", { class: "title" }, el("h2", {}, "Denied most")), figures.denied.length ? bars(figures.denied, "Denied most") : el("p", { class: "dim" }, "Nothing has been denied.")),
+    el("div", { class: "panel" }, el("div", { class: "title" }, el("h2", {}, "Denied most"), figures.denied_otherwise ? el("span", { class: "push dim small" }, `and ${figures.denied_otherwise} times something else`) : null), figures.denied.length ? bars(figures.denied, "Denied most") : el("p", { class: "dim" }, "Nothing has been denied.")),
     el("div", { class: "panel" }, el("div", { class: "title" }, el("h2", {}, "How long people take")), figures.waits.length ? bars(waits, "Time from asking to the word") : el("p", { class: "dim" }, "Nothing has been decided."))));
 }
 
@@ -413,6 +434,7 @@ function navigation() {
   const open = state.requests.filter((request) => request.state === "open").length;
   $("nav").replaceChildren(...PAGES.filter(([name]) => name === "approvals" || state.me.operator).map(([name, label]) =>
     el("a", { href: `#${name}`, "aria-current": name === state.page ? "page" : null }, label, name === "approvals" && open ? el("span", { class: "count" }, String(open)) : null)));
+  $("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   document.title = open ? `(${open}) interceptor` : "interceptor";
 }
 
@@ -508,6 +530,7 @@ async function start() {
   addEventListener("hashchange", route);
   document.addEventListener("keydown", keys);
   setInterval(tick, 1000);
+  setInterval(() => { if (state.page === "sessions" && !document.hidden) sessions(true).catch(() => { /* the daemon is away; it may come back */ }); }, 2000);
   ({ requests: state.requests, waiting: state.waiting } = await ask("/api/approvals"));
   watch();
   route();
