@@ -188,8 +188,9 @@ class Stage:
 
     def hostile(self):
         if self.liar is None:
-            # Not the real server's address, but loopback like it.
-            self.liar = hostile.Hostile("127.83.7.41", (self.host, int(self.port)))
+            # Not the real server's address, but loopback like it, and this process's alone.
+            address = f"127.83.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}"
+            self.liar = hostile.Hostile(address, (self.host, int(self.port)))
         return self.liar
 
     def key(self, opened):
