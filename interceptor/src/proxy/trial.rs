@@ -80,6 +80,15 @@ enum Stopped {
     Killed,
 }
 
+/// A row that a transaction under way may be ending.
+struct Passing {
+    /// Where it stands.
+    place: String,
+    /// Which transaction.
+    by: u64,
+    row: Bytes,
+}
+
 /// With which message an answer ends, where it does not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
@@ -428,7 +437,7 @@ impl Ends<'_> {
         first: u32,
         whole: u64,
         around: &Surroundings<'_>,
-    ) -> Result<Vec<Vec<(String, Bytes)>>, String> {
+    ) -> Result<Vec<Vec<Passing>>, String> {
         if around.credential.is_relayed() {
             return Err("the daemon has no credential of its own for this database".to_owned());
         }
@@ -457,15 +466,16 @@ impl Ends<'_> {
                 let (mut found, mut size, mut count) = (Vec::new(), 0, 0);
                 if table.missing.is_none() {
                     let (columns, place) = (Taken::columns(&table.relation), Taken::place(&table.relation));
-                    let text =
-                        format!("SELECT t.ctid, {columns} FROM {place} WHERE {under_way} LIMIT {}", MOST_ROWS + 1);
+                    let by = whole_number("t.xmax", whole);
+                    let most = MOST_ROWS + 1;
+                    let text = format!("SELECT t.ctid, {by}, {columns} FROM {place} WHERE {under_way} LIMIT {most}");
                     let keep = |_: usize, values: &[Option<&str>]| {
-                        let (place, values) = values.split_first()?;
+                        let [place, by, values @ ..] = values else { return None };
                         let row = row_of_values(values)?;
                         size += row.len();
                         count += 1;
                         if size <= MOST_FOUND {
-                            found.push(((*place)?.to_owned(), row));
+                            found.push(Passing { place: (*place)?.to_owned(), by: (*by)?.parse().ok()?, row });
                         }
                         Some(())
                     };
@@ -484,37 +494,63 @@ impl Ends<'_> {
         timeout(QUESTION, asking).await.map_err(|_| "the server takes too long".to_owned())?
     }
 
-    /// Those of them that our transaction does not see any more: others' are still there for it, and what it has only locked.
+    /// Those of them that our transaction has ended: it does not see them any more, and what has ended them is still under way. (What others
+    /// are about to end is still there for it, and so is what it has only locked.)
     async fn gone(
         &mut self,
         way: &Way,
         table: &Taken,
-        ending: Vec<(String, Bytes)>,
+        mut ending: Vec<Passing>,
         session: &mut Session,
         writer: &mut Writer<'_>,
         around: &Surroundings<'_>,
     ) -> Result<Result<Vec<Bytes>, String>, Ending> {
         // As the server has written them; nothing else can stand in a literal of ours.
         let is_place = |place: &str| place.bytes().all(|byte| byte.is_ascii_digit() || b"(),".contains(&byte));
-        if !ending.iter().all(|(place, _)| is_place(place)) {
+        if !ending.iter().all(|row| is_place(&row.place)) {
             return Ok(Err("it gives a row a place that is none".to_owned()));
         }
         if ending.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let places: Vec<_> = ending.iter().map(|(place, _)| format!("\"{place}\"")).collect();
+        let places: Vec<_> = ending.iter().map(|row| format!("\"{}\"", row.place)).collect();
         let text = format!(
             "SELECT t.ctid FROM {} WHERE t.ctid OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.tid[])",
             Taken::place(&table.relation),
             places.join(",")
         );
-        let heard = match self.question(way, &text, session, writer, around).await? {
-            Ok(heard) => heard,
+        let there = match self.answers(way, &text, session, writer, around).await? {
+            Ok(there) => there,
             Err(error) => return Ok(Err(error)),
         };
-        let place = |body: &Bytes| Some(row(body)?.into_iter().next()??.to_owned());
-        let there: BTreeSet<String> = heard.rows.iter().filter_map(place).collect();
-        Ok(Ok(ending.into_iter().filter(|(place, _)| !there.contains(place)).map(|(_, row)| row).collect()))
+        ending.retain(|row| !there.contains(&row.place));
+        // Afterwards: others may have come to their end meanwhile.
+        let by: BTreeSet<_> = ending.iter().map(|row| row.by.to_string()).collect();
+        let by = by.into_iter().collect::<Vec<_>>().join(",");
+        let text = format!(
+            "SELECT n FROM pg_catalog.unnest('{{{by}}}'::pg_catalog.int8[]) AS n \
+             WHERE pg_catalog.txid_status(n) OPERATOR(pg_catalog.=) 'in progress'::pg_catalog.text"
+        );
+        let under_way = match self.answers(way, &text, session, writer, around).await? {
+            Ok(under_way) => under_way,
+            Err(error) => return Ok(Err(error)),
+        };
+        ending.retain(|row| under_way.contains(&row.by.to_string()));
+        Ok(Ok(ending.into_iter().map(|row| row.row).collect()))
+    }
+
+    /// The first values of the rows that answer a question of ours.
+    async fn answers(
+        &mut self,
+        way: &Way,
+        text: &str,
+        session: &mut Session,
+        writer: &mut Writer<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<Result<BTreeSet<String>, String>, Ending> {
+        let first = |body: &Bytes| Some(row(body)?.into_iter().next()??.to_owned());
+        let heard = self.question(way, text, session, writer, around).await?;
+        Ok(heard.map(|heard| heard.rows.iter().filter_map(first).collect()))
     }
 
     /// The transaction and its parts that have changed something, by their numbers; without those that have ended well (a block
@@ -816,19 +852,27 @@ fn older(one: u32, other: u32) -> u32 {
 /// A row that we see and that such a transaction has made is ours. Where other numbers may stand in the column too (of several who have
 /// locked a row together), `next` is one that no transaction under way has: asking for what is to come is an error.
 fn is_under_way(column: &str, first: u32, whole: u64, next: Option<u64>) -> String {
-    const CATALOG: &str = "OPERATOR(pg_catalog.";
-    let ours = whole & u64::from(u32::MAX);
-    let number = format!(
-        "({whole}::pg_catalog.int8 {CATALOG}+) (({column}::pg_catalog.text::pg_catalog.int8 {CATALOG}-) {ours}::pg_catalog.int8 \
-         {CATALOG}+) 4294967296::pg_catalog.int8) {CATALOG}%) 4294967296::pg_catalog.int8))"
-    );
-    let asked = format!("pg_catalog.txid_status({number}) {CATALOG}=) 'in progress'::pg_catalog.text");
+    let number = whole_number(column, whole);
+    let asked = format!("pg_catalog.txid_status({number}) OPERATOR(pg_catalog.=) 'in progress'::pg_catalog.text");
     let asked = match next {
-        Some(next) => format!("CASE WHEN {number} {CATALOG}<) {next}::pg_catalog.int8 THEN {asked} ELSE false END"),
+        Some(next) => {
+            format!("CASE WHEN {number} OPERATOR(pg_catalog.<) {next}::pg_catalog.int8 THEN {asked} ELSE false END")
+        }
         None => asked,
     };
     format!(
-        "CASE WHEN pg_catalog.age({column}) {CATALOG}<=) pg_catalog.age('{first}'::pg_catalog.xid) THEN {asked} ELSE false END"
+        "CASE WHEN pg_catalog.age({column}) OPERATOR(pg_catalog.<=) pg_catalog.age('{first}'::pg_catalog.xid) THEN {asked} \
+         ELSE false END"
+    )
+}
+
+/// The number of a transaction that is younger than ours, with its epoch, in SQL.
+fn whole_number(column: &str, whole: u64) -> String {
+    const CATALOG: &str = "OPERATOR(pg_catalog.";
+    let ours = whole & u64::from(u32::MAX);
+    format!(
+        "({whole}::pg_catalog.int8 {CATALOG}+) (({column}::pg_catalog.text::pg_catalog.int8 {CATALOG}-) {ours}::pg_catalog.int8 \
+         {CATALOG}+) 4294967296::pg_catalog.int8) {CATALOG}%) 4294967296::pg_catalog.int8))"
     )
 }
 
