@@ -117,5 +117,11 @@ mod tests {
         begins(17, "select indexrelid, indrelid");
         begins(18, "select i.indrelid, a.attname");
         assert_eq!(of_all(19), None);
+        let survey = crate::proxy::catalogs::SurveyReading::questions();
+        assert!(
+            survey.starts_with("savepoint") && !survey.contains("begin") && !survey.contains("commit;"),
+            "{survey}"
+        );
+        assert_eq!(survey.matches("rollback to savepoint").count(), 1);
     }
 }
