@@ -387,6 +387,7 @@ fn touches_names(effect: &Effect) -> bool {
 
 /// What a name means.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(super) enum Meaning {
     /// This.
     Text(Prepared),
