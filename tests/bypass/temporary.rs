@@ -88,9 +88,9 @@ an error in the middle
 ERROR:  division by zero
 ERROR:  no policy permits to delete on public.products
 prepared before
-ERROR:  statement cannot be judged
+ERROR:  what the prepared statement or cursor names may be another relation by now
 a cursor from before
-ERROR:  statement cannot be judged
+ERROR:  what the prepared statement or cursor names may be another relation by now
 views and copies
 ERROR:  policy forbids to select on public.api_keys
 ERROR:  policy forbids to select on public.api_keys

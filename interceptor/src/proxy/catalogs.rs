@@ -388,6 +388,48 @@ impl<'a> TemporaryReading<'a> {
     }
 }
 
+/// A reading of the schema as a transaction has made it, which nobody else sees.
+pub(super) struct SurveyReading<'a> {
+    reader: Reader<'a>,
+    /// Whether what it sees is what names mean.
+    is_reliable: bool,
+}
+
+impl<'a> SurveyReading<'a> {
+    /// The number of the question behind those that are asked of all databases.
+    const ISOLATION: usize = 19;
+
+    pub(super) fn new(place: &'a Place, shared: &Catalog) -> Self {
+        Self { reader: Reader::new(place, shared.epoch), is_reliable: false }
+    }
+
+    /// What has to be asked, within a transaction, of which nothing stays behind.
+    pub(super) fn questions() -> String {
+        questions::within(
+            "savepoint \"interceptor\"; set local statement_timeout to '30s'",
+            "select pg_catalog.current_setting('transaction_isolation');\n\
+             rollback to savepoint \"interceptor\"; release savepoint \"interceptor\"",
+        )
+    }
+
+    /// Takes a row of the answer to a question.
+    pub(super) fn row(&mut self, question: usize, row: &[Option<&str>]) -> Option<()> {
+        if question == Self::ISOLATION {
+            self.is_reliable = row.first().copied().flatten() == Some("read committed");
+            return Some(());
+        }
+        if self.reader.is_of_none(question, row) {
+            return Some(());
+        }
+        self.reader.row(question, row)
+    }
+
+    /// Everything has been answered.
+    pub(super) fn end(self) -> Option<Catalog> {
+        self.is_reliable.then(|| self.reader.finish())
+    }
+}
+
 /// The catalogue of a database that no session is on: for tools and tests beside the daemon.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The catalogue of a database that the daemon has no credential for is read in the agent's own session: after the log-in,
 //! before the client is told that it is ready, and from then on whenever nothing is under way and it may have changed.
 
-use super::catalogs::{Reading, TemporaryReading};
+use super::catalogs::{Reading, SurveyReading, TemporaryReading};
 use super::login::LoginError;
 use super::questions;
 use super::relay::{Ends, Surroundings, lost};
@@ -91,6 +91,28 @@ impl Ends<'_> {
             self.ask(&questions, WHAT, session, server_write, |at, values| reading.row(at, values)).await?;
         }
         session.note_temporary(reading.end(&catalog), &catalog);
+        Ok(())
+    }
+
+    /// Asks on the session's own connection what its transaction has made of the schema.
+    pub(super) async fn survey(
+        &mut self,
+        session: &mut Session,
+        server_write: &mut Writer<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), Ending> {
+        let Some(catalog) = around.catalog.latest() else {
+            return Err(Ending::Server("its catalogue was never read".to_owned()));
+        };
+        around.proxy.shared.trail.flush()?;
+        let mut out = std::mem::take(&mut self.out.upstream);
+        while server_write.owes(&out) {
+            server_write.send(&mut out).await.map_err(|error| lost(&error))?;
+        }
+        let mut reading = SurveyReading::new(&around.place, &catalog);
+        let questions = SurveyReading::questions();
+        self.ask(&questions, "its schema", session, server_write, |at, values| reading.row(at, values)).await?;
+        session.note_survey(reading.end(), &catalog);
         Ok(())
     }
 

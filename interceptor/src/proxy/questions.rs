@@ -21,10 +21,11 @@ macro_rules! code_behind {
     };
 }
 
-/// Begins a transaction, so that all answers are of one moment. Behind the first question the search path is empty, so that the
-/// server prints every name in full.
-const BEGIN: &str = "
-begin isolation level repeatable read read only;
+/// Begins a transaction, so that all answers are of one moment.
+const BEGIN: &str = "begin isolation level repeatable read read only;";
+
+/// The first question. Behind it the search path is empty, so that the server prints every name in full.
+const PATH: &str = "
 set local search_path to default;
 select pg_catalog.unnest(pg_catalog.current_schemas(false))
 union all select 'pg_temp' where pg_catalog.current_setting('search_path') like '%pg\\_temp%';
@@ -69,12 +70,17 @@ static ALL: LazyLock<String> = LazyLock::new(|| text(Of::All));
 
 /// All questions in one transaction.
 pub(super) fn all() -> String {
-    format!("{BEGIN}{}commit", *ALL)
+    format!("{BEGIN}{PATH}{}commit", *ALL)
+}
+
+/// All questions in a transaction that is open already; `before` and `after` see to it that nothing stays behind.
+pub(super) fn within(before: &str, after: &str) -> String {
+    format!("{before};{PATH}{}{after}", *ALL)
 }
 
 /// The first round: the search path, and what [`of_server`] hangs on.
 pub(super) fn begin() -> String {
-    format!("{BEGIN}{FINGERPRINT}")
+    format!("{BEGIN}{PATH}{FINGERPRINT}")
 }
 
 /// What the server came with; and the place of each of these questions among all.
@@ -298,6 +304,13 @@ mod tests {
         begins(17, "select indexrelid, indrelid");
         begins(18, "select i.indrelid, a.attname");
         assert_eq!((of_all(0), of_all(19)), (None, None));
+    }
+
+    #[test]
+    fn within_a_transaction_none_begins_or_ends() {
+        let survey = crate::proxy::catalogs::SurveyReading::questions();
+        assert!(survey.starts_with("savepoint") && !survey.contains("begin") && !survey.contains("commit"), "{survey}");
+        assert_eq!(survey.matches("rollback to savepoint").count(), 1);
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub(super) async fn relay(ready: &mut Ready<'_>) -> Result<&'static str, Ending>
         hold: None,
         wants_trial: false,
         wants_temporary: false,
+        wants_survey: false,
         settles: false,
         alive: None,
     };
@@ -118,6 +119,8 @@ pub(super) struct Ends<'a> {
     wants_trial: bool,
     /// Whether it waits for what temporary relations there are.
     wants_temporary: bool,
+    /// The same about the schema, which its transaction has changed.
+    wants_survey: bool,
     /// Whether the message that it was run for has been done.
     settles: bool,
     /// What was run for that, as long as it can still become the statement itself.
@@ -153,6 +156,11 @@ impl Ends<'_> {
                 let late = || Ending::Server("its temporary relations could not be read in time".to_owned());
                 reading.await.map_err(|_| late())??;
             }
+            if std::mem::take(&mut self.wants_survey) {
+                let limit = around.proxy.tuned().limits.login();
+                let reading = timeout(limit, Box::pin(self.survey(session, server_write, around)));
+                reading.await.map_err(|_| Ending::Server("its schema could not be read in time".to_owned()))??;
+            }
             if std::mem::take(&mut self.wants_trial) {
                 Box::pin(self.try_out(session, server_write, client_write, around)).await?;
                 self.fresh = true;
@@ -172,7 +180,7 @@ impl Ends<'_> {
                 Box::pin(self.settle_trial(session, server_write, around)).await?;
                 continue;
             }
-            if self.wants_trial || self.wants_temporary {
+            if self.wants_trial || self.wants_temporary || self.wants_survey {
                 continue;
             }
             if self.due(session, server_write, around) == Due::Now {
@@ -368,8 +376,9 @@ impl Ends<'_> {
         }
         self.wants_trial = step == Step::Try;
         self.wants_temporary = step == Step::Look;
+        self.wants_survey = step == Step::Survey;
         self.settles = step == Step::Done && self.alive.is_some();
-        if matches!(step, Step::Wait | Step::Hold | Step::Try | Step::Look) {
+        if matches!(step, Step::Wait | Step::Hold | Step::Try | Step::Look | Step::Survey) {
             self.held = Some(frame);
         }
         Ok(())

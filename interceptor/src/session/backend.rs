@@ -140,6 +140,7 @@ impl Session {
         }
         self.path.failed();
         self.note_failure();
+        self.survey = None;
         match self.queue.head() {
             Some(Pending::Query(running)) => {
                 let mut failed = std::mem::take(running).into_iter();
@@ -267,6 +268,7 @@ impl Session {
         if status == TransactionStatus::Idle {
             // Now others can see it, and so can we.
             out.catalog_changed |= std::mem::take(&mut self.in_flux);
+            self.survey = None;
             self.path.idle();
             self.note_end_of_transaction();
             if self.queue.is_empty() {
@@ -314,6 +316,9 @@ impl Session {
             _ => {}
         }
         self.note_touch(&running);
+        if matches!(running.effect, Effect::EndTransaction | Effect::RollbackTo) {
+            self.survey = None;
+        }
         let affected = affected(tag, running.writes && running.orders.limits_effect());
         if self.bracket && simple {
             return self.close_bracket(running, frame, affected, out);
@@ -357,6 +362,7 @@ impl Session {
             inside: true,
             path,
             own: self.temporary().cloned(),
+            meant: running.meant.clone(),
             redacts: running.orders.redacts_errors,
             served: Served::default(),
             bind: None,

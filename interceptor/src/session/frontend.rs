@@ -3,6 +3,7 @@
 use super::claim::{NOTHING, claims_name};
 use super::hold::{Bound, Run};
 use super::judge::{Bench, Judgement, execution, release};
+use super::meant::{Lasts, Meant};
 use super::names::{Prepared, Served};
 use super::path::Known;
 use super::pending::{Meaning, Pending};
@@ -72,6 +73,11 @@ impl Session {
 
     /// A whole message.
     pub fn frontend(&mut self, frame: &Frame, bench: &Bench<'_>, out: &mut Output) -> Result<Step, Ending> {
+        let surveyed = self.surveyed(bench);
+        let bench = match &surveyed {
+            Some(catalog) => &Bench { catalog, fresh: true, ..*bench },
+            None => bench,
+        };
         let step = self.message(frame, bench, out)?;
         if step == Step::Done {
             self.tried = None;
@@ -207,6 +213,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Survey => Ok(Step::Survey),
             Judgement::Split => Ok(self.split(out)),
         }
     }
@@ -231,6 +238,10 @@ impl Session {
             Judgement::Permitted(permit, _) => {
                 self.in_batch = true;
                 let redacts = redacts_errors(&permit);
+                let meant = match self.path.now().clone() {
+                    Known::Path(path) => self.meaning_of(text, &path, bench),
+                    Known::Doubt => Meant::default(),
+                };
                 self.queue.push(Pending::Parse {
                     name: name.to_owned(),
                     prepared: Prepared {
@@ -241,6 +252,7 @@ impl Session {
                             Known::Doubt => None,
                         },
                         own: self.temporary().cloned(),
+                        meant,
                         redacts,
                         served: Served::default(),
                         bound: Some(bound(frame, Bytes::new())),
@@ -256,6 +268,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Survey => Ok(Step::Survey),
             Judgement::Split => Ok(self.split(out)),
         }
     }
@@ -287,6 +300,7 @@ impl Session {
                         Judgement::Later => return Ok(self.later(out)),
                         Judgement::Stale => return Ok(Step::Refresh),
                         Judgement::Look => return Ok(Step::Look),
+                        Judgement::Survey => return Ok(Step::Survey),
                         Judgement::Split => return Ok(self.split(out)),
                     }
                 }
@@ -294,6 +308,11 @@ impl Session {
                     let refusal = self.refuse_unread(Refusal::Shadowed)?;
                     return Ok(self.refuse(refusal, false, out));
                 }
+                if self.means_another(&prepared.meant, (&prepared.text, &path), Lasts::UntilChanged, bench) {
+                    let refusal = self.refuse_unread(Refusal::Hidden)?;
+                    return Ok(self.refuse(refusal, false, out));
+                }
+                prepared.meant = self.meaning_of(&prepared.text, &path, bench);
                 prepared.path = path;
                 prepared.own = self.temporary().cloned();
                 prepared.approved = None;
@@ -340,6 +359,10 @@ impl Session {
         }
         if self.is_of_another(&prepared, bench) {
             let refusal = self.refuse_unread(Refusal::OtherOwn)?;
+            return Ok(self.refuse(refusal, false, out));
+        }
+        if self.means_another(&prepared.meant, (&prepared.text, &prepared.path), Lasts::Forever, bench) {
+            let refusal = self.refuse_unread(Refusal::Hidden)?;
             return Ok(self.refuse(refusal, false, out));
         }
         let mut prepared = prepared;
@@ -400,6 +423,7 @@ impl Session {
             Judgement::Later => Ok(self.later(out)),
             Judgement::Stale => Ok(Step::Refresh),
             Judgement::Look => Ok(Step::Look),
+            Judgement::Survey => Ok(Step::Survey),
             Judgement::Split => Ok(self.split(out)),
         }
     }

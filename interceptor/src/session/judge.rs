@@ -3,6 +3,8 @@
 use super::budget::Share;
 use super::hold::{Bound, Case, Clearance, Run, has_no_values, shown};
 use super::kept::Kept;
+use super::meant::{Lasts, Meant};
+use super::names::Prepared;
 use super::path::{self, Known, Schemas};
 use super::pending::{Meaning, Pending, Queue, Running};
 use super::refusal::{Ending, Refusal};
@@ -55,7 +57,9 @@ pub(super) enum Judgement {
     Stale,
     /// The session's own relations may have changed.
     Look,
-    /// The same in the middle of a batch, which has to end first.
+    /// The transaction has changed the schema.
+    Survey,
+    /// Either of them in the middle of a batch, which has to end first.
     Split,
 }
 
@@ -72,11 +76,23 @@ struct Sight<'a> {
     own: Option<&'a Arc<Temporary>>,
     /// What was looked up: what a text does hangs on these as well.
     runs: Mutex<Vec<sql::Portal>>,
+    /// What their names meant when they were made.
+    meant: Mutex<Vec<(Prepared, Lasts)>>,
 }
 
 impl<'a> Sight<'a> {
     fn of(session: &'a Session) -> Self {
-        Self { names: &session.names, queue: &session.queue, own: session.temporary(), runs: Mutex::default() }
+        Self {
+            names: &session.names,
+            queue: &session.queue,
+            own: session.temporary(),
+            runs: Mutex::default(),
+            meant: Mutex::default(),
+        }
+    }
+
+    fn note_meaning(&self, prepared: Prepared, lasts: Lasts) {
+        self.meant.lock().unwrap_or_else(PoisonError::into_inner).push((prepared, lasts));
     }
 
     fn note(&self, found: sql::Portal) -> sql::Portal {
@@ -87,13 +103,16 @@ impl<'a> Sight<'a> {
 
 impl sql::Session for Sight<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<str>> {
-        let text = text(self.queue.statement(name, self.names.statement(name)))?;
+        let Meaning::Text(prepared) = self.queue.statement(name, self.names.statement(name)) else { return None };
+        let text = prepared.text.clone();
+        self.note_meaning(prepared, Lasts::UntilChanged);
         Some(self.note(sql::Portal { text, path: None, differing: BTreeSet::new() }).text)
     }
 
     fn portal(&self, name: &str) -> Option<sql::Portal> {
         match self.queue.portal(name, self.names.portal(name)) {
             Meaning::Text(prepared) => {
+                self.note_meaning(prepared.clone(), Lasts::Forever);
                 let (then, now) = (prepared.own.as_ref(), self.own);
                 let differing = if is_same(then, now) {
                     BTreeSet::new()
@@ -105,14 +124,6 @@ impl sql::Session for Sight<'_> {
             }
             Meaning::Nothing | Meaning::Unsettled => None,
         }
-    }
-}
-
-/// What is not settled is as good as unknown to SQL: only the protocol's own messages wait.
-fn text(meaning: Meaning) -> Option<Arc<str>> {
-    match meaning {
-        Meaning::Text(prepared) => Some(prepared.text),
-        Meaning::Nothing | Meaning::Unsettled => None,
     }
 }
 
@@ -147,7 +158,7 @@ impl Session {
     }
 
     /// The catalogue as names are looked up in it under a search path.
-    fn seen(&mut self, catalog: &Catalog, path: &Schemas) -> Arc<Catalog> {
+    pub(super) fn catalog_under(&mut self, catalog: &Catalog, path: &Schemas) -> Arc<Catalog> {
         let own = self.with_own(catalog);
         let catalog = own.as_deref().unwrap_or(catalog);
         match &self.seen {
@@ -166,9 +177,9 @@ impl Session {
         text: &str,
         path: &Schemas,
         bench: &Bench<'_>,
-        test: impl Fn(&Analysis) -> bool,
+        test: impl FnOnce(&Analysis) -> bool,
     ) -> bool {
-        let catalog = self.seen(bench.catalog, path);
+        let catalog = self.catalog_under(bench.catalog, path);
         let sight = Sight::of(self);
         bench.readings.read(text, &catalog, &sight).is_ok_and(|analysis| test(&analysis))
     }
@@ -181,13 +192,14 @@ impl Session {
         run: Run<'_>,
         bench: &Bench<'_>,
     ) -> Result<Judgement, Ending> {
-        let catalog = self.seen(bench.catalog, path);
+        let catalog = self.catalog_under(bench.catalog, path);
         let sight = Sight::of(self);
         let analysis = match bench.readings.read(text, &catalog, &sight) {
             Ok(analysis) => analysis,
             Err(rejection) => return self.reject(text, rejection),
         };
         let looked_up = sight.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let meant = sight.meant.into_inner().unwrap_or_else(PoisonError::into_inner);
         match self.is_sure_of(&analysis, bench) {
             Sure::Yes => {}
             Sure::Ask => return Ok(Judgement::Look),
@@ -198,6 +210,14 @@ impl Session {
                 return self.refuse_on_record(record, refusal);
             }
         }
+        for (prepared, lasts) in &meant {
+            // What a prepared statement's names mean is looked up under the path of now, a portal's under its own.
+            let under = if *lasts == Lasts::Forever { &prepared.path } else { path };
+            if self.means_another(&prepared.meant, (&prepared.text, under), *lasts, bench) {
+                let record = self.record(text, None);
+                return self.refuse_on_record(record, Refusal::Hidden);
+            }
+        }
         let unknown = |statement: &Statement| match &statement.effect {
             // A schema that is made later would stand in front of the others.
             Effect::SearchPath { path: Some(path), .. } => {
@@ -205,13 +225,18 @@ impl Session {
             }
             _ => statement.missing.as_ref().is_some_and(|missing| !bench.policies.may_name(&self.principal, missing)),
         };
-        if !bench.fresh && analysis.statements.iter().any(unknown) {
-            return Ok(Judgement::Stale);
+        if analysis.statements.iter().any(unknown) {
+            if let Some(first) = self.survey_first(bench) {
+                return Ok(first);
+            }
+            if !bench.fresh {
+                return Ok(Judgement::Stale);
+            }
         }
         self.around.now.clear();
         self.around.now.push_str(bench.now);
         self.around.in_transaction = self.status != TransactionStatus::Idle;
-        self.around.in_flux = self.in_flux;
+        self.around.in_flux = self.is_in_flux();
         self.around.statement_bytes = text.len();
         self.around.totals = self.totals;
         self.budgets.tick(bench.unix);
@@ -231,6 +256,9 @@ impl Session {
         let permit = match decided {
             Ok(permit) => permit,
             Err(denied) => {
+                if let Some(first) = self.survey_first(bench) {
+                    return Ok(first);
+                }
                 let Denied { at, denial } = *denied;
                 let nothing = Statement::default();
                 return self.deny(text, &analysis, analysis.statements.get(at).unwrap_or(&nothing), denial);
@@ -405,7 +433,9 @@ impl Session {
         let entry = Entry::open(&self.trail, record, self.backend_pid)?;
         let judged = if granted.observed().is_some() { Judged::Observed } else { Judged::Permit };
         metrics().statement(statement.verb(), judged);
-        self.in_flux |= statement.changes_catalog();
+        if statement.changes_catalog() {
+            self.note_definition();
+        }
         self.count(Totals { statements: 1, ..Totals::default() });
         self.last_statement = entry.seq();
         Ok(Running {
@@ -427,6 +457,10 @@ impl Session {
             approved: None,
             writes: writes(statement),
             touch: statement.touch,
+            meant: match &statement.effect {
+                Effect::Prepare(_) | Effect::Declare(_) => Meant::of(analysis, catalog),
+                _ => Meant::default(),
+            },
             origins: origins(orders, catalog),
             width: statement.width,
             shape: None,
@@ -495,6 +529,7 @@ impl Session {
             | Judgement::Later
             | Judgement::Stale
             | Judgement::Look
+            | Judgement::Survey
             | Judgement::Split => Err(Ending::Violation("a refusal was not recorded".to_owned())),
         }
     }

@@ -12,11 +12,13 @@
 mod backend;
 mod budget;
 mod claim;
+mod flux;
 mod frontend;
 mod hold;
 mod judge;
 mod kept;
 mod limits;
+mod meant;
 mod names;
 mod path;
 mod pending;
@@ -41,6 +43,7 @@ use crate::sql::Catalog;
 use crate::wire::TransactionStatus;
 use budget::{Account, Share};
 use bytes::BytesMut;
+use flux::Survey;
 use names::Names;
 use path::{Schemas, SearchPath};
 use pending::{Bracketed, Queue};
@@ -79,6 +82,9 @@ pub enum Step {
     /// The session's own relations may have changed: ask on its connection, on which nothing is under way, what there is
     /// ([`Session::note_temporary`]), and hand the same message in again.
     Look,
+    /// The transaction has changed the schema: ask on its connection, on which nothing is under way, what it is
+    /// ([`Session::note_survey`]), and hand the same message in again.
+    Survey,
 }
 
 /// One agent's conversation with one database, from ReadyForQuery on.
@@ -140,6 +146,8 @@ pub struct Session {
     bracketed: Option<Box<Bracketed>>,
     /// Whether the schema has been changed and the catalogue has not been read since.
     in_flux: bool,
+    /// What it is there, if that was asked.
+    survey: Option<Box<Survey>>,
     /// Whether the transaction has touched masked columns: its end may quote them too.
     redacts: bool,
     copy: Copy,
@@ -232,6 +240,7 @@ impl Session {
             bracket: false,
             bracketed: None,
             in_flux: false,
+            survey: None,
             redacts: false,
             copy: Copy::No,
             totals: Totals::default(),

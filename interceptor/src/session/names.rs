@@ -1,6 +1,7 @@
 //! Prepared statements and portals by name. SQL and protocol share one name space for each, in both directions.
 
 use super::hold::{Approved, Bound};
+use super::meant::Meant;
 use super::path::Schemas;
 use crate::sql::Temporary;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(super) struct Prepared {
     pub(super) path: Schemas,
     /// The session's own relations at that time.
     pub(super) own: Option<Arc<Temporary>>,
+    /// What its names meant then.
+    pub(super) meant: Meant,
     /// Whether its errors may quote values of masked columns.
     pub(super) redacts: bool,
     /// For a portal what was taken from it.

@@ -3,6 +3,7 @@
 use super::budget::Share;
 use super::hold::Approved;
 use super::kept::Kept;
+use super::meant::Meant;
 use super::names::{Prepared, Served};
 use super::path;
 use super::refusal::Refusal;
@@ -40,6 +41,8 @@ pub(super) struct Running {
     pub(super) writes: bool,
     /// What it does to the session's own relations.
     pub(super) touch: Touch,
+    /// What its names mean, where they go on to mean that.
+    pub(super) meant: Meant,
     /// Where masked columns come from, as a RowDescription says it: table and attribute.
     pub(super) origins: Vec<(u32, i16)>,
     /// How many columns its result has, as far as the analysis can tell.
@@ -384,6 +387,7 @@ fn touches_names(effect: &Effect) -> bool {
 
 /// What a name means.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(super) enum Meaning {
     /// This.
     Text(Prepared),

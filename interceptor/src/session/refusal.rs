@@ -36,6 +36,8 @@ pub enum Refusal {
     Shadowed,
     /// Temporary relations that a portal may mean have come or gone since it was made.
     OtherOwn,
+    /// What it names may mean another relation by now than when it was prepared or bound.
+    Hidden,
     /// A statement with limits among others that a limit could not take back.
     LimitedTogether,
     /// A write with a limit whose rows are asked for in portions.
@@ -162,6 +164,14 @@ impl Refusal {
                 "temporary relations that the portal may name have come or gone since it was bound",
             )
             .hint("bind it again"),
+            Self::Hidden => Report::error(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "what the prepared statement or cursor names may be another relation by now",
+            )
+            .detail(
+                "the schema has changed since it was made, and the server may go on with what it had planned before",
+            )
+            .hint("prepare or declare it anew, or name the schemas"),
             Self::LimitedTogether => Report::error(
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 "statements with limits are not sent together with others that write",

@@ -228,7 +228,7 @@ impl Session {
         })
     }
 
-    fn nothing_hangs(&self, bench: &Bench<'_>) -> bool {
+    pub(super) fn nothing_hangs(&self, bench: &Bench<'_>) -> bool {
         bench.mode == Mode::Observe || bench.policies.holds_nothing_against(&self.principal)
     }
 }

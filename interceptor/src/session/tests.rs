@@ -154,6 +154,11 @@ impl Stage {
                         self.session.note_temporary(own::temporary(&self.own, &self.catalog), &self.catalog);
                         step = self.session.frontend(&frame, &bench, out)?;
                     }
+                    if step == Step::Survey {
+                        self.undone.push("??");
+                        self.session.note_survey(Some(self.catalog.clone()), &self.catalog);
+                        step = self.session.frontend(&frame, &bench, out)?;
+                    }
                     match step {
                         Step::Wait => self.undone.push("wait"),
                         step => assert_eq!(step, Step::Done),

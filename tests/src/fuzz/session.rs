@@ -271,6 +271,7 @@ impl Stage {
             Step::Wait => return Ok(false),
             // The server of this play has none.
             Step::Look => self.session.note_temporary(catalog.temporary_of(CatalogBuilder::default()), catalog),
+            Step::Survey => self.session.note_survey(Some(catalog.clone()), catalog),
             Step::Hold | Step::Try | Step::Refresh => {
                 panic!("{step:?} where nothing is held and the catalogue is fresh")
             }

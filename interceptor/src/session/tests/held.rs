@@ -95,6 +95,7 @@ impl Office {
                     Step::Try => Some("try".to_owned()),
                     Step::Refresh => Some("refresh".to_owned()),
                     Step::Look => Some("look".to_owned()),
+                    Step::Survey => Some("survey".to_owned()),
                 });
                 if step != Step::Done {
                     self.kept = Some(frame);
@@ -398,7 +399,7 @@ fn an_approval_is_for_what_was_approved() {
     check_bound(
         "> Q begin\n< C BEGIN\n< Z T\n> Q create table t (id int)\n< C CREATE TABLE\n< Z T",
         "delete from orders where id = 7",
-        "> Q <refused by interceptor>",
+        "survey",
     );
 }
 

@@ -233,7 +233,9 @@ fn a_portal_means_what_it_meant_when_it_was_bound() {
     let declared = "> Q declare c cursor for select id from orders\n< C DECLARE CURSOR\n< Z T\n";
     check(
         &format!("{begun}{declared}{made}> Q fetch c\n< E 42601\n< Z E"),
-        &format!("{begun}{declared}{said}?\n> Q <refused by interceptor>\n< E 42501 statement cannot be judged\n< Z E"),
+        &format!(
+            "{begun}{declared}{said}?\n> Q <refused by interceptor>\n< E 42501 what the prepared statement or cursor names may be another relation by now\n< Z E"
+        ),
     );
 }
 
@@ -267,4 +269,39 @@ fn what_cannot_be_seen_through_may_have_made_some() {
         let said = stage.play(&format!("{call}o orders\n{used}{call}o x\n> Q delete from orders"));
         assert_eq!(said, format!("{call}?\n{used}{call}?\n{NO_DELETE}\n< Z I"));
     }
+}
+
+/// What a transaction has made of the schema is asked for where it matters, once for each change, and not behind its end.
+#[test]
+fn a_schema_in_flux_is_asked_for() {
+    let policies = r#"
+@id("all") permit (principal, action, resource);
+@id("kept") forbid (principal, action == PG::Action::"delete", resource in PG::Relation::"shop.public.orders");
+"#;
+    let begun = "> Q begin\n< C BEGIN\n< Z T\n> Q create table t (id int)\n< C CREATE TABLE\n< Z T\n";
+    let used = "> Q select id from orders\n< T\n< C SELECT 0\n< Z T\n";
+    check_under(policies, &format!("{begun}{used}{used}"), format!("{begun}??\n{used}{used}").trim_end());
+    // A definition whose names are known waits for nobody, and changes it again.
+    let more = "> Q create table u (id int)\n< C CREATE TABLE\n< Z T\n";
+    check_under(
+        policies,
+        &format!("{begun}{more}{used}{more}{used}"),
+        format!("{begun}{more}??\n{used}{more}??\n{used}").trim_end(),
+    );
+    // Gone with the transaction, or back to a savepoint.
+    let back = "> Q rollback to s\n< C ROLLBACK\n< Z T\n";
+    check_under(
+        policies,
+        &format!("{begun}{used}{back}{used}"),
+        format!("{begun}??\n{used}{back}??\n{used}").trim_end(),
+    );
+    let end = "> Q commit\n< C COMMIT\n< Z I\n";
+    let after = used.replace("Z T", "Z I");
+    check_under(policies, &format!("{begun}{used}{end}{after}"), format!("{begun}??\n{used}{end}{after}").trim_end());
+    // In a text nobody can ask in between.
+    check_under(
+        policies,
+        "> Q create table t (id int); select id from orders",
+        "< E 42501 the schema is being changed in this transaction\n< Z I",
+    );
 }
