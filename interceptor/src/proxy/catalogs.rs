@@ -214,7 +214,10 @@ impl Catalogs {
             row.hash(&mut digest);
             match question {
                 0 => reader.row(0, row),
-                _ => Some(fingerprint = row.first().copied().flatten().map(str::to_owned)),
+                _ => {
+                    fingerprint = row.first().copied().flatten().map(str::to_owned);
+                    Some(())
+                }
             }
         };
         server.ask(&questions::begin(), begin).await?;

@@ -20,7 +20,7 @@ pub(super) fn of(message: &str, text: &str) -> Option<usize> {
     if message.starts_with("unterminated") && text.ends_with(quoted) {
         return character(text, text.len() - quoted.len());
     }
-    let mut places = text.match_indices(quoted).map(|(at, _)| at);
+    let mut places = text.match_indices(quoted).map(|(at, _)| at).filter(|at| is_word(text, *at, quoted));
     let (first, second) = (places.next()?, places.next());
     let Some(second) = second else { return character(text, first) };
     if text.len() > LONGEST {
@@ -32,6 +32,13 @@ pub(super) fn of(message: &str, text: &str) -> Option<usize> {
             .is_err_and(|error| super::guard::message(&error) == message)
     };
     [first, second].into_iter().chain(places).take(MOST_TRIED).find(fails_there).and_then(|at| character(text, at))
+}
+
+/// Whether a word ends where it seems to: `NUL` does not stand in `NULL`.
+fn is_word(text: &str, at: usize, quoted: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii();
+    let next = text.get(at + quoted.len()..).and_then(|rest| rest.chars().next());
+    !(quoted.ends_with(is_part) && next.is_some_and(is_part))
 }
 
 fn character(text: &str, byte: usize) -> Option<usize> {
@@ -63,5 +70,6 @@ mod tests {
         check("sélect 1", Some(1));
         check("select 'ü' frm t", Some(16));
         check("create table t (a int,, b int)", Some(23));
+        check("create table t (a int not null, b int not nul)", Some(43));
     }
 }
