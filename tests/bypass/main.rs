@@ -11,6 +11,7 @@ mod attacks;
 mod attribution;
 mod control;
 mod dial;
+mod halves;
 mod hidden_writes;
 mod host;
 mod names;

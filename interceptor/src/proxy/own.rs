@@ -42,7 +42,10 @@ impl Ends<'_> {
         if !(wanted || speaks && around.catalog.is_stale()) {
             return Due::Nothing;
         }
-        let rests = !session.is_running() && !session.in_transaction() && !session.is_in_batch();
+        let rests = !session.is_running()
+            && !session.in_transaction()
+            && !session.is_in_batch()
+            && !session.is_within_message();
         if rests && !server_write.owes(&self.out.upstream) && self.server_inbox.buffer.is_empty() {
             Due::Now
         } else if wanted && session.is_running() {

@@ -318,8 +318,13 @@ impl Ends<'_> {
         while self.held.is_none() && !self.settles && self.may_hear_client(session) {
             match self.client_splitter.next(&mut self.client_inbox.buffer, Session::most_from_client)? {
                 None => return Ok(()),
-                Some(Chunk::Passing { tag: b'B', bytes, .. }) => session.bind_data(&bytes, &mut self.out),
-                Some(Chunk::Passing { bytes, .. }) => session.copy_data(&bytes, &mut self.out),
+                Some(Chunk::Passing { started, bytes, open, .. }) => {
+                    session.passing(started, &bytes, open, &mut self.out);
+                    if !open && around.credential.is_relayed() && (self.out.catalog_changed || self.wants_catalog) {
+                        // What comes next is judged when the catalogue has been read, which had to wait for this.
+                        return Ok(());
+                    }
+                }
                 Some(Chunk::Skipped(skipped)) => session.skipped(&skipped, &mut self.out)?,
                 Some(Chunk::Whole(frame) | Chunk::Beginning(frame)) => self.judge(session, frame, around).await?,
             }
@@ -398,7 +403,7 @@ impl Ends<'_> {
             let next = self.server_splitter.next(&mut self.server_inbox.buffer, |tag| session.most_from_server(tag));
             match next.map_err(|error| Ending::Server(error.to_string()))? {
                 None => return Ok(()),
-                Some(Chunk::Passing { tag, continued, started, bytes }) => {
+                Some(Chunk::Passing { tag, continued, started, bytes, .. }) => {
                     session.data(tag, continued, started, &bytes, &mut self.out)?;
                 }
                 Some(Chunk::Skipped(Skipped { tag, .. })) => {

@@ -260,7 +260,7 @@ impl Session {
         self.begun = status == TransactionStatus::InBlock;
         if self.hushed && status == TransactionStatus::InBlock {
             // The client has been told that it failed; now it does, for the server too.
-            out.upstream.extend_from_slice(&poison(true));
+            self.say(&poison(true), out);
             self.queue.push_front(Pending::Refused { refusal: Refusal::Hushed, simple: true });
             return Ok(());
         }

@@ -42,19 +42,29 @@ impl Session {
         }
     }
 
-    /// A run of COPY data: bytes of CopyData messages, perhaps ending within one.
-    pub fn copy_data(&mut self, bytes: &[u8], out: &mut Output) {
-        // Outside COPY the server would ignore them: an early failure leaves the client sending.
-        if self.skip == Skip::No && (self.copy == Copy::In || self.queue.awaits_copy_data()) {
-            out.upstream.extend_from_slice(bytes);
+    /// Bytes of messages that pass: CopyData, of which `started` begin here, or what follows the beginning of a Bind; with `open`
+    /// they end within a message.
+    ///
+    /// A message goes on whole or not at all, whatever has become of the COPY meanwhile, and nothing of ours goes into its
+    /// middle: where the server looked for the next message then, the client would say what it finds.
+    pub fn passing(&mut self, started: u64, bytes: &[u8], open: bool, out: &mut Output) {
+        if started > 0 {
+            // Outside COPY the server would ignore them: an early failure leaves the client sending.
+            self.rest_goes_on = self.skip == Skip::No && (self.copy == Copy::In || self.queue.awaits_copy_data());
         }
-    }
-
-    /// What follows the beginning of a Bind: it goes where that went.
-    pub fn bind_data(&mut self, bytes: &[u8], out: &mut Output) {
         if self.rest_goes_on {
             out.upstream.extend_from_slice(bytes);
         }
+        self.within_message = open && self.rest_goes_on;
+        if !self.within_message && !self.deferred.is_empty() {
+            out.upstream.extend_from_slice(&std::mem::take(&mut self.deferred));
+        }
+    }
+
+    /// Something that is not an answer to a message of the client's goes to the server: behind the one that is on its way.
+    pub(super) fn say(&mut self, message: &[u8], out: &mut Output) {
+        let to = if self.within_message { &mut self.deferred } else { &mut out.upstream };
+        to.extend_from_slice(message);
     }
 
     /// A statement that was too long to be kept; on record by its beginning and a digest.
@@ -439,6 +449,7 @@ impl Session {
         self.queue.push(request);
         out.upstream.extend_from_slice(frame.bytes());
         self.rest_goes_on = !frame.is_whole();
+        self.within_message = self.rest_goes_on;
         Step::Done
     }
 

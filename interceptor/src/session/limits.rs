@@ -30,7 +30,9 @@ impl Session {
             | Frontend::Close(_)
             | Frontend::FunctionCall => true,
         };
-        if !waits || !self.queue.running().any(Running::is_limited) {
+        // It may have ended, and what becomes of the transaction follows when the server is ready.
+        let undecided = self.bracket || self.hushed;
+        if !waits || !(undecided || self.queue.running().any(Running::is_limited)) {
             return false;
         }
         self.ask_for_answers(out);
@@ -89,7 +91,7 @@ impl Session {
         let nothing = || Box::new(Bracketed { running: None, complete: Bytes::new(), affected: None });
         let bracketed = self.bracketed.take().unwrap_or_else(nothing);
         let end: &[u8] = if bracketed.running.is_some() { b"COMMIT\0" } else { b"ROLLBACK\0" };
-        out.upstream.extend_from_slice(&own(b'Q', end));
+        self.say(&own(b'Q', end), out);
         self.queue.push_front(Pending::OwnEnd(bracketed));
         self.bracket = false;
     }

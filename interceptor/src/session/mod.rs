@@ -126,8 +126,12 @@ pub struct Session {
     /// The catalogue under the path that was needed last.
     seen: Option<(u64, Schemas, Arc<Catalog>)>,
     skip: Skip,
-    /// Whether what follows the beginning of a Bind goes to the server, as that did.
+    /// Whether the rest of a message that passes goes to the server, as its beginning did.
     rest_goes_on: bool,
+    /// Whether the server has the beginning of such a message, and waits for the rest.
+    within_message: bool,
+    /// What the session itself has to say behind it.
+    deferred: BytesMut,
     /// Whether messages of the extended protocol are out that no Sync has ended yet.
     in_batch: bool,
     /// Whether a transaction block is open for sure, as far as the server has answered, whatever has no Sync yet.
@@ -231,6 +235,8 @@ impl Session {
             seen: None,
             skip: Skip::No,
             rest_goes_on: false,
+            within_message: false,
+            deferred: BytesMut::new(),
             in_batch: false,
             begun: false,
             batch_writes: false,
@@ -257,6 +263,11 @@ impl Session {
     /// Whether the server is at work for this session: then, and only then, there is something to cancel.
     pub fn is_running(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether the server has only the beginning of a message: nothing may be said to it until the client has said the rest.
+    pub fn is_within_message(&self) -> bool {
+        self.within_message
     }
 
     /// Whether so many requests are out that no more should be read for now.

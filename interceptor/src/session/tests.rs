@@ -144,8 +144,7 @@ impl Stage {
         };
         for chunk in chunks(bytes, Session::most_from_client) {
             match chunk {
-                Chunk::Passing { tag: b'B', bytes, .. } => self.session.bind_data(&bytes, out),
-                Chunk::Passing { bytes, .. } => self.session.copy_data(&bytes, out),
+                Chunk::Passing { started, bytes, open, .. } => self.session.passing(started, &bytes, open, out),
                 Chunk::Skipped(skipped) => self.session.skipped(&skipped, out)?,
                 Chunk::Whole(frame) | Chunk::Beginning(frame) => {
                     let mut step = self.session.frontend(&frame, &bench, out)?;
@@ -176,7 +175,7 @@ impl Stage {
     fn server(&mut self, bytes: &[u8], out: &mut Output) -> Result<(), Ending> {
         for chunk in chunks(bytes, |tag| self.session.most_from_server(tag)) {
             match chunk {
-                Chunk::Passing { tag, continued, started, bytes } => {
+                Chunk::Passing { tag, continued, started, bytes, .. } => {
                     self.session.data(tag, continued, started, &bytes, out)?;
                 }
                 Chunk::Beginning(_) => panic!("a server binds nothing"),
@@ -773,6 +772,81 @@ fn a_long_value_goes_where_its_bind_goes() {
     stage.client(&long_bind("s"), &mut Output::default()).unwrap();
     let said = stage.play("< 2\n> E _\n> S\n< E 26000 x\n< Z I");
     assert!(said.contains("E 42501 what the statement's parameters stand for has to be known here"), "{said}");
+}
+
+/// Else the server would look for the next message in the middle of the client's data, and find there what nobody has judged.
+#[test]
+fn a_message_goes_on_whole_with_nothing_of_ours_in_it() {
+    const LIMIT: &str = r#"@id("b") @max_affected("3 per 1h") forbid (principal, action in [PG::Action::"write"], resource is PG::Relation);"#;
+    let row = frame(b'd', b"1\n2\n3\n");
+    let (beginning, rest) = row.split_at(8);
+    let copies = "> Q copy orders from stdin\n< G";
+    for (policies, before, meanwhile, behind) in [
+        ("", copies, "", ""),
+        // The COPY ends while the client is still speaking.
+        ("", copies, "< E 22P02 x\n< Z I", ""),
+        ("", "> P _ copy orders from stdin\n> B _ _\n> E _\n< 1\n< 2\n< G", "< E 22P02 x", ""),
+        ("", "> Q copy orders from stdin; select id from orders\n< G", "< E 22P02 x\n< Z I", ""),
+        // The transaction is one of ours, which ends with it.
+        (LIMIT, "> Q copy orders from stdin\n< C BEGIN\n< Z T\n< G", "< E 22P02 x\n< Z E", "> Q ROLLBACK"),
+    ] {
+        let mut stage = Stage::under(&format!("{POLICIES}{policies}"));
+        stage.play(before);
+        let mut out = Output::default();
+        stage.session.passing(1, beginning, true, &mut out);
+        assert_eq!(&out.upstream[..], beginning, "{before}");
+        assert!(stage.session.is_within_message());
+        let said = stage.play(meanwhile);
+        assert!(!said.contains("> "), "{before}: {said}");
+        let mut out = Output::default();
+        stage.session.passing(0, rest, false, &mut out);
+        assert_eq!(&out.upstream[..rest.len()], rest, "{before}");
+        let behind_it = show(&out.upstream[rest.len()..], true).into_iter().map(|text| format!("> {text}"));
+        assert_eq!(behind_it.collect::<Vec<_>>().join("\n"), behind, "{before}");
+        assert!(!stage.session.is_within_message());
+        // What begins afterwards is of no COPY.
+        if !meanwhile.is_empty() {
+            let mut out = Output::default();
+            stage.session.passing(1, beginning, true, &mut out);
+            stage.session.passing(0, rest, false, &mut out);
+            assert!(out.upstream.is_empty(), "{before}");
+        }
+    }
+}
+
+/// What is dropped is dropped whole, too.
+#[test]
+fn no_half_of_a_message_goes_on() {
+    let mut stage = Stage::new();
+    let mut out = Output::default();
+    stage.session.passing(1, b"d\0\0\0\x08ab", true, &mut out);
+    stage.session.passing(0, b"cd", false, &mut out);
+    assert!(out.upstream.is_empty() && !stage.session.is_within_message());
+    stage.client(&long_bind("nothing"), &mut out).unwrap();
+    assert!(out.upstream.is_empty() && !stage.session.is_within_message());
+}
+
+#[test]
+fn nothing_comes_between_a_limited_statement_and_what_becomes_of_it() {
+    check_under(
+        r#"@id("b") @max_affected("3 per 1h") forbid (principal, action in [PG::Action::"write"], resource is PG::Relation);"#,
+        "> Q insert into orders select 1
+         < C
+         < Z T
+         < C INSERT 0 9
+         > Q select id from orders
+         < Z T
+         < C ROLLBACK
+         < Z I
+         > Q select id from orders",
+        "> Q BEGIN
+         > Q insert into orders select 1
+         < E 54000 the 3 changed rows of this agent in 1h are used up
+         wait
+         > Q ROLLBACK
+         < Z I
+         > Q select id from orders",
+    );
 }
 
 #[test]

@@ -118,8 +118,10 @@ pub enum Chunk {
         continued: usize,
         /// How many messages began in these bytes.
         started: u64,
-        /// The bytes to forward; they may end within a message.
+        /// The bytes to forward.
         bytes: Bytes,
+        /// Whether they end within a message, whose rest comes with the next piece.
+        open: bool,
     },
     /// The beginning of a Bind that is too long to be taken whole; the rest comes as [`Chunk::Passing`].
     Beginning(Frame),
@@ -231,7 +233,8 @@ impl Splitter {
             if now < left {
                 self.passing = Some((tag, left - now));
             }
-            return Ok(Some(Chunk::Passing { tag, continued: now, started: 0, bytes: buffer.split_to(now).freeze() }));
+            let bytes = buffer.split_to(now).freeze();
+            return Ok(Some(Chunk::Passing { tag, continued: now, started: 0, bytes, open: now < left }));
         }
         let Some(header) = Header::read(buffer)? else { return Ok(None) };
         match most_of(header.tag) {
@@ -291,7 +294,8 @@ impl Splitter {
             end = whole;
             next = Header::read(buffer.get(end..).unwrap_or_default())?;
         }
-        Ok(Chunk::Passing { tag: first.tag, continued: 0, started, bytes: buffer.split_to(end).freeze() })
+        let bytes = buffer.split_to(end).freeze();
+        Ok(Chunk::Passing { tag: first.tag, continued: 0, started, bytes, open: self.passing.is_some() })
     }
 
     /// Forgets a half-passed message (the other side of the stream is gone).
@@ -351,8 +355,9 @@ mod tests {
                     Ok(Some(Chunk::Whole(frame))) => {
                         out += &format!("{}({}) ", frame.tag() as char, frame.body().escape_ascii());
                     }
-                    Ok(Some(Chunk::Passing { tag, started, bytes, continued: _ })) => {
-                        out += &format!("{}x{started}:{} ", tag as char, bytes.len());
+                    Ok(Some(Chunk::Passing { tag, started, bytes, open, continued: _ })) => {
+                        let more = if open { "..." } else { "" };
+                        out += &format!("{}x{started}:{}{more} ", tag as char, bytes.len());
                     }
                     Ok(Some(Chunk::Beginning(frame))) => {
                         out += &format!("{}({})... ", frame.tag() as char, frame.body().len())
@@ -377,7 +382,7 @@ mod tests {
         check(b"Z\0\0\0\x05I", 1, "Z(I)");
         check(b"S\0\0\0\x04H\0\0\0\x04", 7, "S() H()");
         check(b"D\0\0\0\x06abD\0\0\0\x06cdZ\0\0\0\x05I", 100, "Dx2:14 Z(I)");
-        check(b"D\0\0\0\x06abD\0\0\0\x06cdZ\0\0\0\x05I", 6, "Dx1:6 Dx0:1 Dx1:5 Dx0:2 Z(I)");
+        check(b"D\0\0\0\x06abD\0\0\0\x06cdZ\0\0\0\x05I", 6, "Dx1:6... Dx0:1 Dx1:5... Dx0:2 Z(I)");
         check(b"Q\0\0\0\x03", 5, "message `Q` has the impossible length 3");
         check(b"Q\xff\xff\xff\xff", 5, "message `Q` has the impossible length -1");
         check(b"C\0\0\x01\0", 5, "message `C` has 252 bytes, at most 100 are accepted");
@@ -386,7 +391,7 @@ mod tests {
         check(&long, 7, "Q-252 Z(I)");
         let long = [b"B\0\0\x20\0".as_slice(), &[b'x'; 8188], b"Z\0\0\0\x05I"].concat();
         check(&long, 10_000, "B(4096)... Bx0:4092 Z(I)");
-        check(&long, 4000, "B(4096)... Bx0:3899 Bx0:193 Z(I)");
+        check(&long, 4000, "B(4096)... Bx0:3899... Bx0:193 Z(I)");
         check(&[b"B\0\0\0\xff".as_slice(), &[b'x'; 251]].concat(), 100, "B(251)...");
         check(b"B\x40\0\0\x04", 5, "message `B` has 1073741824 bytes, at most 100 are accepted");
         check(b"D\0\0\0\x06abD\0\0\0\x01", 100, "message `D` has the impossible length 1");

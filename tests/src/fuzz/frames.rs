@@ -52,7 +52,7 @@ fn cut(stream: &[u8], step: usize) -> Cut {
                     cut.passed.extend_from_slice(frame.bytes());
                     cut.messages.push((frame.tag(), frame.body().to_vec()));
                 }
-                Ok(Some(Chunk::Passing { tag, continued, started, bytes })) => {
+                Ok(Some(Chunk::Passing { tag, continued, started, bytes, .. })) => {
                     assert!(continued <= bytes.len(), "more continues than there is");
                     assert!(started > 0 || continued == bytes.len(), "bytes that belong to no message");
                     cut.passed.extend_from_slice(&bytes);

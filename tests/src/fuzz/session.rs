@@ -254,8 +254,8 @@ impl Stage {
         let chunk = Splitter::default().next(&mut buffer, Session::most_from_client)?;
         let step = match chunk {
             None => panic!("a whole message is in pieces"),
-            Some(Chunk::Passing { bytes, .. }) => {
-                self.session.copy_data(&bytes, &mut out);
+            Some(Chunk::Passing { started, bytes, open, .. }) => {
+                self.session.passing(started, &bytes, open, &mut out);
                 Step::Done
             }
             Some(Chunk::Skipped(skipped)) => {
@@ -309,7 +309,7 @@ impl Stage {
             let next = splitter.next(&mut buffer, |tag| self.session.most_from_server(tag));
             match next.map_err(|error| Ending::Server(error.to_string()))? {
                 None => break,
-                Some(Chunk::Passing { tag, continued, started, bytes }) => {
+                Some(Chunk::Passing { tag, continued, started, bytes, .. }) => {
                     self.session.data(tag, continued, started, &bytes, &mut out)?;
                 }
                 Some(Chunk::Skipped(Skipped { tag, .. })) => {
