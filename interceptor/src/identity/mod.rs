@@ -46,7 +46,7 @@ pub use http::HttpError;
 pub use keys::{IssuerState, KeyError};
 pub use lease::{Ended, Lease};
 pub use preset::Preset;
-pub use reach::{Reached, unix};
+pub use reach::{Reached, ahead};
 pub use settings::{
     ActorSettings, Algorithm, Delegation, EmbeddedSettings, ExchangeSettings, IssuerSettings, MappingRule,
     RequestUrlSettings, Settings, SettingsError, Source, SubjectRule,

@@ -1,8 +1,8 @@
 //! Whether what the daemon depends on answers, for whoever looks after the host.
 
-use super::keys::Keys;
+use super::{keys::Keys, now};
 use serde::{Deserialize, Serialize};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// What came of trying somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub(super) async fn issuer(keys: &Keys) -> Reached {
     let (ok, detail, ahead) = match keys.ask().await {
         None => (true, "is within the daemon".to_owned(), None),
         Some(Ok((count, date))) => {
-            let ahead = date.map(|theirs| theirs - unix());
+            let ahead = date.map(ahead);
             (true, format!("answers with {count} key(s) ({} ms)", began.elapsed().as_millis()), ahead)
         }
         Some(Err(error)) => (false, error.to_string(), None),
@@ -31,8 +31,7 @@ pub(super) async fn issuer(keys: &Keys) -> Reached {
     Reached { who: keys.issuer().to_owned(), ok, detail, ahead }
 }
 
-/// Seconds since 1970, as this host has them.
-pub fn unix() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+/// How far a clock that shows so many seconds since 1970 is ahead of ours.
+pub fn ahead(theirs: i64) -> i64 {
+    theirs.saturating_sub_unsigned(now())
 }

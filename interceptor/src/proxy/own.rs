@@ -82,11 +82,7 @@ impl Ends<'_> {
         let Some(catalog) = around.catalog.latest() else {
             return Err(Ending::Server("its catalogue was never read".to_owned()));
         };
-        around.proxy.shared.trail.flush()?;
-        let mut out = std::mem::take(&mut self.out.upstream);
-        while server_write.owes(&out) {
-            server_write.send(&mut out).await.map_err(|error| lost(&error))?;
-        }
+        self.catch_up(server_write, around).await?;
         const WHAT: &str = "its temporary relations";
         let mut reading = TemporaryReading::new(&around.place);
         self.ask(temporary::WHICH, WHAT, session, server_write, |at, values| reading.which(at, values)).await?;
@@ -107,16 +103,23 @@ impl Ends<'_> {
         let Some(catalog) = around.catalog.latest() else {
             return Err(Ending::Server("its catalogue was never read".to_owned()));
         };
-        around.proxy.shared.trail.flush()?;
-        let mut out = std::mem::take(&mut self.out.upstream);
-        while server_write.owes(&out) {
-            server_write.send(&mut out).await.map_err(|error| lost(&error))?;
-        }
+        self.catch_up(server_write, around).await?;
         let mut reading = SurveyReading::new(&around.place, &catalog);
         let questions = SurveyReading::questions();
         self.ask(&questions, "its schema", session, server_write, |at, values| reading.row(at, values)).await?;
         session.note_survey(reading.end(), &catalog);
         Ok(())
+    }
+
+    /// Has the server hear what it is to hear before something is asked; what is on record stands in the trail first.
+    pub(super) async fn catch_up(
+        &mut self,
+        server_write: &mut Writer<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), Ending> {
+        around.proxy.shared.trail.flush()?;
+        let mut out = std::mem::take(&mut self.out.upstream);
+        self.tell(server_write, &mut out).await
     }
 
     /// Asks on the session's own connection, on which nothing is under way; gives each row of an answer with the place of

@@ -47,6 +47,8 @@ select pg_catalog.concat(pg_catalog.version(), ' ', pg_catalog.string_agg(part, 
     from pg_catalog.pg_proc where oid < 16384
   union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(oid, '.', xmin), 0)))
     from pg_catalog.pg_rewrite where ev_class < 16384
+  union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(oid, '.', xmin), 0)))
+    from pg_catalog.pg_namespace where oid < 16384
   union all select pg_catalog.concat(pg_catalog.count(*), '/', pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat(objoid, '.', xmin), 0)))
     from pg_catalog.pg_description where classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and objoid < 16384
 ) of_server(part);

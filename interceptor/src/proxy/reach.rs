@@ -3,7 +3,7 @@
 
 use super::login::LoginError;
 use super::upstream::{Credential, Server, Upstream, Upstreams};
-use crate::identity::{Reached, unix};
+use crate::identity::{Reached, ahead};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -69,18 +69,18 @@ async fn log_in(
         }
         other => other?,
     };
-    let (mut version, mut ahead) = (String::new(), None);
+    let (mut version, mut clock) = (String::new(), None);
     let question = "select pg_catalog.current_setting('server_version'), \
                     pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::pg_catalog.int8";
     server
         .ask(question, |_, row| {
             version = row.first().copied().flatten()?.to_owned();
-            ahead = Some(row.get(1).copied().flatten()?.parse::<i64>().ok()? - unix());
+            clock = Some(ahead(row.get(1).copied().flatten()?.parse().ok()?));
             Some(())
         })
         .await?;
     if let Err(error) = server.bye().await {
         tracing::debug!(%error, "the server did not hear that this was all");
     }
-    Ok((format!("lets in {} to {database}, PostgreSQL {version}", credential.user), ahead))
+    Ok((format!("lets in {} to {database}, PostgreSQL {version}", credential.user), clock))
 }

@@ -112,12 +112,10 @@ impl Ends<'_> {
         around: &Surroundings<'_>,
     ) -> Result<(), Ending> {
         let Some(trial) = session.trial() else { return Ok(()) };
-        around.proxy.shared.trail.flush()?;
         let held = around.key.hold();
         let seconds = around.proxy.shared.desk.settings().preview_lock_timeout;
         let ends = Instant::now() + Duration::from_secs(seconds);
-        let mut out = std::mem::take(&mut self.out.upstream);
-        self.tell(writer, &mut out).await?;
+        self.catch_up(writer, around).await?;
 
         let before = match &trial.way {
             Way::Text { in_block: false } => {
@@ -619,7 +617,7 @@ impl Ends<'_> {
         })
     }
 
-    async fn tell(&mut self, writer: &mut Writer<'_>, bytes: &mut BytesMut) -> Result<(), Ending> {
+    pub(super) async fn tell(&mut self, writer: &mut Writer<'_>, bytes: &mut BytesMut) -> Result<(), Ending> {
         while writer.owes(bytes) {
             writer.send(bytes).await.map_err(|error| lost(&error))?;
         }
