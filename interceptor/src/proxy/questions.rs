@@ -182,7 +182,7 @@ select n.nspname, p.proname,
        case pg_catalog.max(case p.provolatile when 'v' then 2 when 's' then 1 else 0 end) when 2 then 'volatile' when 1 then 'stable' else 'immutable' end,
        pg_catalog.bool_or(p.prosecdef),
        case when pg_catalog.bool_and(p.prokind = 'a') then 'aggregate'
-            when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::text) else 'several' end,
+            when pg_catalog.count(distinct l.lanname) = 1 then pg_catalog.min(l.lanname::pg_catalog.text) else 'several' end,
        case when pg_catalog.count(distinct w.width) = 1 and pg_catalog.bool_and(w.width is not null) then pg_catalog.min(w.width) end,
        case when pg_catalog.bool_and(o.outputs = 1) and pg_catalog.count(distinct o.output) = 1 then pg_catalog.min(o.output) end
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace join pg_catalog.pg_language l on l.oid = p.prolang
