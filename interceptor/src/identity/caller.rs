@@ -21,7 +21,7 @@ impl Caller {
         let number = getsockopt(&socket, sockopt::PeerCredentials).ok()?.pid();
         // 0: in no pid namespace of ours.
         let process = Process::open(u32::try_from(number).ok().filter(|pid| *pid != 0)?).ok()?;
-        let start = process.stat().ok()?.start;
+        let start = process.stat().ok().filter(|stat| !stat.ending)?.start;
         // The number may have come to mean another process before it was opened; a pidfd is of the one that has connected
         // (since Linux 6.5). While that one has not ended, the number is its own.
         match getsockopt(&socket, sockopt::PeerPidfd) {
