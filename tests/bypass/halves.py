@@ -43,9 +43,11 @@ for extended in (False, True):
         behind = (message(b"S") if extended else b"") + SELECT
         rest = behind.index(EVIL) + between
         stream.sendall(message(b"d", b"bad\n") + b"d" + struct.pack(">I", 4 + 10 + rest) + b"1\n" * 5)
-        # In a batch the error stands alone until its Sync.
-        hear(stream, b"\0\0" if extended else READY)
-        # The server has failed, and waits for the other half.
+        # The server has failed, and waits for the other half. Whether it is ready too is said now or later.
+        said = b""
+        while len(said) < 5 or len(said) <= struct.unpack(">I", said[1:5])[0]:
+            piece = stream.recv(65536)
+            said += piece or exit("the connection has ended")
         stream.sendall(b"x" * rest)
         stream.sendall(behind)
         said = hear(stream, b"SELECT 1\0" + READY)
