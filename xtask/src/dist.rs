@@ -1,9 +1,9 @@
 //! `cargo xtask dist`: what a host is given. A tree of files, the same in a Debian package and in a tarball.
 
 use crate::{
-    progress::{name, openly},
+    progress::{name, openly, quietly, step},
     setup::{self, Need},
-    workspace::{cargo, root, target},
+    workspace::{cargo, root, target, tools, which},
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -13,6 +13,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
+
+/// Which of cargo-deb's versions makes the package.
+const CARGO_DEB: &str = "3.8.0";
 
 /// Where to put it.
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,10 @@ pub(crate) struct Options {
 
 pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
     setup::ensure(&[Need::Build])?;
+    // Which tells cargo-deb what libraries the program asks for.
+    if which("dpkg-shlibdeps").is_none() {
+        setup::packages::install("dpkg-shlibdeps", &["dpkg-dev"])?;
+    }
     let profile = if options.debug { "debug" } else { "release" };
     let mut build = cargo();
     build.args(["build", "--locked", "--package", "interceptor", "--bin", "interceptor"]);
@@ -37,18 +44,19 @@ pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
         build.arg("--release");
     }
     openly(&mut build)?;
-    let binary = target().join(profile).join("interceptor");
+    let built = target().join(profile);
     let out = options.out.clone().unwrap_or_else(|| target().join("dist"));
-    let stage = out.join("stage");
-    if stage.exists() {
-        fs::remove_dir_all(&stage)?;
-    }
     let version = env!("CARGO_PKG_VERSION");
     let arch = said(Command::new("dpkg").arg("--print-architecture"))?;
-    let tree = Tree { stage: stage.clone() };
-    tree.fill(&binary)?;
+    // Where `[package.metadata.deb]` of the daemon's manifest looks for what goes into the package.
+    let tree = Tree { stage: built.join("package") };
+    if tree.stage.exists() {
+        fs::remove_dir_all(&tree.stage)?;
+    }
+    tree.fill(&built.join("interceptor"))?;
 
     let tarball = out.join(format!("interceptor-{version}-{arch}.tar.gz"));
+    fs::create_dir_all(&out)?;
     openly(
         Command::new("tar")
             .args([
@@ -62,24 +70,37 @@ pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
             .arg("--file")
             .arg(&tarball)
             .arg("--directory")
-            .arg(&stage)
+            .arg(&tree.stage)
             .args(["etc", "usr"]),
     )?;
 
-    tree.control(version, &arch, &binary)?;
     let package = out.join(format!("interceptor_{version}_{arch}.deb"));
-    let mut build = Command::new("dpkg-deb");
-    build.arg("--root-owner-group");
+    let mut build = Command::new(cargo_deb()?);
+    build.current_dir(root()).args(["--package", "interceptor", "--no-build", "--no-strip", "--no-dbgsym", "--locked"]);
     if options.debug {
         // Large, and gone in a minute.
-        build.args(["-Zgzip", "-z1"]);
+        build.args(["--profile", "dev", "--fast", "--compress-type", "gz"]);
     }
-    openly(build.arg("--build").arg(&stage).arg(&package))?;
-    fs::remove_dir_all(&stage)?;
+    openly(build.args(["--deb-version", version, "--quiet", "--output"]).arg(&package))?;
+    fs::remove_dir_all(&tree.stage)?;
     for made in [&package, &tarball] {
         println!("{} ({} MB)", made.display(), fs::metadata(made)?.len() / 1_000_000);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What makes the package, itself made where it is not here.
+fn cargo_deb() -> Result<PathBuf> {
+    let program = tools().join("bin/cargo-deb");
+    if !program.is_file() {
+        step("building cargo-deb (a minute or two, once)", || {
+            let mut install = cargo();
+            // With gzip and xz of its own libraries; unoptimised it would compress for minutes.
+            install.args(["install", "--locked", "--version", CARGO_DEB, "cargo-deb", "--root"]);
+            quietly(install.arg(tools())).map(drop)
+        })?;
+    }
+    Ok(program)
 }
 
 /// The files as they will lie on the host.
@@ -124,34 +145,6 @@ impl Tree {
         Ok(())
     }
 
-    /// What only the package has.
-    fn control(&self, version: &str, arch: &str, binary: &Path) -> Result<()> {
-        let kilobytes = said(Command::new("du").args(["--summarize", "--block-size=1K"]).arg(&self.stage))?;
-        let kilobytes = kilobytes.split_whitespace().next().unwrap_or("0").to_owned();
-        let control = format!(
-            "Package: interceptor\nVersion: {version}\nArchitecture: {arch}\nMaintainer: the interceptor authors <interceptor@localhost>\n\
-             Installed-Size: {kilobytes}\nDepends: libc6 (>= {}), libgcc-s1\nSection: net\nPriority: optional\n\
-             Description: least privilege for the PostgreSQL connections of agents and CI jobs\n \
-             An eBPF program redirects every connection that agents open to port 5432 into a\n \
-             daemon, which identifies the agent, judges each statement by what it really does,\n \
-             masks, limits, holds for approval and records it, and logs in to the database with\n \
-             a credential that no agent holds.\n",
-            newest_glibc(&fs::read(binary)?)
-        );
-        self.write("DEBIAN/control", &control, 0o644)?;
-        let mut kept: Vec<String> = files(&self.stage.join("etc/interceptor/policies"))?
-            .iter()
-            .filter_map(|file| Some(format!("/etc/interceptor/policies/{}", file.file_name()?.to_str()?)))
-            .collect();
-        kept.extend(["/etc/interceptor/interceptor.toml", "/etc/logrotate.d/interceptor"].map(str::to_owned));
-        kept.sort();
-        self.write("DEBIAN/conffiles", &(kept.join("\n") + "\n"), 0o644)?;
-        for script in ["postinst", "prerm", "postrm"] {
-            self.copy(&root().join("packaging").join(script), &format!("DEBIAN/{script}"), 0o755)?;
-        }
-        Ok(())
-    }
-
     fn copy(&self, from: &Path, to: &str, mode: u32) -> Result<()> {
         let to = self.stage.join(to);
         fs::create_dir_all(to.parent().unwrap_or(&self.stage))?;
@@ -183,32 +176,10 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().filter(|path| path.is_file()).collect())
 }
 
-/// The newest version of the C library that a binary asks for: its symbols' versions stand in it as text.
-fn newest_glibc(binary: &[u8]) -> String {
-    const MARK: &[u8] = b"GLIBC_2.";
-    let minor = |at: usize| {
-        let digits: Vec<u8> = binary.get(at..)?.iter().copied().take_while(u8::is_ascii_digit).collect();
-        String::from_utf8(digits).ok()?.parse::<u32>().ok()
-    };
-    let marks = binary.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK);
-    let newest = marks.filter_map(|(at, _)| minor(at + MARK.len())).max();
-    format!("2.{}", newest.unwrap_or(31))
-}
-
 fn said(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{} cannot be started", name(command)))?;
     if !output.status.success() {
         bail!("{} failed: {}", name(command), String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::newest_glibc;
-
-    #[test]
-    fn the_newest_version_is_found() {
-        assert_eq!(newest_glibc(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.17\0"), "2.34");
-    }
 }

@@ -18,6 +18,10 @@ use std::thread;
 pub(super) const SUFFIX: &str = ".gz";
 /// Bytes of the segment in each member of its compressed form; the last has fewer.
 pub(super) const BLOCK: usize = 256 << 10;
+/// Of zlib's levels: 6, the default, takes more than twice as long for a tenth of the size.
+const LEVEL: u32 = 2;
+/// The lowest priority.
+const LAST: i32 = 19;
 /// The extra field of a member: our two letters, the length of what follows, and in it the length of the member.
 const EXTRA: [u8; 8] = [b'I', b'C', 4, 0, 0, 0, 0, 0];
 /// Where that length stands: behind ten bytes of header, the field's own length, the letters and their length.
@@ -56,6 +60,10 @@ impl Keeping {
         }
         let dir = dir.to_owned();
         let work = move || {
+            // Only when nobody else needs the CPU. For the kernel a thread is a process here (`setpriority(2)`, "BUGS").
+            if let Err(error) = rustix::process::setpriority_process(None, LAST) {
+                tracing::debug!(%error, "full audit segments are seen to at the priority of everything else");
+            }
             let _one = AT_IT.lock().unwrap_or_else(PoisonError::into_inner);
             // Read while it is not compressed yet.
             if self.index
@@ -117,7 +125,7 @@ fn write_compressed(segment: &Path, part: &Path) -> io::Result<()> {
 }
 
 fn member(block: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzBuilder::new().extra(EXTRA).write(Vec::with_capacity(BLOCK / 4), Compression::default());
+    let mut encoder = GzBuilder::new().extra(EXTRA).write(Vec::with_capacity(BLOCK / 4), Compression::new(LEVEL));
     encoder.write_all(block)?;
     let mut member = encoder.finish()?;
     let length = u32::try_from(member.len()).map_err(io::Error::other)?;

@@ -36,11 +36,8 @@ pub fn hash(json: &str) -> String {
 /// Bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS.get(usize::from(value & 15)).copied().unwrap_or(b'0'));
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(*byte));
-    }
-    text
+    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().unwrap_or(b'0');
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect();
+    // Nothing but digits.
+    String::from_utf8(digits).unwrap_or_default()
 }

@@ -28,6 +28,7 @@ mod settle;
 mod tasks;
 mod temporary;
 mod tls;
+mod together;
 mod trial;
 mod unread;
 mod upstream;

@@ -9,6 +9,7 @@ use super::live::Killed;
 use super::own::Due;
 use super::serve::Proxy;
 use super::tls::{Reader, Stream, Writer};
+use super::together::Sender;
 use super::trial::Alive;
 use super::upstream::{Credential, Server};
 use crate::identity::Lease;
@@ -81,6 +82,7 @@ pub(super) async fn relay(ready: &mut Ready<'_>) -> Result<&'static str, Ending>
         wants_survey: false,
         settles: false,
         alive: None,
+        sender: Sender::new(),
     };
     let result = ends.carry(session, &mut client_write, &mut server_write, around).await;
     if let Err(report) = result.as_ref().map_err(Ending::report)
@@ -125,6 +127,7 @@ pub(super) struct Ends<'a> {
     settles: bool,
     /// What was run for that, as long as it can still become the statement itself.
     pub(super) alive: Option<Alive>,
+    sender: Sender,
 }
 
 impl Ends<'_> {
@@ -189,6 +192,7 @@ impl Ends<'_> {
             let had_to_wait = !self.may_hear_client(session);
             around.key.set_running(session.is_running());
             if self.out.upstream.has_remaining() {
+                self.sender.let_others_first().await;
                 // What a statement's record says stands in the trail before the statement is sent.
                 around.proxy.shared.trail.flush()?;
             }

@@ -265,7 +265,7 @@ impl Session {
             }
         };
         let copies = analysis.statements.iter().any(|statement| statement.flags.contains(&Flag::CopyOut));
-        if copies && !self.limits.detect.is_empty() {
+        if copies && self.limits.as_ref().is_some_and(|limits| !limits.detect.is_empty()) {
             let record = self.record(text, None);
             return self.refuse_on_record(record, Refusal::CopyUnseen);
         }
@@ -391,7 +391,10 @@ impl Session {
 
     /// What a statement has to put up with, and the session as a whole.
     fn orders(&self, granted: &Granted) -> Arc<Orders> {
-        if self.limits.is_empty() { granted.orders().clone() } else { Arc::new(granted.orders().with(&self.limits)) }
+        match &self.limits {
+            None => granted.orders().clone(),
+            Some(limits) => Arc::new(granted.orders().with(limits)),
+        }
     }
 
     fn open(

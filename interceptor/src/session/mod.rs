@@ -105,8 +105,8 @@ pub struct Session {
     settings: BTreeMap<String, String>,
     observes: bool,
     around: Circumstances,
-    /// What every statement of the session has to put up with.
-    limits: Arc<Orders>,
+    /// What every statement of the session has to put up with, if it is anything.
+    limits: Option<Arc<Orders>>,
     budgets: Arc<Budgets>,
     /// What the agent has had in all its sessions.
     account: Arc<Account>,
@@ -220,7 +220,7 @@ impl Session {
             settings: BTreeMap::new(),
             observes: false,
             around,
-            limits,
+            limits: (!limits.is_empty()).then_some(limits),
             budgets,
             account,
             facts: HashMap::new(),

@@ -62,8 +62,36 @@ pub(super) struct Making {
     bytes: u64,
     counts: Counts,
     values: [BTreeMap<String, Vec<u16>>; Kind::ALL.len()],
-    /// Three bytes of a text and, behind them, the group.
+    /// Three bytes of a text and, behind them, the group: each once.
     grams: Vec<u32>,
+    group: Group,
+}
+
+/// Which sequences the group at hand has already: most records of it have the same ones.
+#[derive(Debug)]
+struct Group {
+    number: u32,
+    /// Where its entries begin.
+    start: usize,
+    /// A bit for each sequence that there can be.
+    has: Vec<u64>,
+    /// The text that was taken last.
+    text: String,
+}
+
+impl Group {
+    fn new() -> Self {
+        Self { number: 0, start: 0, has: vec![0; (1 << 24) / 64], text: String::new() }
+    }
+
+    /// Says that it has a sequence, and whether that is new.
+    fn takes(&mut self, gram: u32) -> bool {
+        let Some(word) = self.has.get_mut(gram as usize / 64) else { return false };
+        let bit = 1 << (gram % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
 }
 
 impl Making {
@@ -77,6 +105,7 @@ impl Making {
             counts: Counts::default(),
             values: Default::default(),
             grams: Vec::new(),
+            group: Group::new(),
         }
     }
 
@@ -101,9 +130,24 @@ impl Making {
             }
         }
         if let Some(statement) = &record.statement {
-            let group = u32::from(at) / GROUP as u32;
-            self.grams.extend(grams(&statement.to_lowercase()).map(|gram| gram << 8 | group));
+            self.add_text(u32::from(at) / GROUP as u32, statement);
         }
+    }
+
+    fn add_text(&mut self, number: u32, text: &str) {
+        let group = &mut self.group;
+        if group.number != number {
+            for entry in self.grams.get(group.start..).unwrap_or_default() {
+                if let Some(word) = group.has.get_mut((entry >> 8) as usize / 64) {
+                    *word = 0;
+                }
+            }
+            (group.number, group.start) = (number, self.grams.len());
+        } else if group.text == text {
+            return;
+        }
+        self.grams.extend(grams(&text.to_lowercase()).filter(|gram| group.takes(*gram)).map(|gram| gram << 8 | number));
+        text.clone_into(&mut group.text);
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -129,7 +173,6 @@ impl Making {
         }
         parts.push((Part::Counts, self.counts.write()));
         self.grams.sort_unstable();
-        self.grams.dedup();
         let mut shards = vec![Vec::new(); SHARDS as usize];
         for of_gram in self.grams.chunk_by(|one, other| one >> 8 == other >> 8) {
             let gram = of_gram.first().copied().unwrap_or_default() >> 8;
