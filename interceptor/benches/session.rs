@@ -178,7 +178,11 @@ fn statement(criterion: &mut Criterion) {
             stage.exchange(&message(b'Q', text.as_bytes()), &simple, &mut out);
         });
     });
-    stage.exchange(&[prepare, message(b'S', b"")].concat(), &[message(b'1', b""), message(b'Z', b"I")].concat(), &mut out);
+    stage.exchange(
+        &[prepare, message(b'S', b"")].concat(),
+        &[message(b'1', b""), message(b'Z', b"I")].concat(),
+        &mut out,
+    );
     let execute = execute.concat();
     group.bench_function("prepared", |bench| bench.iter(|| stage.exchange(&execute, &executed, &mut out)));
     group.finish();

@@ -2,7 +2,7 @@
 
 use interceptor_tests::environment;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// A folder that stands for a host; it goes away with the test.
@@ -48,10 +48,13 @@ impl Drop for Host {
     }
 }
 
-/// The package, built once for all tests.
+/// The package, built once for all tests, unless it was built for them.
 fn package() -> &'static Path {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
     PACKAGE.get_or_init(|| {
+        if let Some(built) = std::env::var_os("INTERCEPTOR_TEST_PACKAGE") {
+            return PathBuf::from(built);
+        }
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
         let _gone = std::fs::remove_dir_all(&out);
         let built = Command::new(environment("XTASK")).args(["dist", "--debug", "--out"]).arg(&out).status().unwrap();
@@ -209,10 +212,35 @@ fn a_host_lives_with_the_package_from_its_installation_to_its_removal() {
         .output()
         .unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
+    check_life(&output, LIFE);
+}
+
+/// The same under systemd itself, which captures the whole host.
+#[test]
+#[ignore = "spoils the host, whose first process has to be systemd: cargo xtask test systemd"]
+fn systemd_keeps_a_host_with_the_package_from_its_installation_to_its_removal() {
+    assert!(Path::new("/run/systemd/system").is_dir(), "systemd is not the first process");
+    let folder = std::env::temp_dir().join(format!("interceptor-life-{:x}", rand::random::<u64>()));
+    std::fs::create_dir(&folder).unwrap();
+    let newer = newer(&folder);
+    let output = Command::new(environment("PYTHON"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres/packaged.py"))
+        .args([package(), &newer])
+        .arg(environment("PG_BIN"))
+        .args(["systemd", "-"])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    // What was written where is seen in a copy only.
+    check_life(&output, LIFE.split_last().unwrap().1);
+}
+
+fn check_life(output: &Output, expected: &[&str]) {
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     let facts: Vec<_> = said.lines().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(facts, LIFE, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(facts, expected, "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What has to be so.

@@ -11,7 +11,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::Command,
 };
 
 /// Which of cargo-deb's versions makes the package.
@@ -25,13 +25,14 @@ const CARGO_DEB: &str = "3.8.0";
 pub(crate) struct Options {
     /// Folder for the package and the tarball
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Package an unoptimised build, for tests of the package itself
     #[arg(long, hide = true)]
-    debug: bool,
+    pub(crate) debug: bool,
 }
 
-pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
+/// Gives the package.
+pub(crate) fn dist(options: &Options) -> Result<PathBuf> {
     setup::ensure(&[Need::Build])?;
     // Which tells cargo-deb what libraries the program asks for.
     if which("dpkg-shlibdeps").is_none() {
@@ -79,14 +80,14 @@ pub(crate) fn dist(options: &Options) -> Result<ExitCode> {
     build.current_dir(root()).args(["--package", "interceptor", "--no-build", "--no-strip", "--no-dbgsym", "--locked"]);
     if options.debug {
         // Large, and gone in a minute.
-        build.args(["--profile", "dev", "--fast", "--compress-type", "gz"]);
+        build.args(["--profile", "dev", "--fast"]);
     }
     openly(build.args(["--deb-version", version, "--quiet", "--output"]).arg(&package))?;
     fs::remove_dir_all(&tree.stage)?;
     for made in [&package, &tarball] {
         println!("{} ({} MB)", made.display(), fs::metadata(made)?.len() / 1_000_000);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(package)
 }
 
 /// What makes the package, itself made where it is not here.

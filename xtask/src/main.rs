@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Command::Test { kinds } => test::test(&kinds),
         Command::Bench(options) => bench::bench(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
-        Command::Dist(options) => dist::dist(&options),
+        Command::Dist(options) => dist::dist(&options).map(|_| ExitCode::SUCCESS),
         Command::Ci => ci::ci(),
         Command::Setup => set_up(),
         Command::Issuer(options) => issuer::serve(&options),

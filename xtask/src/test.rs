@@ -1,9 +1,10 @@
 //! `cargo xtask test`: all tests, or one kind of them, counted.
 
 use crate::{
+    dist,
     progress::name,
     setup::{self, Drivers, Missing, Need, host, postgres},
-    vm,
+    vm::{self, Init},
     workspace::{cargo, myself, target},
 };
 use anyhow::{Context, Result, bail};
@@ -35,6 +36,8 @@ pub(crate) enum Kind {
     Policies,
     /// The guards that not every kernel allows, on Debian's kernel in a virtual machine, for some minutes; root. Only if asked for
     Vm,
+    /// The package's life under systemd, in such a machine, for some minutes; root. Only if asked for
+    Systemd,
 }
 
 const ALL: [Kind; 8] =
@@ -52,6 +55,7 @@ impl Kind {
             Self::Mutate => "mutate",
             Self::Policies => "policies",
             Self::Vm => "vm",
+            Self::Systemd => "systemd",
         }
     }
 
@@ -94,8 +98,8 @@ pub(crate) fn test(kinds: &[Kind]) -> Result<ExitCode> {
     let environment = environment()?;
     let mut total = Count::default();
     for kind in kinds {
-        if kind == Kind::Vm {
-            let count = in_a_machine(&environment)?;
+        if matches!(kind, Kind::Vm | Kind::Systemd) {
+            let count = in_a_machine(kind, &environment)?;
             total.passed += count.passed;
             total.failed += count.failed;
             continue;
@@ -115,11 +119,19 @@ pub(crate) fn test(kinds: &[Kind]) -> Result<ExitCode> {
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The kernel tests that are ignored where guards may not be had.
-fn in_a_machine(environment: &[(String, OsString)]) -> Result<Count> {
-    let command = format!("{} guards:: --ignored --test-threads=1 --color never", vm::kernel_tests()?.display());
+/// The tests that are ignored where guards may not be had, or systemd is not the first process.
+fn in_a_machine(kind: Kind, environment: &[(String, OsString)]) -> Result<Count> {
+    let mut environment = environment.to_vec();
+    let (init, target, tests) = if kind == Kind::Systemd {
+        let package = dist::dist(&dist::Options { out: Some(target().join("tmp/systemd")), debug: true })?;
+        environment.push(("INTERCEPTOR_TEST_PACKAGE".to_owned(), package.into_os_string()));
+        (Init::Systemd, "postgres", "package::systemd")
+    } else {
+        (Init::Alone, "kernel", "guards::")
+    };
+    let command = format!("{} {tests} --ignored --test-threads=1 --color never", vm::program(target)?.display());
     let mut end = None;
-    let count = counted(&mut vm::machine(&command, environment)?, |line| end = end.or_else(|| vm::ended(line)))?;
+    let count = counted(&mut vm::machine(init, &command, &environment)?, |line| end = end.or_else(|| vm::ended(line)))?;
     match end {
         Some(true) => Ok(count),
         Some(false) => Ok(Count { failed: count.failed.max(1), ..count }),

@@ -1,5 +1,6 @@
-//! `cargo xtask test vm`: the kernel tests on Debian's stock kernel, which asks guards at its security decisions (BPF LSM) as not every
-//! kernel does. It is booted by qemu without KVM, so anywhere, with this machine's own file system to read from.
+//! `cargo xtask test vm` and `cargo xtask test systemd`: tests on Debian's stock kernel, which asks guards at its security decisions (BPF
+//! LSM) as not every kernel does, and under systemd. It is booted by qemu without KVM, so anywhere, with this machine's own file
+//! system to read from.
 
 use crate::{
     progress::{name, quietly, step},
@@ -52,21 +53,67 @@ for folder in /dev/shm /tmp /run; do mount -t tmpfs -o mode=1777 tmpfs $folder; 
 mount --bind %TOOLS%/root/lib/modules /lib/modules
 ln -s %TOOLS%/root/bin/busybox /run/modprobe; echo /run/modprobe > /proc/sys/kernel/modprobe
 ip link set lo up
+cat > /run/command <<'COMMAND'
 echo "booted: Linux $(uname -r), lsm=$(cat /sys/kernel/security/lsm)"
 %COMMAND%
 echo "ended with status $?"
 echo o > /proc/sysrq-trigger; while :; do :; done
+COMMAND
+%INIT%
 "#;
 
+/// Who starts the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Init {
+    /// Nobody else is there.
+    Alone,
+    /// systemd, when it has come as far as it does before it starts services.
+    Systemd,
+}
+
+impl Init {
+    /// How [`GUEST`] goes on.
+    fn script(self) -> &'static str {
+        match self {
+            Self::Alone => "exec /bin/bash /run/command",
+            Self::Systemd => {
+                r#"mkdir -p /run/systemd/system
+cat > /run/systemd/system/command.service <<'UNIT'
+[Unit]
+Requires=basic.target
+After=basic.target
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /run/command
+StandardOutput=tty
+TTYPath=/dev/ttyS0
+UNIT
+exec /lib/systemd/systemd --unit=command.service --show-status=no"#
+            }
+        }
+    }
+
+    fn ensure(self) -> Result<()> {
+        if self == Self::Systemd && !Path::new("/lib/systemd/systemd").exists() {
+            // It is only installed, not started.
+            crate::setup::packages::install("systemd", &["systemd"])?;
+        }
+        Ok(())
+    }
+}
+
 /// What boots a machine that runs one command and ends. Its words come on standard output, with [`ended`] as the last.
-pub(crate) fn machine(command: &str, environment: &[(String, OsString)]) -> Result<Command> {
+pub(crate) fn machine(init: Init, command: &str, environment: &[(String, OsString)]) -> Result<Command> {
     let place = tools().join("vm");
+    init.ensure()?;
     ensure(&place)?;
     let files = place.join("root");
     let exports: String =
         environment.iter().map(|(name, value)| format!("export {name}='{}'\n", value.display())).collect();
-    let guest =
-        GUEST.replace("%TOOLS%", &place.display().to_string()).replace("%COMMAND%", &format!("{exports}{command}"));
+    let guest = GUEST
+        .replace("%TOOLS%", &place.display().to_string())
+        .replace("%COMMAND%", &format!("{exports}{command}"))
+        .replace("%INIT%", init.script());
     fs::write(place.join("guest.sh"), guest)?;
     let kernel = only(&files.join("boot"), "vmlinuz-")?;
     let mut machine = Command::new(files.join("usr/bin/qemu-system-x86_64"));
@@ -94,14 +141,14 @@ pub(crate) fn ended(line: &str) -> Option<bool> {
     line.trim().strip_prefix("ended with status ").map(|status| status == "0")
 }
 
-/// The kernel tests' program, built.
-pub(crate) fn kernel_tests() -> Result<PathBuf> {
+/// The program of a test target, built.
+pub(crate) fn program(target: &str) -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["test", "--no-run", "--package", "interceptor-tests", "--test", "kernel", "--message-format", "json"]);
+    build.args(["test", "--no-run", "--package", "interceptor-tests", "--test", target, "--message-format", "json"]);
     let output = quietly(&mut build)?;
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let is_test = |message: &serde_json::Value| message.pointer("/target/name").is_some_and(|name| name == "kernel");
+    let is_test = |message: &serde_json::Value| message.pointer("/target/name").is_some_and(|name| name == target);
     let mut programs =
         messages.filter(is_test).filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
     programs.next_back().with_context(|| format!("`{}` has built no program", name(&build)))
