@@ -54,6 +54,27 @@ fn held(context: &SkBuffContext, config: &Config, segment: Segment) -> i32 {
     }
 }
 
+/// What the kernel answers of its own accord, by a socket of its own (`tcp_v4_send_reset` and `tcp_v4_send_ack` in
+/// `net/ipv4/tcp_ipv4.c`): that there is no such connection, or that its end was heard. It has been in the root cgroup since the
+/// machine was started, and so among the captured where the whole host is; without its answers, connections of the daemon's own would
+/// not end. Nothing is opened by them, and nothing carried.
+#[inline(always)]
+fn is_answer(context: &SkBuffContext, cgroup_id: u64, segment: Segment) -> bool {
+    const ROOT: u64 = 1;
+    const SYN: u8 = 0x02;
+    const SOCK_RAW: u32 = 3;
+    const IPPROTO_TCP: u32 = 6;
+    let Some(socket) = socket(context) else { return false };
+    // SAFETY: a whole socket, as the program's own type shows it.
+    let (kind, protocol) = unsafe { ((*socket).type_, (*socket).protocol) };
+    if cgroup_id != ROOT || kind != SOCK_RAW || protocol != IPPROTO_TCP {
+        return false;
+    }
+    // RFC 9293, 3.1: the header's length in words in the upper half of a byte, the flags in the next one.
+    let Ok([words, flags]) = context.load::<[u8; 2]>(segment.at + 12) else { return false };
+    flags & SYN == 0 && context.len() as usize == segment.at + usize::from(words >> 4) * 4
+}
+
 #[inline(always)]
 fn dodged(context: &SkBuffContext, config: &Config, segment: Option<Segment>) -> i32 {
     // The socket's cgroup, not the task's: packets also leave from timers and soft interrupts.
@@ -64,10 +85,13 @@ fn dodged(context: &SkBuffContext, config: &Config, segment: Option<Segment>) ->
     if task::of_roles(config, roles) == Standing::Free {
         return PASS;
     }
-    count(Counter::Dropped);
     // SAFETY: valid context.
     let (cgroup_id, socket_cookie) =
         unsafe { (bpf_skb_cgroup_id(context.skb.skb), bpf_get_socket_cookie(context.skb.skb.cast())) };
+    if segment.is_some_and(|segment| is_answer(context, cgroup_id, segment)) {
+        return PASS;
+    }
+    count(Counter::Dropped);
     cover(cgroup_id, Covered::Dropped);
     tell(&Event {
         kind: event::DROPPED,

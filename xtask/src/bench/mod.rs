@@ -64,7 +64,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     let wanted = |kind| options.kinds.is_empty() || options.kinds.contains(&kind);
     setup::ensure(&Need::ALL)?;
     if wanted(Kind::Parts) {
-        openly(cargo().args(["bench", "--package", "interceptor", "--bench", "statement"]))?;
+        openly(cargo().args(["bench", "--package", "interceptor", "--bench", "statement", "--bench", "session"]))?;
     }
     if wanted(Kind::Record) {
         let megabytes = options.megabytes.to_string();
