@@ -123,7 +123,7 @@ impl Stage {
         };
         let (mut buffer, mut splitter) = (BytesMut::from(query), Splitter::default());
         while let Ok(Some(chunk)) = splitter.next(&mut buffer, Session::most_from_client) {
-            let Chunk::Whole(frame) = chunk else { panic!("{chunk:?} is not whole") };
+            let Chunk::Whole(frame) = chunk else { continue };
             let step = self.session.frontend(&frame, &bench, out);
             assert!(matches!(step, Ok(Step::Done)), "{step:?}");
         }
@@ -136,10 +136,10 @@ impl Stage {
                     self.session.data(tag, continued, started, &bytes, out).expect("it was asked for");
                 }
                 Chunk::Whole(frame) => self.session.backend(&frame, out).expect("it was asked for"),
-                chunk => panic!("{chunk:?} is too long"),
+                Chunk::Skipped(_) | Chunk::Beginning(_) => {}
             }
         }
-        assert!(!out.downstream.is_empty());
+        assert_eq!(out.downstream.len(), answer.len());
         out.upstream.clear();
         out.downstream.clear();
     }
